@@ -1,0 +1,54 @@
+# The README's commands. BASE=nixpkgs takes nixpkgs instead of the embedded base.
+BASE ?= debian
+TARGET ?= cpu
+
+export NIX_CONFIG := extra-experimental-features = nix-command flakes
+
+flags-debian = --override-input nixpkgs path:./nix/debian --option substituters ''
+flags-nixpkgs =
+flags := $(flags-$(BASE)) --option sandbox true --option sandbox-fallback false --max-jobs auto
+vllm-nix = .venv/bin/vllm-nix
+config = --config python/pyproject.toml
+# The compiler that tests make libraries with is the base's own.
+pytest = PATH="$$(nix-build --no-out-link nix/debian -A gcc --option substituters '')/bin:$$PATH" \
+	.venv/bin/pytest -c python/pyproject.toml --rootdir . python/tests tests
+
+.PHONY: demo test test-slow bench docs setup fetch build lint lock
+
+demo: build ## from nothing to a vLLM that answers
+	$(vllm-nix) verify ./result
+	.venv/bin/python tests/end-to-end/serve.py ./result
+
+build: fetch
+	nix build .#vllm-$(TARGET) $(flags)
+
+fetch: setup
+	$(vllm-nix) fetch --base $(BASE) $(TARGET)
+
+test: setup lint ## everything that CI runs
+	$(vllm-nix) fetch cpu debian-cuda vllm-sources
+	$(pytest) -m 'not slow'
+
+test-slow: setup ## the base on aarch64, emulated: apt-get install qemu-user-static binfmt-support
+	$(vllm-nix) fetch cpu debian-cuda vllm-sources
+	$(vllm-nix) fetch --system aarch64-linux debian
+	$(pytest) -m slow
+
+lint: setup
+	.venv/bin/ruff check $(config) .
+	.venv/bin/ruff format --check $(config) .
+	cd python && ../.venv/bin/mypy
+	cd nix && MYPYPATH=wheel:../python/src/vllm_nix ../.venv/bin/mypy --strict wheel environment
+
+bench: build ## ratios beside what one would otherwise run
+	.venv/bin/python -m benchmarks
+
+docs: setup ## the pages that are written from data
+	.venv/bin/python -m docs.wheels_on_orin
+	.venv/bin/python -m docs.verify_table
+
+lock: setup
+	$(vllm-nix) lock $(TARGET)
+
+setup:
+	@nix/setup.sh

@@ -1,0 +1,52 @@
+{
+  description = "A working, verified vLLM on the accelerator that you happen to have";
+
+  inputs = {
+    nixpkgs.url = "github:NixOS/nixpkgs/nixos-26.05";
+    # Only its functions are used, so none of its own inputs is.
+    poetry2nix = {
+      url = "github:nix-community/poetry2nix";
+      flake = false;
+    };
+  };
+
+  outputs =
+    {
+      self,
+      nixpkgs,
+      poetry2nix,
+    }:
+    let
+      systems = [
+        "aarch64-linux"
+        "x86_64-linux"
+      ];
+      pkgsFor =
+        system:
+        import nixpkgs {
+          inherit system;
+          overlays = [ self.overlays.default ];
+        };
+      isEmbedded = pkgsFor "x86_64-linux" ? bringFile;
+      # `f` gets a system and its packages. Its names must not depend on the packages: Nix looks for
+      # `.#lib` among them first, and would fetch nixpkgs to see that it is not there.
+      forSystems =
+        f:
+        builtins.listToAttrs (
+          map (system: {
+            name = system;
+            value = f system (pkgsFor system);
+          }) systems
+        );
+    in
+    {
+      lib = import ./nix/lib;
+      overlays.default = import ./overlays;
+      packages = forSystems (import ./nix/packages.nix);
+      apps = forSystems (import ./nix/apps.nix);
+      checks = forSystems (import ./nix/checks.nix);
+      devShells = forSystems (import ./nix/shells.nix { inherit poetry2nix; });
+      formatter = if isEmbedded then { } else forSystems (_: pkgs: pkgs.nixfmt);
+      hydraJobs = { inherit (self) packages checks; };
+    };
+}

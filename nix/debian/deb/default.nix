@@ -1,0 +1,59 @@
+# The groups of packages.toml as derivations, by name.
+{ system, patchelfWheel }:
+let
+  bring = import ../fetch/bring.nix;
+  partition = import ./partition.nix;
+
+  platform = (import ./platform.nix).${system};
+  data = builtins.fromTOML (builtins.readFile ../packages.toml);
+  lock = builtins.fromJSON (builtins.readFile (../debs + ".${system}.json"));
+
+  debs = builtins.mapAttrs (
+    _: package:
+    bring {
+      name = baseNameOf package.path;
+      inherit (package) sha256;
+      sentence = "not in the store; run: vllm-nix fetch debian";
+    }
+  ) lock.packages;
+
+  bootstrap = import ./bootstrap.nix {
+    inherit
+      system
+      platform
+      lock
+      debs
+      patchelfWheel
+      ;
+  };
+
+  groups = partition {
+    groups = data.group;
+    inherit (lock) packages;
+  };
+
+  setupHook = name: ../stdenv/setup-hooks + "/${name}.sh";
+
+  install =
+    name: group:
+    bootstrap.runPython name "${./builder}/install.py" {
+      inherit (platform) triplet loader;
+      inherit (bootstrap) busybox patchelf;
+      debs = map (package: debs.${package}) group.packages;
+      below = map (each: installed.${each}) group.buildsOn;
+      drop = group.drop or [ ];
+      links = group.links or { };
+      hooks = group.hooks or [ ];
+      ${if builtins.pathExists (setupHook name) then "setupHook" else null} = "${setupHook name}";
+    };
+
+  installed = builtins.mapAttrs install groups;
+in
+{
+  inherit
+    bootstrap
+    debs
+    installed
+    platform
+    ;
+}

@@ -1,0 +1,26 @@
+# A source archive or a wheel of the Python registry, by the name that it has there.
+{ lib, bring }:
+{
+  pname,
+  version,
+  format ? "setuptools",
+  extension ? "tar.gz",
+  dist ? "py2.py3",
+  python ? "py2.py3",
+  abi ? "none",
+  platform ? "any",
+  sha256 ? null,
+  hash ? null,
+}:
+let
+  file =
+    if format == "wheel" then
+      "${pname}-${version}-${if python == "py2.py3" then dist else python}-${abi}-${platform}.whl"
+    else
+      "${pname}-${version}.${extension}";
+in
+bring {
+  name = file;
+  inherit sha256 hash;
+  sentence = "not in the store; run: vllm-nix fetch, or bring ${file} with: nix-store --add-fixed sha256 ${file}";
+}

@@ -1,0 +1,14 @@
+{ bring }:
+{
+  name ? baseNameOf url,
+  sha256 ? null,
+  hash ? null,
+  url ? null,
+  message ? "bring ${name} with: nix-store --add-fixed sha256 ${name}",
+  hashMode ? "flat",
+}:
+bring {
+  inherit name sha256 hash;
+  recursive = hashMode == "recursive";
+  sentence = "not in the store; ${builtins.replaceStrings [ "\n" ] [ " " ] message}";
+}

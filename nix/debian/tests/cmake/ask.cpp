@@ -1,0 +1,5 @@
+#include <iostream>
+
+unsigned long answer();
+
+int main() { std::cout << answer() << '\n'; }

@@ -1,0 +1,3 @@
+from setuptools import Extension, setup
+
+setup(name="probe", ext_modules=[Extension("probe", ["probe.c"])])

@@ -1,0 +1,80 @@
+# Type: { target, wheels } -> Derivation
+# Wheels assembled into an environment that runs: links to the wheels, a launcher, the manifest.
+# `target` is a value of lib.targets, `wheels` a list of what wheel.nix makes.
+{
+  bash,
+  coreutils,
+  lib,
+  linkFarm,
+  pkgs,
+  python,
+  runCommand,
+  stdenv,
+  writeText,
+}:
+{ target, wheels }:
+let
+  driverLibraries = target.driver.libraries or [ ];
+  tools = map (name: lib.getBin pkgs.${name}) (target.run.tools or [ ]);
+
+  manifest = writeText "target.json" (
+    builtins.toJSON {
+      schema = 1;
+      target = target.name;
+      inherit (target) python;
+      inherit (stdenv.hostPlatform) system;
+      parameters = target;
+      driver-libraries = driverLibraries;
+      base = {
+        python = "${python}";
+        tools = map toString tools;
+      };
+      wheels = map (wheel: {
+        inherit (wheel) version file sha256;
+        name = wheel.pname;
+        path = "${wheel}";
+      }) wheels;
+    }
+  );
+
+  launcher = writeText "launcher" (
+    lib.replaceStrings
+      [ "@bash@" "@coreutils@" "@python@" "@path@" "@exports@" "@drivers@" ]
+      [
+        "${bash}"
+        "${coreutils}"
+        python.interpreter
+        (lib.makeBinPath tools)
+        (lib.concatStringsSep "\n" (
+          lib.mapAttrsToList (name: value: "export ${name}=${lib.escapeShellArg value}") (
+            target.run.env or { }
+          )
+        ))
+        (lib.concatStringsSep " " driverLibraries)
+      ]
+      (builtins.readFile ./environment/launcher.sh)
+  );
+in
+runCommand "vllm-${target.name}"
+  {
+    nativeBuildInputs = [ python ];
+    passthru = {
+      inherit manifest target;
+      components = wheels;
+      wheels = linkFarm "vllm-${target.name}-wheels" (
+        map (wheel: {
+          name = wheel.file;
+          path = wheel.src;
+        }) wheels
+      );
+    };
+    meta = {
+      description = target.summary;
+      mainProgram = "vllm";
+      platforms = target.systems;
+    };
+  }
+  ''
+    ${python.interpreter} ${./environment}/assemble.py ${manifest} $out \
+      --python ${python.interpreter} --launcher ${launcher}
+  ''

@@ -1,0 +1,33 @@
+#!@bash@/bin/bash
+# Starts the environment's Python with what vLLM expects around it: tools on the path, a home to
+# write its caches to, and the host's driver, without any other library of the host.
+export PATH="@out@/bin:@path@${PATH:+:$PATH}"
+unset PYTHONHOME
+@exports@
+
+if [[ ! -w ${HOME:-/nonexistent} ]]; then # a service's user, a sandbox
+  HOME=${TMPDIR:-/tmp}/vllm-nix-$UID
+  @coreutils@/bin/mkdir -p -m 700 "$HOME"
+  [[ -O $HOME ]] || HOME=$(@coreutils@/bin/mktemp -d) # somebody else's: /tmp is everybody's
+  export HOME
+fi
+
+drivers=(@drivers@)
+if ((${#drivers[@]})); then
+  folder=${XDG_RUNTIME_DIR:-$HOME/.cache}/vllm-nix/drivers
+  @coreutils@/bin/mkdir -p -m 700 "$folder"
+  IFS=: read -ra given <<<"${LD_LIBRARY_PATH:-}"
+  for library in "${drivers[@]}"; do
+    for place in /run/opengl-driver/lib /usr/lib/wsl/lib /usr/lib/{x86_64,aarch64}-linux-gnu{,/nvidia/current,/nvidia,/tegra} /usr/lib64 /usr/local/nvidia/lib64 "${given[@]}"; do
+      if [[ $place != "$folder" && -e $place/$library ]]; then
+        @coreutils@/bin/ln -sfn "$place/$library" "$folder/$library"
+        break
+      fi
+    done
+  done
+  export LD_LIBRARY_PATH=$folder
+else
+  unset LD_LIBRARY_PATH
+fi
+
+exec -a "@out@/bin/${0##*/}" @python@ "$@"

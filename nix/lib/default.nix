@@ -1,0 +1,18 @@
+# Pure functions over the data in nix/targets: no packages, no inputs, builtins alone.
+let
+  directory = ../targets;
+  rules = builtins.fromTOML (builtins.readFile (directory + "/rules.toml"));
+  schema = import ./schema.nix {
+    inherit rules;
+    keys = builtins.fromTOML (builtins.readFile (directory + "/schema.toml"));
+  };
+  checks = {
+    checkSchema = schema;
+    checkRules = import ./rules.nix rules;
+  };
+in
+import ./targets.nix ({ inherit directory; } // checks)
+// checks
+// {
+  pylock = import ./pylock.nix;
+}

@@ -1,0 +1,21 @@
+# Type: Path -> [ { name, version, file, sha256 } ]
+# The wheels of a lock file (PEP 751, one wheel a package, by relative path).
+lock:
+let
+  data = builtins.fromTOML (builtins.readFile lock);
+  wheel =
+    package:
+    let
+      found = package.wheels or [ ];
+      only = builtins.head found;
+    in
+    if builtins.length found != 1 then
+      throw "${toString lock}: ${package.name}: expected one wheel, got ${toString (builtins.length found)}; write the lock with `vllm-nix lock`"
+    else
+      {
+        inherit (package) name version;
+        file = only.path;
+        inherit (only.hashes) sha256;
+      };
+in
+map wheel data.packages

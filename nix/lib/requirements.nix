@@ -1,0 +1,7 @@
+# The requirements (PEP 508) that a target's wheel lock resolves.
+data:
+(if data.torch.from == "wheel" then [ "torch==${data.torch.version}" ] else [ ])
+++ (
+  if data.vllm.from == "wheel" then [ "${data.vllm.distribution}==${data.vllm.version}" ] else [ ]
+)
+++ (data.wheels.require or [ ])

@@ -1,0 +1,120 @@
+# Type: AttrSet -> String -> AttrSet -> AttrSet
+# Checks a target's data against targets/schema.toml: returns it, or throws the first fault as
+# `<file>: <key>: <what is wrong>`. vllm_nix.schema says the same in the same words.
+{ keys, rules }:
+file: data:
+let
+  inherit (builtins)
+    all
+    attrNames
+    concatMap
+    concatStringsSep
+    elem
+    filter
+    getAttr
+    hasAttr
+    head
+    isAttrs
+    isList
+    length
+    split
+    typeOf
+    ;
+  fault = text: throw "${file}: ${text}";
+
+  parts = key: filter (part: !isList part) (split "[.]" key);
+  patterns = map (key: {
+    inherit key;
+    parts = parts key;
+  }) (attrNames keys);
+
+  fits =
+    path: pattern:
+    all (i: builtins.elemAt pattern i == "*" || builtins.elemAt pattern i == builtins.elemAt path i) (
+      builtins.genList (i: i) (length path)
+    );
+  # The patterns that begin with `path`, and the one that is `path` itself.
+  beneath = path: filter (p: length p.parts > length path && fits path p.parts) patterns;
+  exactly = path: filter (p: length p.parts == length path && fits path p.parts) patterns;
+
+  unique =
+    list:
+    attrNames (
+      builtins.listToAttrs (
+        map (name: {
+          inherit name;
+          value = null;
+        }) list
+      )
+    );
+  known = path: unique (map (p: builtins.elemAt p.parts (length path)) (beneath path));
+
+  typeNames = {
+    bool = "boolean";
+    int = "integer";
+    set = "table";
+  };
+  nameOf = value: typeNames.${typeOf value} or (typeOf value);
+  article = name: if name == "integer" then "an ${name}" else "a ${name}";
+
+  checkElement =
+    key: spec: value:
+    let
+      allowed = spec.one-of or (attrNames rules.${spec.known});
+      matches = value: builtins.match spec.match value != null;
+    in
+    if (spec ? one-of || spec ? known) && !elem value allowed then
+      fault "${key}: \"${value}\" is not one of ${concatStringsSep ", " allowed}"
+    else if spec ? match && !matches value then
+      fault "${key}: \"${value}\" is not ${spec.form}"
+    else
+      value;
+
+  checkValue =
+    key: spec: value:
+    let
+      actual = nameOf value;
+      wanted = if spec.type == "strings" then "list" else spec.type;
+      strangers = filter (element: !builtins.isString element) value;
+    in
+    if actual != wanted then
+      fault "${key}: expected ${article wanted}, got ${article actual}"
+    else if wanted == "string" then
+      checkElement key spec value
+    else if wanted != "list" then
+      value
+    else if value == [ ] then
+      fault "${key}: the list is empty"
+    else if strangers != [ ] then
+      fault "${key}: expected strings, got ${article (nameOf (head strangers))}"
+    else
+      map (checkElement key spec) value;
+
+  checkTable =
+    path: table:
+    concatMap (
+      name:
+      let
+        here = path ++ [ name ];
+        key = concatStringsSep "." here;
+        value = getAttr name table;
+        spec = exactly here;
+      in
+      if spec != [ ] then
+        [ (checkValue key keys.${(head spec).key} value) ]
+      else if beneath here == [ ] then
+        fault "unknown key '${key}'; known here: ${concatStringsSep ", " (known path)}"
+      else if isAttrs value then
+        checkTable here value
+      else
+        fault "${key}: expected a table, got ${article (nameOf value)}"
+    ) (attrNames table);
+
+  has =
+    path: value:
+    path == [ ] || (hasAttr (head path) value && has (builtins.tail path) (getAttr (head path) value));
+  missing = filter (p: keys.${p.key}.required or false && !has p.parts data) patterns;
+in
+builtins.deepSeq (checkTable [ ] data) (
+  if missing != [ ] then fault "'${(head missing).key}' is missing" else data
+)

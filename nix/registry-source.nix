@@ -1,0 +1,30 @@
+# Type: { pname, version, rows } -> Path
+# A source archive of the Python registry; `rows` has the sha256 of each version. The embedded base
+# never downloads: `vllm-nix fetch` brings the file.
+{
+  bringFile ? null,
+  fetchPypi,
+  lib,
+}:
+{
+  pname,
+  version,
+  rows,
+}:
+let
+  name = lib.replaceStrings [ "-" ] [ "_" ] pname;
+  known = lib.concatStringsSep ", " (lib.attrNames rows);
+  row = rows.${version} or (throw "no source of ${pname} ${version} is known; there are: ${known}");
+in
+if bringFile != null then
+  bringFile {
+    inherit (row) sha256;
+    name = "${name}-${version}.tar.gz";
+    sentence = "not in the store; run: vllm-nix fetch vllm-sources";
+  }
+else
+  fetchPypi {
+    inherit version;
+    inherit (row) sha256;
+    pname = name;
+  }

@@ -1,0 +1,52 @@
+#!/bin/sh
+# What a bare machine lacks: Nix with its sandbox and flakes on, and the command in .venv.
+set -eu
+cd "$(dirname "$0")/.."
+say() { printf 'setup: %s\n' "$*" >&2; }
+flakes='experimental-features = nix-command flakes'
+
+missing=
+command -v nix >/dev/null || missing="nix-bin nix-setup-systemd"
+python3 -c 'import ensurepip, venv, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
+  missing="$missing python3 python3-venv"
+
+if [ -n "$missing" ]; then
+  if ! command -v apt-get >/dev/null; then
+    say "missing: $missing. Install Nix (https://nixos.org/download) and Python 3.11 or newer, then try again"
+    exit 3
+  elif [ "$(id -u)" != 0 ]; then
+    say "missing: $missing. As root: apt-get install $missing"
+    exit 3
+  fi
+  say "installing $missing"
+  apt-get update -q
+  # shellcheck disable=SC2086
+  DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing
+  case $missing in *nix-bin*)
+    # Debian switches the sandbox off for what was broken in 2018; it works.
+    mkdir -p /etc/nix
+    touch /etc/nix/nix.conf
+    sed -i -E '/^(sandbox|max-jobs|experimental-features) *=/d' /etc/nix/nix.conf
+    printf '%s\n' 'sandbox = true' 'max-jobs = auto' "$flakes" >>/etc/nix/nix.conf
+    ;;
+  esac
+fi
+
+if ! NIX_CONFIG=$flakes nix eval --expr 1 >/dev/null 2>&1; then
+  say "$(command -v nix) has no flakes: $(nix --version 2>&1). Install Nix 2.8 or newer"
+  exit 3
+elif ! nix eval --expr 1 >/dev/null 2>&1; then
+  say "flakes are off, and on in this Makefile alone; for yourself: echo '$flakes' >>/etc/nix/nix.conf"
+fi
+
+if ! .venv/bin/python -c 'import sys' 2>/dev/null; then
+  rm -rf .venv
+  python3 -m venv .venv
+fi
+stamp=.venv/requirements
+if ! cmp -s python/requirements.dev.txt "$stamp"; then
+  say "installing the command into .venv"
+  .venv/bin/pip install -q --disable-pip-version-check --require-hashes -r python/requirements.dev.txt
+  .venv/bin/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e python
+  cp python/requirements.dev.txt "$stamp"
+fi

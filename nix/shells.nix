@@ -1,0 +1,38 @@
+# `nix develop`: this library's own environment; `nix develop .#cpu`: a target's.
+{ poetry2nix }:
+system: pkgs:
+let
+  inherit (pkgs) lib vllmPackages;
+  library = vllmPackages.vllm-nix;
+in
+lib.mapAttrs (
+  name: _:
+  pkgs.mkShell {
+    packages = [
+      vllmPackages."vllm-${name}"
+      library
+    ];
+  }
+) ((import ./lib).lockedTargets system)
+// {
+  default = pkgs.mkShell {
+    inputsFrom = [ library ];
+    packages = [
+      vllmPackages.python.pkgs.pytest
+      library
+    ];
+  };
+}
+# The embedded base brings every file by hand; poetry2nix's own is not among them.
+// lib.optionalAttrs (!pkgs ? bringFile) {
+  poetry =
+    let
+      poetry = import poetry2nix { inherit pkgs; };
+    in
+    poetry.mkPoetryEnv {
+      projectDir = ../python;
+      inherit (vllmPackages) python;
+      groups = [ "dev" ];
+      preferWheels = true;
+    };
+}

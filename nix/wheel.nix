@@ -1,0 +1,56 @@
+# Type: { name, version, file, src, ... } -> Derivation
+# One wheel as a store path of its own: unpacked, its ELF files resolved, byte-compiled.
+{
+  lib,
+  numactl,
+  patchelf,
+  python,
+  runCommand,
+  stdenv,
+  zlib,
+}:
+let
+  builder = [
+    ./wheel
+    (builtins.path {
+      name = "elf";
+      path = ../python/src/vllm_nix;
+      filter = path: _: baseNameOf path == "elf.py";
+    })
+  ]
+  ++ map (package: "${package}/${python.sitePackages}") [
+    python.pkgs.installer
+    python.pkgs.packaging
+  ];
+
+  # What a wheel may expect of any Linux (PEP 600's libraries), and what vLLM's wheels do.
+  libraryPath = lib.makeLibraryPath [
+    stdenv.cc.libc
+    stdenv.cc.cc
+    zlib
+    numactl
+  ];
+in
+{
+  name,
+  version,
+  file,
+  src,
+  ...
+}@wheel:
+runCommand "${python.libPrefix}-${name}-${lib.replaceStrings [ "!" ] [ "-" ] version}"
+  {
+    PYTHONPATH = lib.concatStringsSep ":" builder;
+    PYTHONHASHSEED = "0";
+    nativeBuildInputs = [ python ];
+    passthru = {
+      inherit version file src;
+      pname = name;
+      sha256 = wheel.sha256 or null; # of a registry's wheel; what is built here is known by its path
+    };
+  }
+  ''
+    ${python.interpreter} ${./wheel}/install.py ${src} $out --file ${lib.escapeShellArg file} \
+      --patchelf ${patchelf}/bin/patchelf \
+      --interpreter ${stdenv.cc.bintools.dynamicLinker} --library-path ${libraryPath}
+  ''

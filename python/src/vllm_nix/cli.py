@@ -1,0 +1,52 @@
+"""The command `vllm-nix`: parses arguments, runs one command, turns errors into one line."""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from vllm_nix import __version__
+from vllm_nix.errors import Error
+
+# In the order in which a user meets them. Each is a module in `vllm_nix.commands` with a docstring
+# (its help), `arguments(parser)` and `run(args) -> int`.
+COMMANDS = ("targets", "params", "fetch", "lock", "archs", "verify", "completion")
+
+
+def parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
+    """The parser of the named commands alone: importing them all takes longer than most run."""
+    top = argparse.ArgumentParser(
+        prog="vllm-nix", description="A working, verified vLLM on the accelerator that you have."
+    )
+    top.add_argument("--version", action="version", version=f"vllm-nix {__version__}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name in names:
+        module = importlib.import_module(f"vllm_nix.commands.{name}")
+        text = (module.__doc__ or "").strip()
+        sub = commands.add_parser(
+            name,
+            help=text.splitlines()[0],
+            description=text,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.arguments(sub)
+        sub.set_defaults(run=module.run)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    argv = sys.argv[1:] if argv is None else argv
+    args = parser(argv[:1] if argv and argv[0] in COMMANDS else COMMANDS).parse_args(argv)
+    try:
+        code = int(args.run(args))
+        sys.stdout.flush()
+        return code
+    except Error as error:
+        print(f"vllm-nix: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:  # the reader (`| head`) has gone; what is left goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return 130

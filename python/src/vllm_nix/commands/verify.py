@@ -1,0 +1,95 @@
+"""Check that an environment works here, and say how to mend what does not.
+
+ENV is a Nix build (`result`), any virtual environment, or a site-packages folder alone. Nothing in
+it is changed; what imports torch or vLLM runs in its own interpreter, offline and in time-limited
+processes.
+Exit status: 0 nothing failed, 1 something did, 2 wrong arguments, 3 its Python does not start.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from vllm_nix.errors import InputError
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    from vllm_nix.verification import LIMIT
+
+    parser.add_argument("env", metavar="ENV", nargs="?", type=Path, help="the environment's folder")
+    parser.add_argument("--target", metavar="T", help="the target that it should be")
+    parser.add_argument(
+        "--for",
+        dest="device",
+        metavar="DEVICE",
+        help="judge GPU code for it: orin, 8.7, a6000, ...",
+    )
+    driver = parser.add_mutually_exclusive_group()
+    driver.add_argument("--cuda", metavar="RELEASE", help="its driver's CUDA, such as 12.6")
+    driver.add_argument("--jetpack", metavar="RELEASE", help="instead of --cuda, such as 6.2")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser.add_argument(
+        "--junit", type=Path, metavar="FILE", help="also write it as JUnit XML, for CI"
+    )
+    parser.add_argument(
+        "--explain", metavar="CHECK", help="say what a check proves, and how; run nothing"
+    )
+    parser.add_argument(
+        "--only", action="extend", nargs="+", default=[], metavar="CHECK", help="run these alone"
+    )
+    parser.add_argument(
+        "--skip", action="extend", nargs="+", default=[], metavar="CHECK", help="leave these out"
+    )
+    parser.add_argument(
+        "--timeout",
+        type=_seconds,
+        default=LIMIT,
+        metavar="S",
+        help=f"seconds that a process may take to answer (default: {LIMIT:g})",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    from vllm_nix.verification import explain, verify
+
+    if args.explain:
+        print(explain(args.explain))
+        return 0
+    if args.env is None:
+        raise InputError("which environment? give its folder, such as ./result")
+    from vllm_nix.verification.progress import shown
+
+    with shown(sys.stderr) as progress:
+        report = verify(
+            args.env,
+            args.target,
+            device=args.device,
+            cuda=args.cuda,
+            jetpack=args.jetpack,
+            only=args.only,
+            skip=args.skip,
+            limit=args.timeout,
+            progress=progress,
+        )
+    if args.junit:
+        from vllm_nix.verification.junit import write_junit
+
+        write_junit(report, args.junit)
+    if args.json:
+        print(json.dumps(report.to_json(), indent=2))
+    else:
+        from vllm_nix.verification.render import print_report
+
+        print_report(report)
+    return report.exit_code
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0
+    if not 0 < value < 1e6:
+        raise argparse.ArgumentTypeError(f"'{text}' is no number of seconds above 0")
+    return value

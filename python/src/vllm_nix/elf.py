@@ -1,0 +1,279 @@
+"""Reads what packaging needs to know of an ELF file: what it loads, and what it carries.
+
+Covers 64-bit little-endian files, the only kind on the systems that we build for (System V gABI,
+chapters 4 and 5). Files are mapped, not loaded, and never trusted: every offset and count is held
+against the file's size, every table and text against a limit, and all that is wrong is an
+`ElfError`. The loader's view is taken from the segments, so stripped section headers do not matter.
+
+Stands alone on purpose, on the standard library only: the wheel builder takes a copy of this file.
+"""
+
+import mmap
+import os
+import stat
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+MAGIC = b"\x7fELF"
+
+PT_LOAD, PT_DYNAMIC, PT_INTERP = 1, 2, 3
+SHT_NULL, SHT_NOBITS = 0, 8
+DT_NULL, DT_NEEDED, DT_STRTAB, DT_STRSZ, DT_SONAME, DT_RPATH, DT_RUNPATH = 0, 1, 5, 10, 14, 15, 29
+
+_HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
+_SEGMENT = struct.Struct("<IIQQQQQQ")
+_SECTION = struct.Struct("<IIQQQQIIQQ")
+_DYNAMIC = struct.Struct("<QQ")
+
+# Far above any real file; without them a hostile one could have us build gigabytes of objects.
+_MOST_ENTRIES = 1 << 18
+_MOST_TEXT = 1 << 26
+_MOST_TEXT_PER_BYTE = 16
+
+
+class ElfError(Exception):
+    """Not an ELF file that we can read; the message says what is wrong and at which offset."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dynamic:
+    """What the dynamic loader is told; search paths are split at ":", in order, as written."""
+
+    needed: tuple[str, ...]
+    soname: str | None
+    rpath: tuple[str, ...]
+    runpath: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A program header; sizes and offsets in bytes. The file holds `size` bytes of it."""
+
+    type: int
+    flags: int
+    offset: int
+    address: int
+    size: int
+    memory_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A section header; of type SHT_NOBITS, it takes no room in the file."""
+
+    name: str
+    type: int
+    flags: int
+    address: int
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Elf:
+    """`machine` and `type` are the header's numbers (62 x86-64, 183 AArch64, 190 CUDA)."""
+
+    machine: int
+    type: int
+    interpreter: str | None
+    dynamic: Dynamic | None
+    sections: tuple[Section, ...]
+    segments: tuple[Segment, ...]
+
+
+def is_elf(path: str | os.PathLike[str]) -> bool:
+    """Whether a file starts as ELF files do, of either word size; folders, pipes ...: False.
+
+    What is missing or unreadable raises its OSError: "no" would hide a library from a check.
+    """
+    path = Path(path)
+    if not stat.S_ISREG(path.stat().st_mode):
+        return False
+    with path.open("rb") as file:
+        return file.read(len(MAGIC)) == MAGIC
+
+
+def read(path: str | os.PathLike[str]) -> Elf:
+    """Read the headers of a file. Raises ElfError, which then names the file, or OSError."""
+    try:
+        with mapped(path) as data:
+            return parse(data)
+    except ElfError as error:
+        raise ElfError(f"{os.fspath(path)}: {error}") from None
+
+
+@contextmanager
+def mapped(path: str | os.PathLike[str]) -> Iterator[mmap.mmap]:
+    """The bytes of a regular, non-empty file (else ElfError), mapped read-only."""
+    path = Path(path)
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise ElfError("not a regular file")
+    if not status.st_size:
+        raise ElfError("an empty file")
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        yield data
+
+
+def parse(data: bytes | mmap.mmap | memoryview) -> Elf:
+    """Read the headers of an ELF image in memory. Nothing of the result refers to `data`."""
+    with memoryview(data) as image:
+        return _parse(image)
+
+
+def _parse(image: memoryview) -> Elf:
+    if bytes(image[:4]) != MAGIC:
+        raise ElfError("not an ELF file: no magic number at offset 0")
+    if len(image) < _HEADER.size:
+        raise ElfError(f"header cut off at offset {len(image):#x}")
+    ident, kind, machine, _, _, phoff, shoff, _, _, phsize, phnum, shsize, shnum, names = (
+        _HEADER.unpack_from(image)
+    )
+    if ident[4] != 2:
+        raise ElfError(f"not a 64-bit ELF file: class {ident[4]} at offset 0x4")
+    if ident[5] != 1:
+        raise ElfError(f"not a little-endian ELF file: encoding {ident[5]} at offset 0x5")
+
+    headers: list[tuple[int, ...]] = []
+    if shoff:
+        if shsize != _SECTION.size:
+            raise ElfError(f"section headers of {shsize} bytes, not 64, at offset 0x3a")
+        # Numbers too large for the header are in the first section, which is otherwise unused.
+        (first,) = _table(image, _SECTION, shoff, 1, "section header")
+        shnum = shnum or first[5]
+        names = first[6] if names == 0xFFFF else names
+        phnum = first[7] if phnum == 0xFFFF else phnum
+        headers = list(_table(image, _SECTION, shoff, shnum, "section headers"))
+    if phnum and phsize != _SEGMENT.size:
+        raise ElfError(f"program headers of {phsize} bytes, not 56, at offset 0x36")
+
+    segments = tuple(
+        Segment(type_, flags, offset, address, size, memory_size)
+        for type_, flags, offset, address, _, size, memory_size, _ in _table(
+            image, _SEGMENT, phoff, phnum, "program headers"
+        )
+    )
+    for segment in segments:
+        _check(image, segment.offset, segment.size, "segment")
+    return Elf(
+        machine=machine,
+        type=kind,
+        interpreter=_interpreter(image, segments),
+        dynamic=_dynamic(image, segments),
+        sections=_sections(image, headers, names),
+        segments=segments,
+    )
+
+
+def _sections(image: memoryview, headers: list[tuple[int, ...]], names: int) -> tuple[Section, ...]:
+    for _, type_, _, _, offset, size, *_ in headers:
+        if type_ not in (SHT_NULL, SHT_NOBITS):
+            _check(image, offset, size, "section")
+    if names >= max(len(headers), 1):
+        raise ElfError(f"section names in section {names} of {len(headers)}, at offset 0x3e")
+    # Number 0 means: no names.
+    strings = _Strings(image, *headers[names][4:6]) if names else None
+    return tuple(
+        Section(strings.at(name) if strings else "", type_, flags, address, offset, size)
+        for name, type_, flags, address, offset, size, *_ in headers
+    )
+
+
+def _interpreter(image: memoryview, segments: tuple[Segment, ...]) -> str | None:
+    segment = _single(segments, PT_INTERP, "PT_INTERP")
+    return _Strings(image, segment.offset, segment.size).at(0) if segment else None
+
+
+def _dynamic(image: memoryview, segments: tuple[Segment, ...]) -> Dynamic | None:
+    segment = _single(segments, PT_DYNAMIC, "PT_DYNAMIC")
+    if not segment:
+        return None
+    needed: list[int] = []
+    values: dict[int, int] = {}
+    count = segment.size // _DYNAMIC.size
+    for tag, value in _table(image, _DYNAMIC, segment.offset, count, "dynamic section"):
+        if tag == DT_NULL:
+            break
+        if tag == DT_NEEDED:
+            needed.append(value)
+        else:
+            values[tag] = value
+
+    if not needed and not values.keys() & {DT_SONAME, DT_RPATH, DT_RUNPATH}:
+        return Dynamic((), None, (), ())
+    if DT_STRTAB not in values or DT_STRSZ not in values:
+        raise ElfError(f"dynamic section without string table at offset {segment.offset:#x}")
+    strings = _Strings(
+        image, _file_offset(segments, values[DT_STRTAB], values[DT_STRSZ]), values[DT_STRSZ]
+    )
+
+    def paths(tag: int) -> tuple[str, ...]:
+        text = strings.at(values[tag]) if tag in values else ""
+        return tuple(text.split(":")) if text else ()
+
+    return Dynamic(
+        needed=tuple(map(strings.at, needed)),
+        soname=strings.at(values[DT_SONAME]) if DT_SONAME in values else None,
+        rpath=paths(DT_RPATH),
+        runpath=paths(DT_RUNPATH),
+    )
+
+
+def _file_offset(segments: tuple[Segment, ...], address: int, size: int) -> int:
+    for segment in segments:
+        start = address - segment.address
+        if segment.type == PT_LOAD and start >= 0 and start + size <= segment.size:
+            return segment.offset + start
+    raise ElfError(f"{size} bytes at address {address:#x} are in no segment")
+
+
+def _single(segments: tuple[Segment, ...], type_: int, name: str) -> Segment | None:
+    found = [segment for segment in segments if segment.type == type_]
+    if len(found) > 1:
+        raise ElfError(f"{len(found)} segments {name}, the second at offset {found[1].offset:#x}")
+    return found[0] if found else None
+
+
+def _check(image: memoryview, offset: int, size: int, what: str) -> None:
+    if offset + size > len(image):
+        raise ElfError(
+            f"{what} of {size} bytes at offset {offset:#x} goes beyond the file's {len(image)}"
+        )
+
+
+def _table(
+    image: memoryview, layout: struct.Struct, offset: int, count: int, what: str
+) -> Iterator[tuple[int, ...]]:
+    if count > _MOST_ENTRIES:
+        raise ElfError(f"{what} at offset {offset:#x}: {count} entries, more than {_MOST_ENTRIES}")
+    size = count * layout.size
+    _check(image, offset, size, what)
+    return layout.iter_unpack(bytes(image[offset : offset + size]))
+
+
+class _Strings:
+    """A table of NUL-terminated texts. It gives out a limited amount, as texts may overlap."""
+
+    def __init__(self, image: memoryview, offset: int, size: int) -> None:
+        _check(image, offset, size, "string table")
+        self._image = image
+        self._start = offset
+        self._end = offset + size
+        self._left = min(_MOST_TEXT, _MOST_TEXT_PER_BYTE * len(image))
+
+    def at(self, index: int) -> str:
+        start = stop = self._start + index
+        while stop < self._end:
+            part = bytes(self._image[stop : min(stop + 256, self._end)])
+            length = part.find(0)
+            stop += len(part) if length < 0 else length
+            if stop - start > self._left:
+                raise ElfError(f"overlapping or endless text at offset {start:#x}")
+            if length >= 0:
+                self._left -= stop - start
+                # A name that is no UTF-8 can be shown this way, and never matches a file.
+                return bytes(self._image[start:stop]).decode("utf-8", "backslashreplace")
+        raise ElfError(f"text without an end at offset {start:#x}")

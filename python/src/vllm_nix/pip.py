@@ -1,0 +1,75 @@
+"""pip, as the user configured it: which one, and where it looks for packages."""
+
+import ast
+import importlib.util
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+
+from vllm_nix.errors import Error, Unavailable
+
+
+def pip_command() -> list[str]:
+    """The command line of a pip: this interpreter's own, else the one on PATH."""
+    if importlib.util.find_spec("pip"):
+        return [sys.executable, "-P", "-m", "pip"]  # -P: a pip.py here is not pip
+    for name in ("pip3", "pip"):
+        if program := shutil.which(name):
+            return [program]
+    raise Unavailable("pip is missing; `apt-get install python3-pip` or your own way installs it")
+
+
+def pip_configuration() -> dict[str, str]:
+    """pip's settings for downloads, from its files and the environment, as pip ranks them.
+
+    Empty without pip: there is nothing to honour then. Raises `Error` if pip cannot read its files.
+    """
+    try:
+        command = pip_command()
+    except Unavailable:
+        return {}
+    result = subprocess.run(
+        [*command, "config", "list"], check=False, capture_output=True, text=True
+    )
+    if result.returncode != 0:
+        raise Error(f"pip cannot read its configuration: {' '.join(result.stderr.split())}")
+    return parse_configuration(result.stdout)
+
+
+def parse_configuration(listing: str) -> dict[str, str]:
+    """Reads the output of `pip config list`: `section.key='value'` lines, `:env:` for variables."""
+    sections: dict[str, dict[str, str]] = {}
+    for line in listing.splitlines():
+        key, equals, value = line.partition("=")
+        if not equals:
+            continue
+        section, _, name = key.rpartition(".")
+        sections.setdefault(section, {})[name] = str(ast.literal_eval(value))
+    merged: dict[str, str] = {}
+    for section in ("global", "download", ":env:"):
+        merged |= sections.get(section, {})
+    return merged
+
+
+def uv_options(configuration: Mapping[str, str]) -> list[str]:
+    """What makes uv look where pip looks; uv does not read pip's configuration."""
+    # pip ranks all its indexes alike and takes the best version, wherever it is.
+    options = ["--index-strategy", "unsafe-best-match"]
+    for name, option in (
+        ("index-url", "--default-index"),
+        ("extra-index-url", "--extra-index-url"),
+        ("find-links", "--find-links"),
+        ("trusted-host", "--allow-insecure-host"),
+    ):
+        for value in configuration.get(name, "").split():
+            options += [option, value]
+    if configuration.get("no-index", "").lower() in ("1", "on", "true", "yes"):
+        options.append("--no-index")
+    return options
+
+
+def uv_environment(configuration: Mapping[str, str]) -> dict[str, str]:
+    """The variables by which uv takes what pip has as settings."""
+    names = {"cert": "SSL_CERT_FILE", "proxy": "ALL_PROXY"}
+    return {names[key]: value for key, value in configuration.items() if key in names}

@@ -1,0 +1,94 @@
+"""What a lock resolves: a target's wheels, or those of the embedded base."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vllm_nix.data import DEBIAN
+from vllm_nix.data import TARGETS as TARGET_FILES
+from vllm_nix.errors import InputError
+from vllm_nix.targets import load_target, target_names
+
+DEBIAN_SETS = {"debian": DEBIAN / "python", "debian-cuda": DEBIAN / "cuda"}
+
+
+@dataclass(frozen=True, slots=True)
+class Requirements:
+    """The requirements of one set of wheels; its locks lie in `folder`, one for each system."""
+
+    name: str
+    folder: Path
+    python: str
+    systems: tuple[str, ...]
+    require: tuple[str, ...]
+    exclude: tuple[str, ...] = ()
+    override: tuple[str, ...] = ()
+    platform: str = "manylinux_2_28"
+    index: Mapping[str, str] | None = None
+
+    def lock_file(self, system: str) -> Path:
+        return self.folder / f"pylock.{system}.toml"
+
+    def check_system(self, system: str) -> None:
+        """Raises `InputError` unless the set is for this Nix system."""
+        if system not in self.systems:
+            raise InputError(
+                f"{self.name} is not for {system}; it is for {', '.join(self.systems)}"
+            )
+
+
+def load_requirements(name: str) -> Requirements:
+    """The requirements of a target, or of `debian` or `debian-cuda`. Raises `InputError`."""
+    if folder := DEBIAN_SETS.get(name):
+        return _debian(name, folder)
+    if name not in target_names():
+        known = ", ".join((*target_names(), *DEBIAN_SETS))
+        raise InputError(f"unknown set '{name}'; there are: {known}")
+    target = load_target(name)
+    if not target.requirements():
+        raise InputError(f"{name} takes no wheels: all its components are built from source")
+    return _requirements(
+        name,
+        TARGET_FILES / name,
+        target.python,
+        target.systems,
+        target.requirements(),
+        target.data.get("wheels", {}),
+    )
+
+
+def _debian(name: str, folder: Path) -> Requirements:
+    path = folder / "requirements.toml"
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        wheels = data["wheels"]
+        return _requirements(
+            name, folder, data["python"], data["systems"], wheels["require"], wheels
+        )
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{path}: {error}") from error
+    except KeyError as error:
+        raise InputError(f"{path}: {error} is missing") from error
+
+
+def _requirements(
+    name: str,
+    folder: Path,
+    python: str,
+    systems: Any,
+    require: Any,
+    wheels: Mapping[str, Any],
+) -> Requirements:
+    return Requirements(
+        name,
+        folder,
+        python,
+        tuple(systems),
+        tuple(require),
+        tuple(wheels.get("exclude", ())),
+        tuple(wheels.get("override", ())),
+        wheels.get("platform", "manylinux_2_28"),
+        wheels.get("index"),
+    )

@@ -1,0 +1,108 @@
+"""Which keys a target file may have, and which values: data/targets/schema.toml, interpreted.
+
+`nix/lib/schema.nix` interprets the same file, and says what is wrong in the same words.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NoReturn
+
+from vllm_nix.errors import InputError
+
+Data = Mapping[str, Any]
+Path = tuple[str, ...]
+
+_TYPE_NAMES = {str: "string", int: "integer", bool: "boolean", float: "float", list: "list"}
+
+
+def check_schema(keys: Data, rules: Data, file: str, data: Data) -> None:
+    """Checks a target's `data` against the schema's `keys`.
+
+    `rules` holds the tables that a key's `known` names, `file` the place that a message names.
+    Raises `InputError` with the first fault, in the order of the keys' names.
+    """
+    _Checker(keys, rules, file).check(data)
+
+
+class _Checker:
+    def __init__(self, keys: Data, rules: Data, file: str) -> None:
+        self.keys = keys
+        self.rules = rules
+        self.file = file
+        self.patterns = {key: tuple(key.split(".")) for key in sorted(keys)}
+
+    def fault(self, text: str) -> NoReturn:
+        raise InputError(f"{self.file}: {text}")
+
+    def check(self, data: Data) -> None:
+        self.check_table((), data)
+        for key, pattern in self.patterns.items():
+            if self.keys[key].get("required", False) and not _has(data, pattern):
+                self.fault(f"'{key}' is missing")
+
+    def check_table(self, path: Path, table: Data) -> None:
+        for name in sorted(table):
+            here, value = (*path, name), table[name]
+            key = ".".join(here)
+            if spec := self.exactly(here):
+                self.check_value(key, spec, value)
+            elif not any(self.beneath(here)):
+                known = sorted({pattern[len(path)] for pattern in self.beneath(path)})
+                self.fault(f"unknown key '{key}'; known here: {', '.join(known)}")
+            elif isinstance(value, Mapping):
+                self.check_table(here, value)
+            else:
+                self.fault(f"{key}: expected a table, got {_a_type_of(value)}")
+
+    def check_value(self, key: str, spec: Data, value: object) -> None:
+        wanted = "list" if spec["type"] == "strings" else spec["type"]
+        if _type_of(value) != wanted:
+            self.fault(f"{key}: expected {_article(wanted)}, got {_a_type_of(value)}")
+        if isinstance(value, str):
+            self.check_element(key, spec, value)
+        elif isinstance(value, list):
+            if not value:
+                self.fault(f"{key}: the list is empty")
+            for element in value:
+                if not isinstance(element, str):
+                    self.fault(f"{key}: expected strings, got {_a_type_of(element)}")
+            for element in value:
+                self.check_element(key, spec, element)
+
+    def check_element(self, key: str, spec: Data, value: str) -> None:
+        allowed = spec.get("one-of") or sorted(self.rules.get(spec.get("known", ""), ()))
+        if allowed and value not in allowed:
+            self.fault(f'{key}: "{value}" is not one of {", ".join(allowed)}')
+        if "match" in spec and not re.fullmatch(spec["match"], value):
+            self.fault(f'{key}: "{value}" is not {spec["form"]}')
+
+    def exactly(self, path: Path) -> Data | None:
+        for key, pattern in self.patterns.items():
+            if len(pattern) == len(path) and _fits(path, pattern):
+                return dict(self.keys[key])
+        return None
+
+    def beneath(self, path: Path) -> Iterator[Path]:
+        for pattern in self.patterns.values():
+            if len(pattern) > len(path) and _fits(path, pattern):
+                yield pattern
+
+
+def _fits(path: Path, pattern: Path) -> bool:
+    return all(want in ("*", name) for name, want in zip(path, pattern, strict=False))
+
+
+def _has(data: Any, path: Path) -> bool:
+    return not path or (path[0] in data and _has(data[path[0]], path[1:]))
+
+
+def _type_of(value: object) -> str:
+    return _TYPE_NAMES.get(type(value), "table" if isinstance(value, Mapping) else "date")
+
+
+def _article(name: str) -> str:
+    return f"an {name}" if name == "integer" else f"a {name}"
+
+
+def _a_type_of(value: object) -> str:
+    return _article(_type_of(value))

@@ -1,0 +1,208 @@
+"""The source files that a set needs, each with its place in the store.
+
+They are wheels, source archives and Debian packages.
+"""
+
+import json
+import platform
+import tomllib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vllm_nix.data import DEBIAN, VLLM
+from vllm_nix.errors import InputError
+from vllm_nix.pylock import read_lock
+from vllm_nix.requirements import DEBIAN_SETS, load_requirements
+from vllm_nix.store import fixed_path, store_name
+from vllm_nix.targets import load_target, target_names
+
+BASES = ("debian", "nixpkgs")
+SDIST_SETS = {"vllm-sources": VLLM / "sources.toml"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A file with a known hash: its name, hexadecimal sha256, and size in bytes if known."""
+
+    file: str
+    sha256: str
+    size: int | None = None
+
+    @property
+    def path(self) -> Path:
+        """Where it belongs in the store."""
+        return fixed_path(store_name(self.file), self.sha256)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipSource(Source):
+    """A file of a package's release, as pip downloads it for `python` (``major.minor``)."""
+
+    name: str
+    version: str
+    python: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WheelSource(PipSource):
+    """A wheel; `index` is where else than in pip's own indexes it may be."""
+
+    index: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SdistSource(PipSource):
+    """A source archive."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DebSource(Source):
+    """A Debian package: `pool_path` is its path below any mirror of `suite`."""
+
+    pool_path: str
+    suite: str
+    component: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Executable:
+    """One executable of a package, as a folder in the store: what unpacks the first package.
+
+    `member` is its name in the package, `place` below the folder `name`; `sha256` is of the NAR.
+    """
+
+    deb: DebSource
+    member: str
+    place: str
+    name: str
+    sha256: str
+
+    @property
+    def path(self) -> Path:
+        return fixed_path(self.name, self.sha256, recursive=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """All that some sets need, without repetitions."""
+
+    files: tuple[Source, ...]
+    executables: tuple[Executable, ...] = ()
+
+
+def this_system() -> str:
+    """This machine, as Nix calls it."""
+    return f"{platform.machine()}-linux"
+
+
+def set_names() -> tuple[str, ...]:
+    """What can be fetched: the targets, and the parts of the embedded base, source archives."""
+    return (*target_names(), *DEBIAN_SETS, *SDIST_SETS)
+
+
+def load_sources(sets: Iterable[str], system: str | None = None, base: str = "debian") -> Sources:
+    """What the named sets need on a Nix system (default: this machine's), on a base.
+
+    A target on the embedded base needs that base too. Raises `InputError`.
+    """
+    system = system or this_system()
+    names = list(dict.fromkeys(sets))
+    files: dict[Path, Source] = {}
+    executables: list[Executable] = []
+    for name in names:
+        if name not in set_names():
+            raise InputError(f"unknown set '{name}'; there are: {', '.join(set_names())}")
+        files |= {source.path: source for source in _pip_sources(name, system)}
+    if "debian" in names or (base == "debian" and not {*target_names()}.isdisjoint(names)):
+        debs, executable = _debs(system)
+        files |= {source.path: source for source in debs}
+        files |= {source.path: source for source in _wheels("debian", system)}
+        executables += executable
+    return Sources(tuple(files.values()), tuple(executables))
+
+
+def _pip_sources(name: str, system: str) -> Sequence[PipSource]:
+    if path := SDIST_SETS.get(name):
+        return _sdists(path)
+    return _wheels(name, system)
+
+
+def _wheels(name: str, system: str) -> list[WheelSource]:
+    if name in target_names():
+        target = load_target(name)
+        if system not in target.systems:
+            raise InputError(f"{name} is not for {system}; it is for {', '.join(target.systems)}")
+        if not target.requirements():
+            return []
+    requirements = load_requirements(name)
+    requirements.check_system(system)
+    lock = read_lock(requirements.lock_file(system))
+    index = requirements.index or {}
+    return [
+        WheelSource(
+            file=wheel.file,
+            sha256=wheel.sha256,
+            size=wheel.size,
+            name=wheel.name,
+            version=wheel.version,
+            python=lock.python,
+            index=index.get(wheel.name),
+        )
+        for wheel in lock.wheels
+    ]
+
+
+def _sdists(path: Path) -> list[SdistSource]:
+    try:
+        packages = tomllib.loads(path.read_text(encoding="utf-8"))
+        return [
+            SdistSource(
+                file=f"{name.replace('-', '_')}-{version}.tar.gz",
+                sha256=row["sha256"],
+                size=row["size"],
+                name=name,
+                version=version,
+                python="3.11",  # every target's
+            )
+            for name, versions in packages.items()
+            for version, row in versions.items()
+        ]
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{path}: {error}") from error
+    except KeyError as error:
+        raise InputError(f"{path}: {error} is missing") from error
+
+
+def _debs(system: str) -> tuple[list[DebSource], list[Executable]]:
+    path = DEBIAN / f"debs.{system}.json"
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        debs = {
+            name: DebSource(
+                file=entry["path"].rpartition("/")[2],
+                sha256=entry["sha256"],
+                size=entry["size"],
+                pool_path=entry["path"],
+                suite=data["suite"],
+                component=data["component"],
+            )
+            for name, entry in data["packages"].items()
+        }
+        first = data["bootstrap"]
+        executable = Executable(
+            deb=debs[first["package"]],
+            member=first["member"],
+            place=first["path"],
+            name=first["name"],
+            sha256=first["sha256"],
+        )
+    except FileNotFoundError as error:
+        raise InputError(
+            f"the embedded base is not for {system}: there is no {path.name}"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: {error}") from error
+    except KeyError as error:
+        raise InputError(f"{path}: {error} is missing") from error
+    return list(debs.values()), [executable]

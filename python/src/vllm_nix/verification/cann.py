@@ -1,0 +1,110 @@
+"""What Ascend's software needs of CANN and of its driver, and what of that is not there.
+
+CANN is NVIDIA's CUDA for Ascend: installed on the host, and put on the library path by its own
+`set_env.sh`. vLLM itself says no more than "Failed to infer device type" when it is not.
+"""
+
+import os
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from vllm_nix import elf
+from vllm_nix.elf import ElfError
+from vllm_nix.verification.distributions import Distribution
+from vllm_nix.verification.files import binaries
+from vllm_nix.verification.linker import host_folders
+
+PACKAGES = frozenset(("torch-npu", "vllm-ascend"))
+_FOLDERS = ("torch_npu", "vllm_ascend")
+# Without these, torch imports torch_npu and vLLM its plugin: neither would import at all.
+WITHOUT = {"TORCH_DEVICE_BACKEND_AUTOLOAD": "0", "VLLM_PLUGINS": ""}
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of CANN: the script that sets its environment, and variables that the script sets."""
+
+    name: str
+    script: str
+    variables: tuple[str, ...] = ()
+
+
+TOOLKIT = Part("CANN toolkit", "ascend-toolkit/set_env.sh", ("ASCEND_HOME_PATH", "ASCEND_OPP_PATH"))
+ATB = Part("CANN nnal (ATB)", "nnal/atb/set_env.sh", ("ATB_HOME_PATH",))
+DRIVER = Part("NPU driver", "driver/lib64")
+
+# Which part has which library.
+LIBRARIES = {
+    f"lib{name}.so": TOOLKIT
+    for name in [
+        "acl_op_compiler",
+        "acl_tdt_channel",
+        "ascend_dump",
+        "ascend_protobuf",
+        "ascendalog",
+        "ascendcl",
+        "c_sec",
+        "error_manager",
+        "exe_graph",
+        "fmk_parser",
+        "ge_common_base",
+        "ge_runner",
+        "graph",
+        "graph_base",
+        "hccl",
+        "mmpa",
+        "nnopbase",
+        "opapi",
+        "platform",
+        "profapi",
+        "register",
+        "runtime",
+    ]
+} | {"libatb.so": ATB, "libascend_hal.so": DRIVER}
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A part that is not there, by its libraries and variables; `script` if it could be sourced."""
+
+    part: Part
+    libraries: tuple[str, ...]
+    variables: tuple[str, ...]
+    script: Path | None
+
+
+def applies(distributions: Iterable[Distribution]) -> bool:
+    """Whether this environment is for Ascend."""
+    return any(distribution.name in PACKAGES for distribution in distributions)
+
+
+def gaps(site_packages: Path, root: Path = Path("/usr/local/Ascend")) -> tuple[Gap, ...]:
+    """The parts that the environment needs and would not find here; CANN is installed in `root`."""
+    missing: defaultdict[str, list[str]] = defaultdict(list)
+    folders = host_folders()
+    for name in sorted(_needed(site_packages)):
+        if not any((folder / name).exists() for folder in folders):
+            missing[LIBRARIES[name].name].append(name)
+    found = []
+    for part in (TOOLKIT, ATB, DRIVER):
+        if libraries := missing[part.name]:
+            unset = tuple(name for name in part.variables if not os.environ.get(name))
+            script = root / part.script
+            found.append(Gap(part, tuple(libraries), unset, script if script.exists() else None))
+    return tuple(found)
+
+
+def _needed(site_packages: Path) -> Collection[str]:
+    """The libraries of CANN that Ascend's packages ask for."""
+    names: set[str] = set()
+    for folder in _FOLDERS:
+        for file in binaries(site_packages / folder):
+            try:
+                image = elf.read(file) if elf.is_elf(file) else None
+            except (ElfError, OSError):
+                continue  # see `elf`
+            if image and image.dynamic:
+                names.update(image.dynamic.needed)
+    return names & LIBRARIES.keys()

@@ -1,0 +1,64 @@
+"""torch has NCCL, in the target's version, with code for the device.
+
+Without NCCL, vLLM fails as soon as it sets up its workers, even on one GPU. torch says whether it
+was built with it and which version it loads; no GPU is needed for that. A system's NCCL lies
+outside the environment: its GPU code is judged here, that of all others in `gpu-code`.
+
+Seen in nccl#1561, vllm#6063, vllm#7293, jetson-containers#1370. `import torch.distributed.nccl`,
+often used to test for it, fails with every torch: there is no such module.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from vllm_nix import archs
+from vllm_nix.compat import Verdict, judge_library
+from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok
+
+BUILD = ("torch-build",)
+NCCL = ("nccl",)
+
+
+@check("nccl", "torch has NCCL, of the target's version", steps=(BUILD, NCCL))
+def nccl(context: Context) -> Iterator[Finding]:
+    asked = context.parameter("torch", "distributed")
+    if asked is not None and "nccl" not in asked:
+        raise SkipError("the target has no NCCL")
+    if not context.ask(*BUILD)["cuda"]:
+        raise SkipError("torch is built for the CPU: see `torch-build`")
+    answer = context.ask(*NCCL)
+    if not answer["available"]:
+        yield failed(
+            "torch was built without NCCL",
+            expected="torch.distributed.is_nccl_available()",
+            cure="build torch with USE_DISTRIBUTED=1 USE_NCCL=1, or take a build that was",
+        )
+        return
+    version = ".".join(map(str, answer["version"]))
+    wanted = str(context.parameter("nccl", "version") or version).partition("-")[0]
+    if version != wanted:
+        yield failed(
+            f"NCCL {version}",
+            where=answer["file"],
+            expected=f"NCCL {wanted}",
+            cure="another libnccl.so.2 is found first: look at LD_LIBRARY_PATH and run paths",
+        )
+    yield from _outside(context, answer["file"])
+    yield ok(f"NCCL {version}", answer["file"])
+
+
+def _outside(context: Context, file: str) -> Iterator[Finding]:
+    """What `gpu-code` does not see: a library that is not in the environment."""
+    inside = context.site_packages.resolve()
+    if not file or Path(file).resolve().is_relative_to(inside):
+        return
+    library = archs.archs(file)
+    for device in context.devices:
+        judgement = judge_library(library, device)
+        if judgement.verdict in (Verdict.MISSING, Verdict.NOT_APPLICABLE):
+            yield failed(
+                judgement.why,
+                where=file,
+                expected=f"code for {device}",
+                cure="build NCCL with NVCC_GENCODE for this device",
+            )

@@ -1,0 +1,49 @@
+"""No installed distribution is a placeholder for one that is kept elsewhere.
+
+Some names of the public registry are held by a package that only says to go away: AWS Neuron's
+("WRONG PACKAGE. Please install the package from Neuron Repository"), NVIDIA's older ones ("A fake
+package to warn the user"). They install without complaint, and a resolver that prefers the registry
+locks them. What counts is their own text, in packages with next to no code; no list of names.
+
+Measured: neuronx-cc 1.0.post1, torch-neuronx 1.0, transformers-neuronx 0.1, all below 2 kB.
+"""
+
+import re
+from collections.abc import Iterator
+
+from vllm_nix.verification.check import Context, Finding, check, failed, ok
+from vllm_nix.verification.distributions import Distribution, read_record, read_text
+
+LARGEST = 1 << 16  # bytes of all its files; real placeholders have 1 to 7 kB
+SIGN = re.compile(
+    r"wrong package|fake package|placeholder (?:package|for)|dummy package", re.IGNORECASE
+)
+
+
+@check("placeholders", "No distribution is a placeholder for one that is kept elsewhere")
+def placeholders(context: Context) -> Iterator[Finding]:
+    for distribution in context.distributions:
+        if words := _confession(distribution):
+            where = "its own index" if "neuron" not in distribution.name else "AWS Neuron's index"
+            yield failed(
+                f'{distribution.version} says "{words}"',
+                where=distribution.name,
+                expected="the software of that name",
+                cure=f"pip uninstall {distribution.name}, then install it from {where}",
+            )
+    yield ok(f"{len(context.distributions)} distributions, none of them")
+
+
+def _confession(distribution: Distribution) -> str:
+    """The sentence in which a tiny distribution says that it is not the real one, or ""."""
+    try:
+        entries = read_record(distribution) or ()
+        if sum(entry.size or 0 for entry in entries) > LARGEST:
+            return ""
+        text = read_text(distribution.folder / "METADATA")
+    except (OSError, ValueError):
+        return ""  # see `wheel-set` and `record`
+    for line in text.splitlines():
+        if SIGN.search(line):
+            return line.strip().removeprefix("Summary:").strip()[:200]
+    return ""

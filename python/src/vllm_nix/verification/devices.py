@@ -1,0 +1,52 @@
+"""The GPU that an environment is judged for: named, the target's, or the one that is here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vllm_nix import devices
+from vllm_nix.devices import Device
+from vllm_nix.errors import InputError
+from vllm_nix.verification.context import lookup
+from vllm_nix.verification.driver import Driver
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """`--for`, `--cuda` and `--jetpack`."""
+
+    device: str | None = None
+    cuda: str | None = None
+    jetpack: str | None = None
+
+
+def named_devices(question: Question, parameters: Mapping[str, Any]) -> tuple[Device, ...]:
+    """The devices that were asked for, by name or by the target. Raises `InputError`."""
+    names = [question.device] if question.device else _capabilities(parameters)
+    jetpack = jetpack_of(question, parameters)
+    toolkit = None if jetpack else lookup(parameters, "cuda", "toolkit")
+    cuda = question.cuda or (str(toolkit) if toolkit else None)
+    return tuple(devices.device(name, cuda, jetpack) for name in names)
+
+
+def _capabilities(parameters: Mapping[str, Any]) -> list[str]:
+    found = lookup(parameters, "cuda", "capabilities") or []
+    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+        raise InputError(f"the manifest's cuda.capabilities: {found!r} is no list of texts")
+    return found
+
+
+def devices_here(question: Question, driver: Driver | str) -> tuple[Device, ...]:
+    """The devices of this machine, each capability once."""
+    if isinstance(driver, str):
+        return ()
+    capabilities = dict.fromkeys(gpu.capability for gpu in driver.devices)
+    return tuple(devices.device(one, question.cuda or driver.version) for one in capabilities)
+
+
+def jetpack_of(question: Question, parameters: Mapping[str, Any]) -> str | None:
+    """The JetPack release, unless a CUDA release or another device was named."""
+    if question.jetpack or question.device or question.cuda:
+        return question.jetpack
+    version = lookup(parameters, "jetpack", "version")
+    return str(version) if version else None

@@ -1,0 +1,23 @@
+"""The files of an environment that may be libraries."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+# Most files are text, and opening each of them takes longer than all else.
+_TEXT = frozenset((".py", ".pyc", ".pyi", ".h", ".hpp", ".cuh", ".txt", ".json", ".md", ".pyx"))
+
+
+def binaries(folder: Path) -> Iterator[Path]:
+    """Files below a folder, links followed; each real folder once, for links may form a ring."""
+    seen: set[str] = set()
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(parent)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        for name in files:
+            file = Path(parent, name)
+            if file.suffix not in _TEXT:
+                yield file

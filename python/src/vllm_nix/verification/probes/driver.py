@@ -1,0 +1,63 @@
+"""Says what the NVIDIA driver says, or why there is none. Runs in the environment, without torch.
+
+CUDA driver API, as its header cuda.h numbers attributes: 18 integrated, 75 and 76 the capability.
+"""
+
+import ctypes
+import json
+import os
+import sys
+from typing import Any
+
+
+def ask() -> dict[str, Any]:
+    try:
+        cuda = ctypes.CDLL("libcuda.so.1")
+    except OSError as error:
+        missing = "No such file" in str(error)
+        return {"problem": "no NVIDIA driver here" + ("" if missing else f": {error}")}
+    if status := cuda.cuInit(0):
+        return {"problem": f"the NVIDIA driver does not start: cuInit gives error {status}"}
+    version = number(cuda.cuDriverGetVersion)
+    devices = [device(cuda, index) for index in range(number(cuda.cuDeviceGetCount))]
+    return {"version": f"{version // 1000}.{version % 1000 // 10}", "devices": devices}
+
+
+def device(cuda: Any, index: int) -> dict[str, Any]:
+    handle = number(cuda.cuDeviceGet, index)
+    name = ctypes.create_string_buffer(256)
+    call(cuda.cuDeviceGetName, name, len(name), handle)
+    memory = ctypes.c_size_t()
+    call(cuda.cuDeviceTotalMem_v2, ctypes.byref(memory), handle)
+    major, minor, integrated = (
+        number(cuda.cuDeviceGetAttribute, attribute, handle) for attribute in (75, 76, 18)
+    )
+    return {
+        "name": name.value.decode("utf-8", "replace"),
+        "capability": f"{major}.{minor}",
+        "integrated": bool(integrated),
+        "memory": memory.value,
+    }
+
+
+def number(function: Any, *arguments: Any) -> int:
+    value = ctypes.c_int()
+    call(function, ctypes.byref(value), *arguments)
+    return value.value
+
+
+def call(function: Any, *arguments: Any) -> None:
+    if status := function(*arguments):
+        raise RuntimeError(f"{function.__name__} gives error {status}")
+
+
+def main() -> None:
+    try:
+        answer = ask()
+    except (AttributeError, RuntimeError) as error:
+        answer = {"problem": f"the NVIDIA driver does not answer: {error}"}
+    os.write(int(sys.argv[1]), json.dumps(answer).encode() + b"\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""Says which interpreter this is. Runs in the environment, so: standard library only."""
+
+import json
+import os
+import platform
+import sys
+import sysconfig
+from pathlib import Path
+
+
+def main() -> None:
+    numbers = sys.implementation.version
+    final = numbers.releaselevel == "final"
+    level = "" if final else f"{numbers.releaselevel[0]}{numbers.serial}"
+    answer = {
+        "version": platform.python_version(),
+        "implementation": platform.python_implementation(),
+        "prefix": sys.prefix,
+        "binary": str(Path("/proc/self/exe").readlink()),
+        "site-packages": sysconfig.get_path("platlib"),
+        "markers": {
+            "implementation_name": sys.implementation.name,
+            "implementation_version": "{}.{}.{}".format(*numbers[:3]) + level,
+            "os_name": os.name,
+            "platform_machine": platform.machine(),
+            "platform_python_implementation": platform.python_implementation(),
+            "platform_release": platform.release(),
+            "platform_system": platform.system(),
+            "platform_version": platform.version(),
+            "python_full_version": platform.python_version(),
+            "python_version": ".".join(platform.python_version_tuple()[:2]),
+            "sys_platform": sys.platform,
+        },
+    }
+    os.write(int(sys.argv[1]), json.dumps(answer).encode() + b"\n")
+
+
+if __name__ == "__main__":
+    main()

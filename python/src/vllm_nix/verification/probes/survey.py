@@ -1,0 +1,129 @@
+"""Takes the steps of argv[2], a line of answer for each, and goes on after one that raises.
+
+Runs in the environment, so: the standard library, and what a step is there to try.
+"""
+
+import importlib
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def version(name: str) -> dict[str, Any]:
+    module = importlib.import_module(name)
+    return {"version": str(getattr(module, "__version__", ""))}
+
+
+def torch_build() -> dict[str, Any]:
+    torch = importlib.import_module("torch")
+    return {
+        "version": str(torch.__version__),
+        "cuda": torch.version.cuda,
+        "cxx11-abi": bool(torch._C._GLIBCXX_USE_CXX11_ABI),
+        "config": torch.__config__.show(),
+    }
+
+
+def torch_flags() -> dict[str, Any]:
+    """The architectures and switches that torch was compiled with; no GPU is needed to say."""
+    torch = importlib.import_module("torch")
+    flags = getattr(torch._C, "_cuda_getArchFlags", lambda: "")
+    return {
+        "cuda": torch.version.cuda,
+        "archs": flags() or "",
+        "config": torch.__config__.show(),
+    }
+
+
+def nccl() -> dict[str, Any]:
+    """NCCL's version as it says itself, and the file that was loaded, "" if it is in torch's."""
+    distributed = importlib.import_module("torch.distributed")
+    if not (distributed.is_available() and distributed.is_nccl_available()):
+        return {"available": False}
+    version = importlib.import_module("torch.cuda.nccl").version()
+    files = [file for file in maps()["files"] if Path(file).name.startswith("libnccl.so")]
+    return {"available": True, "version": list(version[:3]), "file": files[0] if files else ""}
+
+
+def backends() -> dict[str, Any]:
+    distributed = importlib.import_module("torch.distributed")
+    if not distributed.is_available():
+        return {"available": False}
+    there = {
+        "gloo": distributed.is_gloo_available,
+        "mpi": distributed.is_mpi_available,
+        "nccl": distributed.is_nccl_available,
+    }
+    return {"available": True, "backends": [name for name, ask in there.items() if ask()]}
+
+
+def all_reduce(backend: str) -> dict[str, Any]:
+    torch = importlib.import_module("torch")
+    distributed = importlib.import_module("torch.distributed")
+    with tempfile.TemporaryDirectory() as folder:
+        store = distributed.FileStore(str(Path(folder, "store")), 1)
+        distributed.init_process_group(backend, store=store, rank=0, world_size=1)
+        values = torch.arange(4.0)
+        distributed.all_reduce(values)
+        distributed.destroy_process_group()
+    return {"values": values.tolist()}
+
+
+def generate(model: str, text: str, count: str) -> dict[str, Any]:
+    """Generates `count` tokens after `text` from the checkpoint `model`, greedily, twice."""
+    vllm = importlib.import_module("vllm")
+    cuda = getattr(importlib.import_module("torch"), "cuda", None)
+    # Others may use the device as well; the default wants nine tenths of its memory to be free.
+    share = {"gpu_memory_utilization": 0.3} if cuda and cuda.is_available() else {}
+    llm = vllm.LLM(model=model, enforce_eager=True, max_model_len=64, seed=0, **share)
+    greedy = vllm.SamplingParams(temperature=0.0, max_tokens=int(count), ignore_eos=True)
+    outputs = [llm.generate([text], greedy)[0] for _ in range(2)]
+    return {
+        "prompt": list(outputs[0].prompt_token_ids),
+        "runs": [list(output.outputs[0].token_ids) for output in outputs],
+    }
+
+
+def maps(*modules: str) -> dict[str, Any]:
+    """The files that a process which has imported `modules` maps (proc(5))."""
+    for module in modules:
+        importlib.import_module(module)
+    text = Path("/proc/self/maps").read_text(encoding="utf-8", errors="backslashreplace")
+    rows = [line.split(None, 5) for line in text.splitlines()]
+    return {"files": sorted({row[5] for row in rows if len(row) == 6 and row[5][0] == "/"})}
+
+
+STEPS: dict[str, Callable[..., dict[str, Any]]] = {
+    "import": version,
+    "torch-build": torch_build,
+    "torch-flags": torch_flags,
+    "nccl": nccl,
+    "backends": backends,
+    "all-reduce": all_reduce,
+    "generate": generate,
+    "maps": maps,
+}
+
+
+def answer(**line: Any) -> None:
+    data = json.dumps(line).encode() + b"\n"
+    while data:
+        data = data[os.write(int(sys.argv[1]), data) :]
+
+
+def main() -> None:
+    for step in json.loads(sys.argv[2]):
+        name, *arguments = step
+        try:
+            answer(step=step, value=STEPS[name](*arguments))
+        except BaseException as error:  # noqa: BLE001 -- a module may even raise SystemExit
+            text = str(error).strip() or "no message"
+            answer(step=step, error=f"{type(error).__name__}: {text}"[:4000])
+
+
+if __name__ == "__main__":  # vLLM may start processes that import this file
+    main()

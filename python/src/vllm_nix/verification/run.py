@@ -1,0 +1,167 @@
+"""Runs the checks on an environment, side by side, and collects their report."""
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+from vllm_nix.errors import InputError
+from vllm_nix.targets import load_target
+from vllm_nix.verification import cann
+from vllm_nix.verification.check import Check, Context, Finding, SkipError, failed
+from vllm_nix.verification.checks import CHECKS
+from vllm_nix.verification.checks.token import GENERATE, MODEL
+from vllm_nix.verification.devices import Question, devices_here, jetpack_of, named_devices
+from vllm_nix.verification.distributions import read_distributions
+from vllm_nix.verification.driver import ask_driver
+from vllm_nix.verification.environment import Environment
+from vllm_nix.verification.gpu_code import GpuCode
+from vllm_nix.verification.interpreter import Interpreter, ask_interpreter
+from vllm_nix.verification.manifest import read_manifest
+from vllm_nix.verification.report import Report, Result
+from vllm_nix.verification.survey import Step, StepError, Survey
+from vllm_nix.verification.tiny_model import TinyModel
+
+LIMIT = 180.0
+
+Progress = Callable[[Check, Result | None], None]
+
+
+def verify(
+    path: str | os.PathLike[str],
+    target: str | None = None,
+    *,
+    device: str | None = None,
+    cuda: str | None = None,
+    jetpack: str | None = None,
+    only: Collection[str] = (),
+    skip: Collection[str] = (),
+    limit: float = LIMIT,
+    progress: Progress = lambda check, result: None,
+) -> Report:
+    """Checks the environment at `path`: a Nix build of this project, any virtual environment, or a
+    site-packages folder alone.
+
+    `device` is a GPU by name ("orin") or compute capability ("8.7"), to judge GPU code for; `cuda`
+    the release that its driver runs, or `jetpack` the JetPack that says so. Without it, the
+    target's, or this machine's, are judged for.
+
+    `only` and `skip` are ids of checks. `limit` is how many seconds a child process may keep
+    silent. `progress` is called, from any thread, as a check starts (without a result) and ends.
+    Raises `InputError` for an unknown target, check or device, a folder that is no environment, or a broken
+    manifest; all else is a finding of the report.
+    """
+    checks = _chosen(only, skip)
+    root = Path(os.path.abspath(path))  # noqa: PTH100 -- links stay: $ORIGIN depends on them
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="verify-", ignore_cleanup_errors=True) as scratch:
+        steps = tuple(dict.fromkeys(step for check in checks for step in check.steps))
+        if GENERATE in steps:
+            TinyModel.make().write(Path(scratch, MODEL))
+        environment = Environment(root, Path(scratch), limit)
+        context = _context(environment, steps, target, Question(device, cuda, jetpack))
+        results = _run_all(checks, context, progress)
+    return Report(
+        environment=root,
+        target=target or (context.manifest.target if context.manifest else None),
+        nix=context.manifest is not None,
+        started=environment.is_bare or isinstance(context.interpreter, Interpreter),
+        results=results,
+        seconds=time.monotonic() - started,
+        devices=tuple(map(str, context.devices)),
+    )
+
+
+def _chosen(only: Collection[str], skip: Collection[str]) -> tuple[Check, ...]:
+    known = [check.id for check in CHECKS]
+    for name in (*only, *skip):
+        if name not in known:
+            raise InputError(f"unknown check '{name}'; there are: {', '.join(known)}")
+    chosen = tuple(c for c in CHECKS if (not only or c.id in only) and c.id not in skip)
+    if not chosen:
+        raise InputError("no check is left to run: --skip takes away all that --only names")
+    return chosen
+
+
+def _context(
+    environment: Environment, steps: Sequence[Step], target: str | None, question: Question
+) -> Context:
+    manifest = read_manifest(environment.root)
+    wanted = load_target(target).data if target else manifest.parameters if manifest else {}
+    named = named_devices(question, wanted)
+    interpreter = ask_interpreter(environment)
+    driver = ask_driver(environment)
+    site_packages = _site_packages(environment.root, interpreter)
+    distributions = read_distributions(site_packages)
+    gaps = cann.gaps(site_packages) if cann.applies(distributions) else ()
+    if gaps:
+        environment = replace(environment, settings=cann.WITHOUT)
+    return Context(
+        environment=environment,
+        interpreter=interpreter,
+        site_packages=site_packages,
+        distributions=distributions,
+        manifest=manifest,
+        target=target,
+        parameters=wanted,
+        survey=Survey(environment, steps),
+        devices=named or (() if wanted else devices_here(question, driver)),
+        is_asked=bool(named),
+        jetpack=jetpack_of(question, wanted),
+        driver=driver,
+        gpu_code=GpuCode(site_packages),
+        cann=gaps,
+    )
+
+
+def _site_packages(root: Path, interpreter: Interpreter | str) -> Path:
+    """Where the environment's packages are, as a path below `root`: $ORIGIN depends on it."""
+    if isinstance(interpreter, Interpreter):
+        if interpreter.site_packages.is_relative_to(interpreter.prefix):
+            return root / interpreter.site_packages.relative_to(interpreter.prefix)
+        return interpreter.site_packages
+    return next(root.glob("lib/python3*/site-packages"), root)
+
+
+def _run_all(checks: Sequence[Check], context: Context, progress: Progress) -> tuple[Result, ...]:
+    """Those that wait for the survey wait together; the others share the processors left."""
+    waiting = sum(1 for check in checks if check.steps)
+    rest = max(1, (os.cpu_count() or 1) - 1)
+    with ThreadPoolExecutor(waiting or 1) as survey, ThreadPoolExecutor(rest) as pool:
+        futures = {
+            check.id: (survey if check.steps else pool).submit(_run, check, context, progress)
+            for check in sorted(checks, key=lambda check: not check.slow)
+        }
+        try:
+            return tuple(futures[check.id].result() for check in checks)
+        except BaseException:  # Ctrl-C: the children have groups of their own, and would go on
+            context.environment.stop.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _run(check: Check, context: Context, progress: Progress) -> Result:
+    progress(check, None)
+    started = time.monotonic()
+    findings: tuple[Finding, ...] = ()
+    reason = ""
+    try:
+        findings = tuple(check.run(context))
+    except SkipError as skip:
+        reason = str(skip)
+    except StepError as problem:
+        cure = f"try the same by hand, with {context.environment.python}"
+        findings = (failed(str(problem), cure=cure),)
+    except Exception as error:  # noqa: BLE001 -- an environment in a state nobody thought of
+        findings = (
+            failed(
+                f"the check broke off: {type(error).__name__}: {error}",
+                cure="report this, with the environment's wheels; it may be the environment's fault",
+            ),
+        )
+    result = Result(check.id, check.title, findings, time.monotonic() - started, reason)
+    progress(check, result)
+    return result

@@ -1,0 +1,80 @@
+"""One child for all that needs torch or vLLM imported: importing them is most of the time."""
+
+import json
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from vllm_nix.verification.environment import Environment
+
+
+class StepError(Exception):
+    """A step of the survey raised, killed its interpreter, or hung; the message says which."""
+
+
+Step = tuple[str, ...]  # its name in `probes/survey.py`, then its arguments
+
+
+@dataclass(slots=True)
+class Survey:
+    """Steps, taken once and in order when the first answer is asked for.
+
+    After a crash or a hang a new child goes on with the step after it.
+    """
+
+    environment: Environment
+    steps: Sequence[Step]
+    _answers: dict[Step, Mapping[str, Any]] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def answer(self, *step: str) -> Mapping[str, Any]:
+        """What `step` found. Raises `StepError`."""
+        self.finish()
+        if module := self._broken(step):
+            raise StepError(f"{module} does not import")
+        answer = self._answers[step]
+        if "error" in answer:
+            raise StepError(answer["error"])
+        value: Mapping[str, Any] = answer["value"]
+        return value
+
+    def finish(self) -> None:
+        """Waits until all steps are taken."""
+        with self._lock:
+            if not self._answers:
+                self._take()
+
+    def imports(self, module: str) -> bool:
+        """Whether `module` imports, if that is one of the steps at all."""
+        try:
+            return ("import", module) not in self.steps or bool(self.answer("import", module))
+        except StepError:
+            return False
+
+    def _take(self) -> None:
+        left = list(self.steps)
+        while left:
+            outcome = self.environment.probe("survey", json.dumps(left))
+            for answer in outcome.answers:
+                self._answers[tuple(answer["step"])] = answer
+            left = [step for step in left if step not in self._answers]
+            if left:
+                end = outcome.end or "the interpreter ended early"
+                words = outcome.last_words()
+                self._answers[left[0]] = {"error": f"{end}: {words}" if words else end}
+                left = [step for step in left[1:] if not self._broken(step)]
+
+    def _broken(self, step: Step) -> str | None:
+        """The module that a step stands on, if that one did not import."""
+        for module in needed(step):
+            if "error" in self._answers.get(("import", module), {}):
+                return module
+        return None
+
+
+def needed(step: Step) -> tuple[str, ...]:
+    """The modules without which a step cannot be taken."""
+    name, *arguments = step
+    modules = {"import": (), "maps": tuple(arguments), "generate": ("torch", "vllm")}
+    return modules.get(name, ("torch",))

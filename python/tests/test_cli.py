@@ -1,0 +1,55 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vllm_nix import cli
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--help"])
+    assert stop.value.code == 0
+    shown = capsys.readouterr().out
+    assert all(f"\n    {name}" in shown for name in cli.COMMANDS)
+
+
+def test_an_error_is_one_line_and_an_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["params", "gpu"]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err == "vllm-nix: unknown target 'gpu'; there are: cpu, jetson\n"
+
+
+def test_an_unknown_command_is_told_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["verfy"])
+    assert stop.value.code == 2
+    assert "verify" in capsys.readouterr().err
+
+
+def test_a_reader_that_stops_reading_is_no_error() -> None:
+    command = f"{sys.executable} -m vllm_nix params jetson | true"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert result.stderr == ""
+
+
+def test_params_for_a_build_script(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["params", "jetson", "--format", "env"]) == 0
+    assert "export TORCH_CUDA_ARCH_LIST=8.7\n" in capsys.readouterr().out
+
+
+def test_one_command_does_not_import_the_others() -> None:
+    code = (
+        "import sys; from vllm_nix import cli; cli.main(['targets']);"
+        "print([name for name in sys.modules if name.startswith('vllm_nix.commands.')])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parent,
+    )
+    assert result.stdout.splitlines()[-1] == "['vllm_nix.commands.targets']"

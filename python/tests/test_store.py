@@ -1,0 +1,58 @@
+"""Store paths as Nix computes them, and the store itself."""
+
+import hashlib
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from vllm_nix.errors import Error, Unavailable
+from vllm_nix.store import add_files, base32, fixed_path, missing_paths, store_name
+
+
+def test_base32_of_the_nix_manual() -> None:
+    # `nix-hash --type sha256 --to-base32` of the hash of nothing
+    nothing = hashlib.sha256(b"").digest()
+    assert base32(nothing) == "0mdqa9w1p6cmli6976v4wi0sw9r4p5prkj7lzfd1877wk11c9c73"
+
+
+@pytest.mark.nix
+@pytest.mark.parametrize("recursive", [False, True])
+@pytest.mark.parametrize("name", ["torch-2.13.0+cpu-cp311.whl", "x"])
+@pytest.mark.usefixtures("private_store")
+def test_fixed_path_is_the_one_of_nix(name: str, recursive: bool) -> None:
+    sha256 = hashlib.sha256(name.encode()).hexdigest()
+    kind = ["--recursive"] if recursive else []
+    command = ["nix-store", "--print-fixed-path", *kind, "sha256", sha256, name]
+    wanted = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    assert str(fixed_path(name, sha256, recursive=recursive)) == wanted
+
+
+def test_store_name_replaces_what_a_store_path_cannot_hold() -> None:
+    assert store_name("libssl3_3.0~deb12u2%3a1_amd64.deb") == "libssl3_3.0-deb12u2-3a1_amd64.deb"
+    assert store_name("torch-2.13.0+cpu.whl") == "torch-2.13.0+cpu.whl"
+
+
+@pytest.mark.nix
+@pytest.mark.usefixtures("private_store")
+def test_an_added_file_is_not_missing_any_more(tmp_path: Path) -> None:
+    file = tmp_path / "file.txt"
+    file.write_text("content")
+    path = fixed_path("file.txt", hashlib.sha256(b"content").hexdigest())
+    assert missing_paths([path]) == {path}
+    assert add_files([file]) == [path]
+    assert missing_paths([path]) == set()
+    assert path.read_text() == "content"
+
+
+@pytest.mark.nix
+@pytest.mark.usefixtures("private_store")
+def test_what_nix_refuses_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(Error, match=r"^nix-store --add-fixed failed: .*no-such-file.*$"):
+        add_files([tmp_path / "no-such-file"])
+
+
+def test_without_nix(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(Unavailable, match=r"nix-store is not on PATH; .*apt-get install nix-bin"):
+        missing_paths([Path("/nix/store/x")])

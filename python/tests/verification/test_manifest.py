@@ -1,0 +1,72 @@
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vllm_nix.errors import InputError
+from vllm_nix.verification.manifest import PLACE, _manifest, read_manifest
+
+GOOD = {
+    "schema": 1,
+    "target": "cpu",
+    "python": "3.11",
+    "parameters": {},
+    "driver-libraries": ["libcuda.so.1"],
+    "wheels": [{"name": "Torch_X", "version": "1", "path": "/nix/store/x"}],
+}
+
+
+def write(root: Path, text: str) -> Path:
+    (root / PLACE).parent.mkdir(parents=True)
+    (root / PLACE).write_text(text)
+    return root
+
+
+def test_reads(tmp_path: Path) -> None:
+    manifest = read_manifest(write(tmp_path, json.dumps(GOOD)))
+    assert manifest is not None
+    assert (manifest.target, manifest.python) == ("cpu", "3.11")
+    assert manifest.driver_libraries == {"libcuda.so.1"}
+    assert (manifest.wheels[0].name, manifest.wheels[0].path) == ("torch-x", Path("/nix/store/x"))
+
+
+def test_none(tmp_path: Path) -> None:
+    assert read_manifest(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("{", "Expecting property name"),
+        ("[]", "there is no 'schema'"),
+        (json.dumps(GOOD | {"schema": 2}), "schema 2 is not 1"),
+        (json.dumps(GOOD | {"target": 3}), "'target' is int, not str"),
+        (json.dumps(GOOD | {"wheels": {}}), "'wheels' is dict, not list"),
+        (json.dumps(GOOD | {"wheels": [1]}), "there is no 'name'"),
+        (json.dumps(GOOD | {"driver-libraries": [1]}), "'driver-libraries' is not a list of texts"),
+        ("[" * 100_000, "recursion"),
+        (" " * (1 << 24) + "{}", "larger than"),
+    ],
+    ids=lambda value: "" if len(value) > 60 else value,
+)
+def test_broken(tmp_path: Path, text: str, complaint: str) -> None:
+    with pytest.raises(InputError, match=complaint) as caught:
+        read_manifest(write(tmp_path, text))
+    assert str(caught.value).startswith(str(tmp_path / PLACE))
+    assert "\n" not in str(caught.value)
+
+
+@given(
+    st.recursive(
+        st.none() | st.integers() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(sorted(GOOD)), inner),
+    )
+)
+def test_any_json(data: object) -> None:
+    try:
+        _manifest(data)
+    except (ValueError, TypeError):
+        return
+    assert isinstance(data, dict)

@@ -1,0 +1,103 @@
+"""One wheel as a derivation: unpacked, its ELF files resolved, or refused in one sentence."""
+
+import base64
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Nix
+from vllm_nix import elf
+
+pytestmark = pytest.mark.nix
+
+MakeWheel = Callable[..., Path]
+
+
+def expression(*wheels: Path, attribute: str = "wheels", arguments: str = "") -> str:
+    files = []
+    for wheel in wheels:
+        name, version, *_ = wheel.name.split("-")
+        files.append(
+            f'{{ name = "{name}"; version = "{version}"; file = "{wheel.name}"; src = {wheel}; }}'
+        )
+    return f"(import ./tests/builds/wheels.nix {{ files = [ {' '.join(files)} ]; {arguments} }}).{attribute}"
+
+
+def last_line(stderr: str) -> str:
+    """The builder's own last line, as Nix quotes it, or prints it while building."""
+    lines = [line.strip() for line in stderr.splitlines()]
+    return next(line for line in reversed(lines) if line and not line.startswith("error: "))
+
+
+def test_files_land_where_installers_put_them(nix: Nix, make_wheel: MakeWheel) -> None:
+    wheel = make_wheel("pure", {"pure/__init__.py": "answer = 42\n", "pure/data.txt": "text"})
+    site = nix.build(expression(wheel)) / "lib/python3.11/site-packages"
+    assert (site / "pure/data.txt").read_text() == "text"
+    assert (site / "pure-1.0.dist-info/INSTALLER").read_text() == "vllm-nix\n"
+    record = (site / "pure-1.0.dist-info/RECORD").read_text().splitlines()
+    assert "pure/__pycache__/__init__.cpython-311.pyc,," in record
+
+
+def test_a_wheel_is_built_alike_twice(nix: Nix, make_wheel: MakeWheel) -> None:
+    wheel = make_wheel("twice", {"twice.py": "names = {'a', 'b', 'c'}\n"})
+    nix.build(expression(wheel))
+    nix("nix-build", "--no-out-link", "--check", "--expr", expression(wheel))
+
+
+def test_a_library_of_the_base_is_found_in_the_store(
+    nix: Nix, make_wheel: MakeWheel, compile_library: Callable[..., bytes]
+) -> None:
+    compile_library("void f(void) {}", "-Wl,-soname,libz.so.1", name="libz.so.1")
+    library = compile_library(
+        "void f(void); void g(void) { f(); }", "-Wl,-rpath,/opt/builder/lib", "-L.", "-l:libz.so.1"
+    )
+    wheel = make_wheel("linked", {"linked.so": library}, tag="cp311-cp311-linux_x86_64")
+    site = nix.build(expression(wheel)) / "lib/python3.11/site-packages"
+    dynamic = elf.read(site / "linked.so").dynamic
+    assert dynamic
+    assert any("zlib" in folder for folder in dynamic.runpath)
+    assert all(folder.startswith("/nix/store/") for folder in dynamic.runpath), (
+        "none of the builder's"
+    )
+    record = (site / "linked-1.0.dist-info/RECORD").read_text()
+    assert (
+        f"linked.so,sha256={_digest(site / 'linked.so')},{(site / 'linked.so').stat().st_size}"
+        in record
+    )
+
+
+def _digest(path: Path) -> str:
+    return (
+        base64.urlsafe_b64encode(hashlib.sha256(path.read_bytes()).digest()).rstrip(b"=").decode()
+    )
+
+
+def test_a_wheel_for_another_python_is_refused(nix: Nix, make_wheel: MakeWheel) -> None:
+    wheel = make_wheel("newer", {"newer.py": ""}, tag="cp312-cp312-manylinux_2_17_x86_64")
+    assert (
+        f"{wheel.name}: this wheel is not for Python 3.11 on linux-x86_64; "
+        "lock one that is with `vllm-nix lock`"
+    ) in nix.fail(expression(wheel))
+
+
+def test_a_wheel_for_another_machine_is_refused(nix: Nix, make_wheel: MakeWheel) -> None:
+    wheel = make_wheel("arm", {"arm.py": ""}, tag="cp311-cp311-manylinux_2_17_s390x")
+    assert "this wheel is not for Python 3.11 on linux-x86_64" in nix.fail(expression(wheel))
+
+
+def test_a_truncated_wheel_is_refused(nix: Nix, make_wheel: MakeWheel) -> None:
+    wheel = make_wheel("short", {"short.py": "x = 1\n" * 1000})
+    wheel.write_bytes(wheel.read_bytes()[:-100])
+    message = nix.fail(expression(wheel))
+    assert f"{wheel.name}: truncated or damaged: " in message
+    assert "fetch it again with `vllm-nix fetch`" in message
+    assert "Traceback" not in message
+
+
+def test_a_wheel_that_lies_about_its_files_is_refused(nix: Nix, make_wheel: MakeWheel) -> None:
+    wheel = make_wheel("escape", {"../../../etc/passwd": "root"})
+    message = nix.fail(expression(wheel))
+    assert f"{wheel.name}: not a valid wheel: " in message
+    assert "Traceback" not in message

