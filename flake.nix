@@ -41,7 +41,10 @@
     in
     {
       lib = import ./nix/lib;
-      overlays.default = import ./overlays;
+      overlays = {
+        default = import ./overlays;
+      }
+      // builtins.mapAttrs (name: _: import ./overlays/target.nix name) self.lib.targets;
       packages = forSystems (import ./nix/packages.nix);
       apps = forSystems (import ./nix/apps.nix);
       checks = forSystems (import ./nix/checks.nix);

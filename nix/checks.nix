@@ -7,7 +7,7 @@ let
   inherit (vllmPackages) python vllm-cpu;
 in
 import ./packages.nix system pkgs
-// lib.optionalAttrs (vllmPackages ? vllm-cpu) {
+// lib.optionalAttrs ((import ./lib).lockedTargets system ? cpu) {
   serve =
     pkgs.runCommand "vllm-cpu-serves"
       {

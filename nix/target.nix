@@ -1,39 +1,45 @@
-# Type: AttrSet -> Derivation
-# The environment of one target (a value of lib.targets): the wheels of its lock, and those made here.
+# The environment of a target: the wheels of its lock, and the components made here.
 {
   aliasWheel,
+  components,
   environment,
   fetchWheel,
   lib,
   stdenv,
+  target,
   wheel,
 }:
-target:
 let
   inherit (stdenv.hostPlatform) system;
   inherit (import ./lib) lockFile pylock;
+  lock = lockFile target.name system;
   fetch = fetchWheel {
     target = target.name;
     index = target.wheels.index or { };
   };
-  locked = map (entry: wheel (entry // { src = fetch entry; })) (
-    pylock (lockFile target.name system)
-  );
+  locked = map (entry: wheel (entry // { src = fetch entry; })) (pylock lock);
 
   alias = aliasWheel {
     name = "vllm";
     version = "${target.vllm.version}+${target.vllm.device}";
     of = "${target.vllm.distribution}==${target.vllm.version}";
   };
-  aliases = lib.optional (target.vllm.distribution != "vllm") (wheel {
-    inherit (alias) name version file;
-    src = alias;
-  });
+  made = lib.optional (target.vllm.distribution != "vllm") alias ++ components;
 in
 if !builtins.elem system target.systems then
   throw "vllm-${target.name} is for ${lib.concatStringsSep ", " target.systems}, not ${system}"
+else if !builtins.pathExists lock then
+  throw "vllm-${target.name} has no lock for ${system}; run: vllm-nix lock ${target.name}"
 else
   environment {
     inherit target;
-    wheels = locked ++ aliases;
+    wheels =
+      locked
+      ++ map (
+        file:
+        wheel {
+          inherit (file) name version file;
+          src = file;
+        }
+      ) made;
   }

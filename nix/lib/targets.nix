@@ -24,6 +24,7 @@ let
         inherit name;
         environment = import ./environment.nix data;
         requirements = import ./requirements.nix data;
+        components = import ./components.nix data;
       }
     );
   readTarget = name: builtins.fromTOML (builtins.readFile (directory + "/${name}/target.toml"));

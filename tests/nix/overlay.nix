@@ -31,4 +31,25 @@ in
       ]).vllmPackages.python;
     expected = "another";
   };
+  "a target's overlay has its components on top" = {
+    expr = (import' [ (import ../../overlays/target.nix "jetson") ]).vllmPackages.target.name;
+    expected = "jetson";
+  };
+  "a component replaced in a target's scope is in its environment" = {
+    expr =
+      let
+        scope = (import' [ (import ../../overlays/target.nix "cpu") ]).vllmPackages;
+        another = scope.overrideScope (_: _: { environment = _: "mine"; });
+      in
+      another.vllm-cpu;
+    expected = "mine";
+  };
+  "a target's CUDA is the newest of the base that its toolkit runs" = {
+    expr = with'.vllmPackages.cudaPackagesFor "13.4" == with'.cudaPackages_13_2;
+    expected = true;
+  };
+  "a target's CUDA is none that is newer" = {
+    expr = (builtins.tryEval (with'.vllmPackages.cudaPackagesFor "13.1")).success;
+    expected = false;
+  };
 }

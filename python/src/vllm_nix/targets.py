@@ -58,6 +58,18 @@ class Target:
             if component["from"] == "wheel"
         ] + list(self.data.get("wheels", {}).get("require", ()))
 
+    def components(self) -> list[str]:
+        """The wheels that are made here, by their components' names; all others are locked."""
+        torch, vllm = self.data["torch"], self.data["vllm"]
+        from_source = {
+            "torch": torch["from"] == "source",
+            "triton": torch["from"] == "source" and "triton" in self.data,
+            "vllm": vllm["from"] == "source",
+            "vllm-ascend": "vllm-ascend" in self.data,
+            "verl": "verl" in self.data,
+        }
+        return [name for name, here in from_source.items() if here]
+
     def parameters(self) -> dict[str, Any]:
         """Everything that a derivation of this target is made from; equal to Nix's, key for key."""
         return {
@@ -65,6 +77,7 @@ class Target:
             "name": self.name,
             "environment": self.environment(),
             "requirements": self.requirements(),
+            "components": self.components(),
         }
 
 

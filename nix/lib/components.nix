@@ -1,0 +1,9 @@
+# The wheels of a target that are made here, by their components' names; all others are locked.
+data:
+(if data.torch.from == "source" then [ "torch" ] else [ ])
+++ (if data.torch.from == "source" && data ? triton then [ "triton" ] else [ ])
+++ (if data.vllm.from == "source" then [ "vllm" ] else [ ])
+++ builtins.filter (name: data ? ${name}) [
+  "vllm-ascend"
+  "verl"
+]

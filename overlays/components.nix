@@ -1,0 +1,10 @@
+# The components of one target (a value of lib.targets), over what all targets share. A package finds the
+# target's parameters as `target`, its CUDA as `cudaPackages`, and the other components by name.
+target: self: _super:
+{
+  inherit target;
+  "vllm-${target.name}" = self.callPackage ../nix/target.nix {
+    components = map (name: self.${name}) target.components;
+  };
+}
+// (if target ? cuda then { cudaPackages = self.cudaPackagesFor target.cuda.toolkit; } else { })
