@@ -14,6 +14,7 @@ in
       cudaPackagesFor = self.callPackage ../nix/cuda-packages-for.nix { };
       fetchWheel = self.callPackage ../nix/fetch-wheel.nix { };
       wheel = self.callPackage ../nix/wheel.nix { };
+      maxJobsHook = final.makeSetupHook { name = "max-jobs"; } ../nix/max-jobs.sh;
       environment = self.callPackage ../nix/environment.nix { };
       patchedSource = self.callPackage ../nix/patched-source.nix { };
       registrySource = self.callPackage ../nix/registry-source.nix { };
