@@ -17,45 +17,60 @@
 }@arguments:
 let
   file = "${lib.replaceStrings [ "-" ] [ "_" ] pname}-${version}-${tag}.whl";
+
+  make =
+    { build, passthru }:
+    stdenv.mkDerivation (
+      {
+        dontConfigure = true; # CMake's hook would: the build backend calls CMake itself
+        # The pins that a release's pyproject.toml asks for are the target's to choose.
+        buildPhase = ''
+          runHook preBuild
+          ${build}
+          runHook postBuild
+        '';
+        installPhase = ''
+          runHook preInstall
+          if [[ ! -e dist/${file} ]]; then
+            echo "built $(ls dist), not ${file}"
+            exit 1
+          fi
+          cp dist/${file} $out
+          runHook postInstall
+        '';
+        dontFixup = true; # nix/wheel.nix does, when the wheel is unpacked
+      }
+      // removeAttrs arguments [
+        "pname"
+        "tag"
+        "build-system"
+        "passthru"
+      ]
+      // {
+        name = file;
+        nativeBuildInputs = [
+          python
+          python.pkgs.build
+        ]
+        ++ build-system
+        ++ nativeBuildInputs;
+        PYTHONHASHSEED = "0";
+        passthru = {
+          inherit version file;
+          name = pname;
+        }
+        // passthru;
+      }
+    );
 in
-stdenv.mkDerivation (
-  {
-    dontConfigure = true; # CMake's hook would: the build backend calls CMake itself
-    # The pins that a release's pyproject.toml asks for are the target's to choose.
-    buildPhase = ''
-      runHook preBuild
-      ${python.interpreter} -m build --wheel --no-isolation --skip-dependency-check --outdir dist .
-      runHook postBuild
-    '';
-    installPhase = ''
-      runHook preInstall
-      if [[ ! -e dist/${file} ]]; then
-        echo "built $(ls dist), not ${file}"
-        exit 1
-      fi
-      cp dist/${file} $out
-      runHook postInstall
-    '';
-    dontFixup = true; # nix/wheel.nix does, when the wheel is unpacked
-  }
-  // removeAttrs arguments [
-    "pname"
-    "tag"
-    "build-system"
-    "passthru"
-  ]
-  // {
-    name = file;
-    nativeBuildInputs = [
-      python
-      python.pkgs.build
-    ]
-    ++ build-system
-    ++ nativeBuildInputs;
-    PYTHONHASHSEED = "0";
-    passthru = passthru // {
-      inherit version file;
-      name = pname;
+make {
+  build = "${python.interpreter} -m build --wheel --no-isolation --skip-dependency-check --outdir dist .";
+  passthru = {
+    # What the wheel requires, told by the build backend without compiling: all that a lock depends on.
+    metadata = make {
+      build = "${python.interpreter} ${./metadata-wheel.py} dist/${file}";
+      passthru = { };
     };
   }
-)
+  // passthru;
+}

@@ -143,6 +143,31 @@ def test_excluded_packages_are_not_locked_and_overrides_win(
     assert [wheel.version for wheel in relock(changed, SYSTEM).new.wheels] == ["1.0", "2.0"]
 
 
+def test_what_is_made_here_is_resolved_and_not_locked(
+    publish: Publish, app: Requirements, tmp_path: Path
+) -> None:
+    publish("app", "1.0", requires="engine")
+    publish("engine", "9.9", requires="cuda")
+    publish("dep", "2.0")
+    publish("dep", "3.0")
+    make_wheel(tmp_path / "built", "engine", "1.0+empty", requires=["dep<3"])
+    own = replace(app, made=("engine",))
+    plan = relock(own, SYSTEM, built=tmp_path / "built")
+    assert plan.changes() == ["+ app 1.0", "+ dep 2.0"]
+    plan.write()
+    assert relock(own, SYSTEM, built=tmp_path / "built").is_current
+
+
+@pytest.mark.parametrize("folder", ["built", None])
+def test_what_is_made_here_and_is_not_there(
+    app: Requirements, tmp_path: Path, folder: str | None
+) -> None:
+    make_wheel(tmp_path / "built", "engine", "1.0")
+    own = replace(app, made=("engine", "plug-in") if folder else ("plug-in",))
+    with pytest.raises(InputError, match=r"lacks plug-in: nix-build -A vllmPackages.app.built"):
+        relock(own, SYSTEM, built=tmp_path / folder if folder else None)
+
+
 def test_a_sets_own_index_is_asked_only_when_pips_has_it_not(
     publish: Publish, app: Requirements, tmp_path: Path
 ) -> None:

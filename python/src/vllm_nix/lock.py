@@ -3,7 +3,7 @@
 import contextlib
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlparse
 from packaging.tags import Tag, compatible_tags, cpython_tags
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
-from vllm_nix.errors import Error
+from vllm_nix.errors import Error, InputError
 from vllm_nix.pylock import Lock, Wheel, format_lock, read_lock
 from vllm_nix.requirements import Requirements
 from vllm_nix.resolve import resolve
@@ -73,24 +73,50 @@ class Relock:
             raise Error(f"cannot write {self.path}: {error.strerror}") from error
 
 
-def relock(requirements: Requirements, system: str, *, upgrade: bool = False) -> Relock:
+def relock(
+    requirements: Requirements,
+    system: str,
+    *,
+    upgrade: bool = False,
+    built: Path | None = None,
+) -> Relock:
     """Resolves a set for a system; what is locked already stays, unless `upgrade`.
 
-    Nothing is written. Raises `Error` and its kinds.
+    What the set makes itself joins the resolution by the metadata of its wheels in the folder
+    `built`, and stays out of the lock. Nothing is written. Raises `Error` and its kinds.
     """
     requirements.check_system(system)
+    made = made_wheels(requirements, built)
+    urls = tuple(f"{name} @ {wheel.as_uri()}" for name, wheel in made.items())
+    wanted = replace(requirements, require=(*requirements.require, *urls))
     path = requirements.lock_file(system)
     old = read_lock(path) if path.exists() else None
-    packages = resolve(requirements, system, None if upgrade else old)
+    packages = resolve(wanted, system, None if upgrade else old)
     kept = {} if upgrade or not old else {wheel.sha256: wheel for wheel in old.wheels}
     sizes = {wheel.sha256: wheel.size for wheel in old.wheels} if old else {}
     ranks = _ranks(requirements, system)
     wheels = [
         _wheel(package, _choose(package, ranks, kept, requirements.name), sizes)
         for package in packages
+        if package["name"] not in made
     ]
     new = Lock(requirements.python, tuple(sorted(wheels, key=lambda wheel: wheel.name)))
     return Relock(path, old, new, format_lock(new, system))
+
+
+def made_wheels(requirements: Requirements, folder: Path | None) -> dict[str, Path]:
+    """Package → its wheel in a folder, for each that the set makes. Raises `InputError`."""
+    found = {}
+    for path in sorted(folder.glob("*.whl")) if folder else ():
+        with contextlib.suppress(InvalidWheelFilename):
+            found[str(parse_wheel_filename(path.name)[0])] = path.absolute()
+    if absent := [name for name in requirements.made if name not in found]:
+        raise InputError(
+            f"{requirements.name} makes {', '.join(requirements.made)} from source, and a lock"
+            f" depends on what they require; {folder or '--built'} lacks {', '.join(absent)}:"
+            f" nix-build -A vllmPackages.{requirements.name}.built makes that folder"
+        )
+    return {name: found[name] for name in requirements.made}
 
 
 def platforms(platform: str, machine: str) -> Iterator[str]:

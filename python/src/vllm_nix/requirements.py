@@ -1,7 +1,7 @@
 """What a lock resolves: a target's wheels, or those of the embedded base."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ class Requirements:
     override: tuple[str, ...] = ()
     platform: str = "manylinux_2_28"
     index: Mapping[str, str] | None = None
+    made: tuple[str, ...] = ()  # packages that are built here, and in no lock
 
     def lock_file(self, system: str) -> Path:
         return self.folder / f"pylock.{system}.toml"
@@ -47,8 +48,6 @@ def load_requirements(name: str) -> Requirements:
         known = ", ".join((*target_names(), *DEBIAN_SETS))
         raise InputError(f"unknown set '{name}'; there are: {known}")
     target = load_target(name)
-    if not target.requirements():
-        raise InputError(f"{name} takes no wheels: all its components are built from source")
     return _requirements(
         name,
         TARGET_FILES / name,
@@ -56,6 +55,7 @@ def load_requirements(name: str) -> Requirements:
         target.systems,
         target.requirements(),
         target.data.get("wheels", {}),
+        target.components(),
     )
 
 
@@ -80,6 +80,7 @@ def _requirements(
     systems: Any,
     require: Any,
     wheels: Mapping[str, Any],
+    made: Iterable[str] = (),
 ) -> Requirements:
     return Requirements(
         name,
@@ -91,4 +92,5 @@ def _requirements(
         tuple(wheels.get("override", ())),
         wheels.get("platform", "manylinux_2_28"),
         wheels.get("index"),
+        tuple(made),
     )

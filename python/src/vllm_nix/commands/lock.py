@@ -2,9 +2,13 @@
 
 TARGET is a target, or debian or debian-cuda: the embedded base's own sets. What is locked already
 stays, so that a new requirement changes little; --upgrade takes the newest of everything.
+
+Wheels that a target makes from source are in no lock, but what they require is: first
+`nix-build -A vllmPackages.TARGET.built`, then `lock TARGET --built result`.
 """
 
 import argparse
+from pathlib import Path
 
 from vllm_nix.lock import relock
 from vllm_nix.requirements import load_requirements
@@ -13,6 +17,9 @@ from vllm_nix.requirements import load_requirements
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("targets", metavar="TARGET", nargs="+")
     parser.add_argument("--system", help="one Nix system instead of all that the target is for")
+    parser.add_argument(
+        "--built", type=Path, metavar="DIR", help="the wheels that the target makes from source"
+    )
     parser.add_argument("--upgrade", action="store_true", help="take the newest of everything")
     parser.add_argument(
         "--check", action="store_true", help="write nothing; exit 1 if a lock file would change"
@@ -24,7 +31,8 @@ def run(args: argparse.Namespace) -> int:
     for name in args.targets:
         requirements = load_requirements(name)
         for system in [args.system] if args.system else requirements.systems:
-            plans.append((name, system, relock(requirements, system, upgrade=args.upgrade)))
+            plan = relock(requirements, system, upgrade=args.upgrade, built=args.built)
+            plans.append((name, system, plan))
     outdated = [plan for _, _, plan in plans if not plan.is_current]
     for name, system, plan in plans:
         for line in plan.changes():
