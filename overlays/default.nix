@@ -18,6 +18,8 @@ in
       environment = self.callPackage ../nix/environment.nix { };
       patchedSource = self.callPackage ../nix/patched-source.nix { };
       registrySource = self.callPackage ../nix/registry-source.nix { };
+      stubNeuron = self.callPackage ../pkgs/stub-neuron { };
+      stubTorch = self.callPackage ../pkgs/stub-torch { };
       vllmSource = self.callPackage ../pkgs/vllm/source.nix { };
       vllm-nix = self.callPackage ../pkgs/vllm-nix { };
     }

@@ -7,7 +7,10 @@
 }:
 let
   rows = (builtins.fromTOML (builtins.readFile ./sources.toml)).vllm;
-  known.sm87 = import ./sm87.nix;
+  known = {
+    neuron = import ./neuron.nix;
+    sm87 = import ./sm87.nix;
+  };
   patch =
     name:
     known.${name}

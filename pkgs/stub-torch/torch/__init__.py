@@ -1,0 +1,6 @@
+"""What vLLM's setup.py asks torch before it builds nothing: torch is for no accelerator."""
+
+from types import SimpleNamespace
+
+version = SimpleNamespace(cuda=None, hip=None, xpu=None)
+_C = SimpleNamespace(_GLIBCXX_USE_CXX11_ABI=True)

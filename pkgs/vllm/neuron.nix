@@ -1,0 +1,18 @@
+# What lets `VLLM_TARGET_DEVICE=neuron` be built outside an SDK's own machine.
+[
+  # "No such file or directory: .../site-packages/neuronxcc/version/__init__.py": it looks beside the
+  # interpreter alone.
+  {
+    file = "setup.py";
+    old = "site_dir = sysconfig.get_paths()[\"purelib\"]";
+    new = "site_dir = next(path for path in __import__(\"sys\").path if os.path.isdir(os.path.join(path, \"neuronxcc\")))";
+  }
+  # "No such file or directory: .../requirements-neuron.txt": the archive lacks it; the repository has these in it.
+  {
+    from = "0.3.0";
+    before = "0.4.0";
+    file = "setup.py";
+    old = "open(get_path(\"requirements-neuron.txt\"))";
+    new = "io.StringIO(\"sentencepiece\\nnumpy\\ntransformers-neuronx >= 0.9.0\\ntorch-neuronx >= 2.1.0\\nneuronx-cc\\nfastapi\\nuvicorn[standard]\\npydantic\\nprometheus_client >= 0.18.0\")";
+  }
+]
