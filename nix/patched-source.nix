@@ -1,7 +1,11 @@
 # Type: { pname, version, src, replacements } -> Derivation
-# A source as a folder, with the replacements made that its version needs, each
-# `{ from ? "0", before ? null, file, old, new }`. One whose text is gone fails the build.
-{ lib, stdenvNoCC }:
+# A source as a folder, with the replacements made that its version needs (due.nix). One whose text
+# is gone fails the build.
+{
+  due,
+  lib,
+  stdenvNoCC,
+}:
 {
   pname,
   version,
@@ -9,13 +13,6 @@
   replacements,
 }:
 let
-  isDue =
-    {
-      from ? "0",
-      before ? null,
-      ...
-    }:
-    lib.versionAtLeast version from && (before == null || lib.versionOlder version before);
   replace =
     each:
     "substituteInPlace ${
@@ -30,7 +27,7 @@ in
 stdenvNoCC.mkDerivation {
   pname = "${pname}-source";
   inherit version src;
-  postPatch = lib.concatMapStringsSep "\n" replace (lib.filter isDue replacements);
+  postPatch = lib.concatMapStringsSep "\n" replace (due version replacements);
   dontConfigure = true;
   dontBuild = true;
   installPhase = "cp -r . $out";

@@ -7,6 +7,7 @@
   lib,
   stdenv,
   target,
+  vllmWheel,
   wheel,
 }:
 let
@@ -17,7 +18,23 @@ let
     target = target.name;
     index = target.wheels.index or { };
   };
-  locked = map (entry: wheel (entry // { src = fetch entry; })) (pylock lock);
+  patches = if target.vllm.from == "wheel" then target.vllm.patches or [ ] else [ ];
+  patched =
+    entry:
+    if entry.name == target.vllm.distribution && patches != [ ] then
+      let
+        file = vllmWheel {
+          inherit patches;
+          wheel = entry;
+        };
+      in
+      {
+        inherit (file) name version file;
+        src = file;
+      }
+    else
+      entry;
+  locked = map (entry: wheel (patched (entry // { src = fetch entry; }))) (pylock lock);
 
   alias = aliasWheel {
     name = "vllm";

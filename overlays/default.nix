@@ -16,11 +16,14 @@ in
       wheel = self.callPackage ../nix/wheel.nix { };
       maxJobsHook = final.makeSetupHook { name = "max-jobs"; } ../nix/max-jobs.sh;
       environment = self.callPackage ../nix/environment.nix { };
+      due = self.callPackage ../nix/due.nix { };
       patchedSource = self.callPackage ../nix/patched-source.nix { };
+      patchedWheel = self.callPackage ../nix/patched-wheel.nix { };
       registrySource = self.callPackage ../nix/registry-source.nix { };
       stubNeuron = self.callPackage ../pkgs/stub-neuron { };
       stubTorch = self.callPackage ../pkgs/stub-torch { };
       vllmSource = self.callPackage ../pkgs/vllm/source.nix { };
+      vllmWheel = self.callPackage ../pkgs/vllm/wheel.nix { };
       vllm-nix = self.callPackage ../pkgs/vllm-nix { };
     }
     // lib.concatMapAttrs (name: target: {

@@ -7,14 +7,6 @@
 }:
 let
   rows = (builtins.fromTOML (builtins.readFile ./sources.toml)).vllm;
-  known = {
-    neuron = import ./neuron.nix;
-    sm87 = import ./sm87.nix;
-  };
-  patch =
-    name:
-    known.${name}
-      or (throw "vllm has no patch '${name}'; there are: ${lib.concatStringsSep ", " (lib.attrNames known)}");
 in
 {
   release,
@@ -28,5 +20,5 @@ patchedSource {
     pname = "vllm";
     version = release;
   };
-  replacements = lib.concatMap patch patches;
+  replacements = lib.concatMap (import ./patches.nix { inherit lib; }) patches;
 }
