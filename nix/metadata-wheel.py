@@ -11,6 +11,10 @@ wheel = Path(sys.argv[1])
 wheel.parent.mkdir(exist_ok=True)
 with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(wheel, "w") as archive:
     info = Path(build.ProjectBuilder(".").metadata_path(folder))
-    for file in sorted(info.iterdir()):
-        # of 1980: no clock in it
-        archive.writestr(zipfile.ZipInfo(f"{info.name}/{file.name}"), file.read_bytes())
+    files = {
+        "METADATA": (info / "METADATA").read_text(encoding="utf-8"),
+        "WHEEL": "Wheel-Version: 1.0\nGenerator: vllm-nix\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    files["RECORD"] = "".join(f"{info.name}/{file},,\n" for file in [*files, "RECORD"])
+    for file, text in files.items():
+        archive.writestr(zipfile.ZipInfo(f"{info.name}/{file}"), text)  # of 1980: no clock in it

@@ -1,21 +1,31 @@
 # The components of one target (a value of lib.targets), over what all targets share. A package finds the
 # target's parameters as `target`, its CUDA as `cudaPackages`, and the other components by name.
 target: self: _super:
+let
+  # `vllm-ascend` is the environment of the target `ascend`, as `vllm-cpu` is cpu's.
+  attributes.vllm-ascend = "vllm-ascend-plugin";
+in
 {
   inherit target;
   vllm = self.callPackage ../pkgs/vllm { };
-  "vllm-${target.name}" = self.callPackage ../nix/target.nix {
-    components = map (name: self.${name}) target.components;
-  };
+  vllm-ascend-plugin = self.callPackage ../pkgs/vllm-ascend { };
+  registrySdist = self.callPackage ../pkgs/registry-sdist { };
+
+  # The wheels that are made here.
+  components = map (name: self.${attributes.${name} or name}) target.components;
+  "vllm-${target.name}" = self.callPackage ../nix/target.nix { };
   # What `vllm-nix lock --built` reads: wheels of nothing but metadata, where it can be told early.
   built = self.callPackage (
-    { linkFarm }:
+    { components, linkFarm }:
     linkFarm "${target.name}-built" (
-      map (name: rec {
-        name = path.file;
-        path = self.${name}.metadata or self.${name};
-      }) target.components
+      map (wheel: {
+        name = wheel.file;
+        path = wheel.metadata or wheel;
+      }) components
     )
   ) { };
 }
+// builtins.mapAttrs (name: version: self.registrySdist { inherit name version; }) (
+  target.sdists or { }
+)
 // (if target ? cuda then { cudaPackages = self.cudaPackagesFor target.cuda.toolkit; } else { })

@@ -3,7 +3,6 @@ data:
 (if data.torch.from == "source" then [ "torch" ] else [ ])
 ++ (if data.torch.from == "source" && data ? triton then [ "triton" ] else [ ])
 ++ (if data.vllm.from == "source" then [ "vllm" ] else [ ])
-++ builtins.filter (name: data ? ${name}) [
-  "vllm-ascend"
-  "verl"
-]
+++ (if data.vllm-ascend.from or null == "source" then [ "vllm-ascend" ] else [ ])
+++ builtins.filter (name: data ? ${name}) [ "verl" ]
+++ builtins.attrNames (data.sdists or { })

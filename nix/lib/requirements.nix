@@ -4,4 +4,10 @@ data:
 ++ (
   if data.vllm.from == "wheel" then [ "${data.vllm.distribution}==${data.vllm.version}" ] else [ ]
 )
+++ (
+  if data.vllm-ascend.from or null == "wheel" then
+    [ "vllm-ascend==${data.vllm-ascend.version}" ]
+  else
+    [ ]
+)
 ++ (data.wheels.require or [ ])

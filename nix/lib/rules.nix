@@ -20,11 +20,20 @@ let
   inherit (data) torch vllm;
   torchOf = rules.torch-of.${vllm.distribution};
   wantedTorch =
-    torchOf.${vllm.version}
+    if rules.pure-devices ? ${vllm.device} then
+      public torch.version
+    else
+      torchOf.${vllm.version}
       or (fault "vllm.version: no torch is known for ${vllm.distribution} ${vllm.version}; known releases: ${concatStringsSep ", " (attrNames torchOf)}");
   wantedTriton =
     rules.triton-of.${public torch.version}
     or (fault "triton.version: no triton is known for torch ${torch.version}; known torch releases: ${concatStringsSep ", " (attrNames rules.triton-of)}");
+
+  plugin = data.vllm-ascend.version or "";
+  goesWith = rules.vllm-ascend.${plugin} or { };
+  strays = filter (key: !elem goesWith.${key} (values key)) (attrNames goesWith);
+  stray = head strays;
+  orNothing = text: if text == "" then "nothing" else text;
 
   capabilities = data.cuda.capabilities or [ ];
   isJetson = capability: rules.capabilities.${capability}.jetson or false;
@@ -72,6 +81,8 @@ let
 in
 if public torch.version != wantedTorch then
   fault "torch.version: ${vllm.distribution} ${vllm.version} is compiled against torch ${wantedTorch}, not ${torch.version}"
+else if strays != [ ] then
+  fault "${stray}: vllm-ascend ${plugin} goes with ${goesWith.${stray}}, not ${orNothing (builtins.concatStringsSep "" (values stray))}"
 else if data ? triton && data.triton.version != wantedTriton then
   fault "triton.version: torch ${torch.version} imports triton ${wantedTriton}, not ${data.triton.version}"
 else if data ? cuda && !(data.cuda ? toolkit) then

@@ -6,8 +6,10 @@ let
     "python"
     "nix/targets"
     "nix/debian"
-    "pkgs/vllm/sources.toml"
-  ];
+  ]
+  ++ lib.filter (file: builtins.pathExists (root + "/${file}")) (
+    map (package: "pkgs/${package}/sources.toml") (lib.attrNames (builtins.readDir ../.))
+  );
   # setup reads pyproject.toml, src, and through src/vllm_nix/data what it links to.
   src = builtins.path {
     path = root;

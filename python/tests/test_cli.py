@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from vllm_nix import cli
+from vllm_nix.targets import target_names
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -19,7 +20,7 @@ def test_an_error_is_one_line_and_an_exit_code(capsys: pytest.CaptureFixture[str
     assert cli.main(["params", "gpu"]) == 2
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert shown.err == "vllm-nix: unknown target 'gpu'; there are: cpu, jetson\n"
+    assert shown.err == f"vllm-nix: unknown target 'gpu'; there are: {', '.join(target_names())}\n"
 
 
 def test_an_unknown_command_is_told_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:

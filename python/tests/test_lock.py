@@ -158,6 +158,22 @@ def test_what_is_made_here_is_resolved_and_not_locked(
     assert relock(own, SYSTEM, built=tmp_path / "built").is_current
 
 
+def test_what_was_published_later_is_not_there(
+    publish: Publish, app: Requirements, tmp_path: Path
+) -> None:
+    publish("app", "1.0")
+    publish("app", "2.0")
+    page = tmp_path / "index/app/index.html"
+    page.write_text(
+        page.read_text()
+        .replace("<a ", '<a data-upload-time="2025-01-01T00:00:00Z" ', 1)
+        .replace("<a href", '<a data-upload-time="2026-01-01T00:00:00Z" href')
+    )
+    assert relock(app, SYSTEM).changes() == ["+ app 2.0"]
+    early = replace(app, before="2025-06-01")
+    assert relock(early, SYSTEM).changes() == ["+ app 1.0"]
+
+
 @pytest.mark.parametrize("folder", ["built", None])
 def test_what_is_made_here_and_is_not_there(
     app: Requirements, tmp_path: Path, folder: str | None

@@ -79,6 +79,16 @@ def test_the_set_of_vllm_needs_nothing_else() -> None:
     assert not sources.executables
 
 
+def test_a_target_needs_the_sources_of_what_it_makes() -> None:
+    files = {source.file for source in load_sources(["ascend"], "aarch64-linux", "nixpkgs").files}
+    assert {
+        "vllm-0.7.3.tar.gz",
+        "vllm_ascend-0.7.3.post1.tar.gz",
+        "fire-0.7.0.tar.gz",
+        "rouge_score-0.1.2.tar.gz",
+    } == {file for file in files if not file.endswith(".whl")}
+
+
 def test_every_release_that_a_target_may_name_has_its_source() -> None:
     named = tomllib.loads((TARGETS / "rules.toml").read_text())["torch-of"]["vllm"]
     files = {source.file for source in load_sources(["vllm-sources"]).files}

