@@ -26,11 +26,11 @@ fetch: setup
 	$(vllm-nix) fetch --base $(BASE) $(TARGET)
 
 test: setup lint ## everything that CI runs
-	$(vllm-nix) fetch cpu debian-cuda vllm-sources
+	$(vllm-nix) fetch cpu debian-cuda debian-cuda12 vllm-sources
 	$(pytest) -m 'not slow'
 
 test-slow: setup ## the base on aarch64, emulated: apt-get install qemu-user-static binfmt-support
-	$(vllm-nix) fetch cpu debian-cuda vllm-sources
+	$(vllm-nix) fetch cpu debian-cuda debian-cuda12 debian-cuda12-libraries vllm-sources
 	$(vllm-nix) fetch --system aarch64-linux debian
 	$(pytest) -m slow
 

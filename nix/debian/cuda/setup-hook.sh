@@ -4,7 +4,7 @@ removeCompilerReferences() {
   hash=${hash#"$NIX_STORE/"}
   hash=${hash%%-*}
   for output in $outputs; do
-    find "${!output}" -type f -exec grep -lF "$hash" {} + | while read -r file; do
+    { find "${!output}" -type f -exec grep -lF "$hash" {} + || true; } | while read -r file; do
       sed -i "s|$hash|${hash//?/e}|g" "$file"
     done
   done

@@ -6,16 +6,12 @@ let
 
   platform = (import ./platform.nix).${system};
   data = builtins.fromTOML (builtins.readFile ../packages.toml);
-  lock = builtins.fromJSON (builtins.readFile (../debs + ".${system}.json"));
+  lockFile = ../debs + ".${system}.json";
+  lock = builtins.fromJSON (builtins.readFile lockFile);
 
-  debs = builtins.mapAttrs (
-    _: package:
-    bring {
-      name = baseNameOf package.path;
-      inherit (package) sha256;
-      sentence = "not in the store; run: vllm-nix fetch debian";
-    }
-  ) lock.packages;
+  debs = builtins.mapAttrs (_: package: package.src) (
+    import ./lock.nix { inherit bring; } lockFile "debian"
+  );
 
   bootstrap = import ./bootstrap.nix {
     inherit

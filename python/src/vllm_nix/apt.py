@@ -18,15 +18,15 @@ _HELPER = Path("/usr/lib/apt/apt-helper")
 def find_mirror(suite: str, component: str) -> str:
     """The address of the mirror with a suite that apt is configured with.
 
-    Without that suite, another Debian release's mirror: they share one pool. Raises `Unavailable`.
+    Without that suite, another Debian release's mirror: all releases and components share one pool.
+    Raises `Unavailable`.
     """
     way_out = "pass --mirror URL, set VLLM_NIX_DEBIAN_MIRROR, or bring the packages: --from DIR"
     if not shutil.which("apt-get"):
         raise Unavailable(f"apt, which downloads Debian packages, is missing; {way_out}")
     fields = "$(REPO_URI)|$(CODENAME)|$(RELEASE)|$(LABEL)"
-    wanted = (f"Component: {component}", "Created-By: Packages")
     listing = subprocess.run(
-        ["apt-get", "indextargets", "--format", fields, *wanted],
+        ["apt-get", "indextargets", "--format", fields, "Created-By: Packages"],
         check=False,
         capture_output=True,
         text=True,

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 
-from vllm_nix.sources import PipSource, Source, WheelSource
+from vllm_nix.sources import DebSource, PipSource, Source, WheelSource
 
 # Bytes. A client's start costs as much as a few megabytes, so that small files share one.
 LARGE = 16 << 20
@@ -24,6 +24,8 @@ def batches(sources: Iterable[Source]) -> list[list[Source]]:
                 # pip refuses two versions of a package in one run ("ResolutionImpossible").
                 kind = (kind, source.python, seen[source.name])
                 seen[source.name] += 1
+            elif isinstance(source, DebSource):
+                kind = (kind, source.suite)  # which may have a mirror of its own
             group = groups.setdefault(kind, [[]])
             size = sum(other.size or 0 for other in group[-1])
             if len(group[-1]) >= MOST_FILES or size + (source.size or 0) > TOGETHER:

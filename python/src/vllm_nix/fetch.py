@@ -105,6 +105,7 @@ class _Fetch:
         self.cache = cache
         self.jobs = jobs
         self.mirror = mirror
+        self.mirrors: dict[str, str] = {}  # of each suite
         self.progress = progress
         self.wanted = wanted
         self.children = Children()
@@ -132,9 +133,9 @@ class _Fetch:
         check_room(total_size(needed), self.cache.root, store_dir())
         self._add({source: self.cache.place(source) for source in cached})
         debs = [source for source in needed if isinstance(source, DebSource)]
-        if debs and not self.mirror:
-            environment = os.environ.get("VLLM_NIX_DEBIAN_MIRROR")
-            self.mirror = environment or find_mirror(debs[0].suite, debs[0].component)
+        chosen = self.mirror or os.environ.get("VLLM_NIX_DEBIAN_MIRROR")
+        for suite, component in {(deb.suite, deb.component) for deb in debs}:
+            self.mirrors[suite] = chosen or find_mirror(suite, component)
         with ThreadPoolExecutor(self.jobs) as pool:
             pending = {pool.submit(self._download, batch) for batch in batches(needed)}
             try:
@@ -158,7 +159,7 @@ class _Fetch:
                 if sdists := [source for source in batch if isinstance(source, SdistSource)]:
                     download_sdists(sdists, part, self.children)
                 if debs := [source for source in batch if isinstance(source, DebSource)]:
-                    download_debs(debs, part, self.children, self.mirror or "")
+                    download_debs(debs, part, self.children, self.mirrors[debs[0].suite])
                 self._add(
                     {source: self.cache.adopt(source, part / source.file) for source in batch}
                 )

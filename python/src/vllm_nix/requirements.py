@@ -11,7 +11,12 @@ from vllm_nix.data import TARGETS as TARGET_FILES
 from vllm_nix.errors import InputError
 from vllm_nix.targets import load_target, target_names
 
-DEBIAN_SETS = {"debian": DEBIAN / "python", "debian-cuda": DEBIAN / "cuda"}
+DEBIAN_SETS = {
+    "debian": DEBIAN / "python",
+    "debian-cuda": DEBIAN / "cuda",
+    "debian-cuda12": DEBIAN / "cuda12",
+    "debian-cuda12-libraries": DEBIAN / "cuda12/libraries",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +47,7 @@ class Requirements:
 
 
 def load_requirements(name: str) -> Requirements:
-    """The requirements of a target, or of `debian` or `debian-cuda`. Raises `InputError`."""
+    """The requirements of a target, or of a part of the embedded base. Raises `InputError`."""
     if folder := DEBIAN_SETS.get(name):
         return _debian(name, folder)
     if name not in target_names():

@@ -115,11 +115,13 @@ def load_sources(sets: Iterable[str], system: str | None = None, base: str = "de
         if name not in set_names():
             raise InputError(f"unknown set '{name}'; there are: {', '.join(set_names())}")
         files |= {source.path: source for source in _pip_sources(name, system)}
+        if name in DEBIAN_SETS and (lock := DEBIAN_SETS[name] / f"debs.{system}.json").exists():
+            files |= {source.path: source for source in _debs(lock)[0]}
     if "debian" in names or (base == "debian" and not {*target_names()}.isdisjoint(names)):
-        debs, executable = _debs(system)
+        debs, found = _debs(DEBIAN / f"debs.{system}.json")
         files |= {source.path: source for source in debs}
         files |= {source.path: source for source in _wheels("debian", system)}
-        executables += executable
+        executables += found
     return Sources(tuple(files.values()), tuple(executables))
 
 
@@ -184,8 +186,8 @@ def _sdists(package: str) -> list[SdistSource]:
         raise InputError(f"{path}: {error} is missing") from error
 
 
-def _debs(system: str) -> tuple[list[DebSource], list[Executable]]:
-    path = DEBIAN / f"debs.{system}.json"
+def _debs(path: Path) -> tuple[list[DebSource], list[Executable]]:
+    """The packages of a lock, and the executable that one is unpacked for, if any."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         debs = {
@@ -199,15 +201,19 @@ def _debs(system: str) -> tuple[list[DebSource], list[Executable]]:
             )
             for name, entry in data["packages"].items()
         }
-        first = data["bootstrap"]
-        executable = Executable(
-            deb=debs[first["package"]],
-            member=first["member"],
-            place=first["path"],
-            name=first["name"],
-            sha256=first["sha256"],
-        )
+        executables = [
+            Executable(
+                deb=debs[first["package"]],
+                member=first["member"],
+                place=first["path"],
+                name=first["name"],
+                sha256=first["sha256"],
+            )
+            for first in [data["bootstrap"]]
+            if first is not None
+        ]
     except FileNotFoundError as error:
+        system = path.name.split(".")[1]
         raise InputError(
             f"the embedded base is not for {system}: there is no {path.name}"
         ) from error
@@ -215,4 +221,4 @@ def _debs(system: str) -> tuple[list[DebSource], list[Executable]]:
         raise InputError(f"{path}: {error}") from error
     except KeyError as error:
         raise InputError(f"{path}: {error} is missing") from error
-    return list(debs.values()), [executable]
+    return list(debs.values()), executables

@@ -1,9 +1,9 @@
 """Bring the source files of a target into the Nix store.
 
-SET is a target (with the embedded base, unless --base nixpkgs), debian or debian-cuda (parts of
-the embedded base), or vllm-sources (vLLM's source archives). Wheels and source archives come
-through pip and packages through apt, as you configured them; what the store has already is not
-fetched again, and a fetch that was cut off goes on where it stopped.
+SET is a target (with the embedded base, unless --base nixpkgs), debian, debian-cuda, debian-cuda12
+or debian-cuda12-libraries (parts of the embedded base), or vllm-sources (vLLM's source archives).
+Wheels and source archives come through pip and packages through apt, as you configured them; what
+the store has already is not fetched again, and a fetch that was cut off goes on where it stopped.
 """
 
 import argparse

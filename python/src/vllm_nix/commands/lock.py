@@ -1,7 +1,8 @@
 """Write the lock files of a target's wheels.
 
-TARGET is a target, or debian or debian-cuda: the embedded base's own sets. What is locked already
-stays, so that a new requirement changes little; --upgrade takes the newest of everything.
+TARGET is a target, or one of the embedded base's own sets (debian, debian-cuda, debian-cuda12,
+debian-cuda12-libraries). What is locked already stays, so that a new requirement changes little;
+--upgrade takes the newest of everything.
 
 Wheels that a target makes from source are in no lock, but what they require is: first
 `nix-build -A vllmPackages.TARGET.built`, then `lock TARGET --built result`.
