@@ -167,7 +167,7 @@ def test_pytorchs_table(sm: int) -> None:
         ("12.8", "8.7"),
         ("13.0", "9.0"),
         ("13.2", "9.2"),
-        ("99.0", "9.4"),
+        ("99.0", "9.5"),
     ],
 )
 def test_ptx_isa(cuda: str, isa: str) -> None:
@@ -289,7 +289,7 @@ def test_what_is_not_run_does_not_count(tmp_path: Path) -> None:
     [
         ("_vllm_fa3_C.abi3.so", ["sm_52 compute_52/8.5", "sm_52 compute_52/8.5"], Verdict.DEAD),
         ("_vllm_fa3_C.abi3.so", ["sm_75"], Verdict.DEAD),
-        ("_vllm_fa3_C.abi3.so", ["sm_80"], MISSING),  # vLLM 0.7: called, and fails
+        ("_vllm_fa3_C.abi3.so", ["sm_80", "sm_90a"], Verdict.DEAD),  # vLLM 0.7.3's
         ("_vllm_fa3_C.abi3.so", ["sm_90a"], OTHER),
         ("_moe_C.abi3.so", ["sm_75"], MISSING),
         ("_moe_C.abi3.so", ["sm_52 compute_52/8.5"], JIT),

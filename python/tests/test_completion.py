@@ -1,9 +1,12 @@
-"""Completion offers what the parser takes. bash is asked itself; the others' scripts are read."""
+"""Completion offers what the parser takes: the shells themselves are asked, where they are."""
 
 import argparse
+import os
+import pty
 import shlex
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -57,6 +60,54 @@ def test_every_option_and_device_is_in_every_script(shell: str) -> None:
         for option in command.options:
             assert all(name.lstrip("-") in text for name in option.names)
     assert all(name in text for name in table()["devices"])
+
+
+def test_fish_itself() -> None:
+    if not shutil.which("fish"):
+        pytest.skip("needs fish: apt-get install fish")
+
+    def offered(line: str) -> list[str]:
+        command = f"{script('fish', cli.parser())}\ncomplete -C {shlex.quote(line)}"
+        done = subprocess.run(
+            ["fish", "-N", "-c", command], check=False, capture_output=True, text=True
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        return [word.partition("\t")[0] for word in done.stdout.splitlines()]
+
+    assert offered("vllm-nix ver") == ["verify"]
+    assert offered("vllm-nix verify --only gpu") == ["gpu-code"]
+    assert offered("vllm-nix verify . --target ") == sorted(target_names())
+    assert offered("vllm-nix archs --for or") == ["orin"]
+    assert offered("vllm-nix verify --js") == ["--json"]
+
+
+@pytest.mark.parametrize(
+    ("line", "completed"),
+    [
+        ("vllm-nix ver", "vllm-nix verify"),
+        ("vllm-nix verify --only gpu", "vllm-nix verify --only gpu-code"),
+        ("vllm-nix archs --for or", "vllm-nix archs --for orin"),
+    ],
+)
+def test_zsh_itself(tmp_path: Path, line: str, completed: str) -> None:
+    """On a terminal, as zsh completes nowhere else: what it makes of the line after a tab."""
+    if not shutil.which("zsh"):
+        pytest.skip("needs zsh: apt-get install zsh")
+    result = tmp_path / "line"
+    tell = f'tell() {{ print -r -- "$BUFFER" > {result}; exit }}; zle -N tell; bindkey "^T" tell'
+    start = f"autoload -U compinit && compinit -u\n{script('zsh', cli.parser())}\n{tell}\n"
+    (tmp_path / ".zshrc").write_text(f"PS1='ready> '\n{start}print at the prompt\n")
+    process, terminal = pty.fork()
+    if process == 0:
+        os.environ |= {"ZDOTDIR": str(tmp_path), "TERM": "dumb"}
+        os.execlp("timeout", "timeout", "--foreground", "30", "zsh", "-i")
+    seen = b""
+    while b"ready> " not in seen:
+        seen += os.read(terminal, 1024)
+    os.write(terminal, f"{line}\t\x14".encode())
+    os.waitpid(process, 0)
+    os.close(terminal)
+    assert result.read_text().rstrip() == completed
 
 
 def test_quoting() -> None:

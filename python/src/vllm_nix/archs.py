@@ -12,6 +12,8 @@ from pathlib import Path
 from vllm_nix import fatbin
 from vllm_nix.errors import InputError
 
+# Most files of an environment are text, and opening each of them takes longer than all else.
+TEXT = frozenset((".py", ".pyc", ".pyi", ".h", ".hpp", ".cuh", ".txt", ".json", ".md", ".pyx"))
 # See `fatbin.Container.role`.
 RUNS = ("host", "embedded")
 ROLES = (*RUNS, "relocatable", "stub")
@@ -100,7 +102,7 @@ def walk(folder: str | os.PathLike[str]) -> Iterator[Library]:
         for path in paths:
             try:
                 is_folder = path.is_dir()
-                if not is_folder and not fatbin.is_candidate(path):
+                if not is_folder and (path.suffix in TEXT or not fatbin.is_candidate(path)):
                     continue
                 real = os.path.realpath(path)
                 if real in seen:

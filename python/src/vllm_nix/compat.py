@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
-from pathlib import Path
 
 from vllm_nix import fatbin
 from vllm_nix.archs import RUNS, Library
@@ -76,10 +75,6 @@ def judge_library(library: Library, device: Device) -> Judgement:
     containers = [one for one in library.containers if one.role in RUNS]
     if not containers:
         return Judgement(Verdict.NOT_APPLICABLE, {}, "no GPU code to run")
-    if _is_dead(library.path, containers, device):
-        archs = _archs(entry for one in containers for entry in one.entries)
-        why = f"compiled for no device in particular ({archs}), and not called on this one"
-        return Judgement(Verdict.DEAD, {Verdict.DEAD: len(containers)}, why)
     judged = [(one, judge(one, device)) for one in containers]
     running = {one.role for one, verdict in judged if verdict.runs}
     judged = [
@@ -88,6 +83,11 @@ def judge_library(library: Library, device: Device) -> Judgement:
     ]
     counts = Counter(verdict for _, verdict in judged)
     worst = min(counts, key=lambda verdict: verdict.rank)
+    called_on = table()["called-on"].get(library.path.name.split(".")[0], device.capability)
+    if called_on != device.capability and worst is not Verdict.NOT_APPLICABLE:
+        archs = _archs(entry for one in containers for entry in one.entries)
+        why = f"called on {called_on} alone, and compiled for {archs}"
+        return Judgement(Verdict.DEAD, {Verdict.DEAD: len(containers)}, why)
     chosen = [one for one, verdict in judged if verdict is worst]
     return Judgement(
         worst,
@@ -163,15 +163,6 @@ def _is_extra(
     major = _sm(device.capability) // 10
     return all(
         entry.kind == "cubin" and _present(entry.sm) // 10 < major for entry in container.entries
-    )
-
-
-def _is_dead(path: Path, containers: Sequence[fatbin.Container], device: Device) -> bool:
-    dead = table()["dead"]
-    defaults = set(map(_sm, dead["defaults"]))
-    called_on = dead["called-on"].get(path.name.split(".")[0], device.capability)
-    return called_on != device.capability and all(
-        entry.sm in defaults for one in containers for entry in one.entries
     )
 
 

@@ -20,6 +20,12 @@ class Device:
     cuda: str | None
 
     @property
+    def machine(self) -> str | None:
+        """The processor that comes with it, as "aarch64"; None where it may be any."""
+        is_arm = self.tegra or self.name.lower() in table()["aarch64"]["devices"]
+        return "aarch64" if is_arm else None
+
+    @property
     def ptx_isa(self) -> str | None:
         """The newest PTX ISA that the driver is known to compile."""
         if self.cuda is None:
@@ -60,11 +66,23 @@ def device(text: str, cuda: str | None = None, jetpack: str | None = None) -> De
         raise InputError(f"both CUDA {cuda} and JetPack {jetpack}; name one of them")
     if jetpack is not None:
         cuda = _suited(jetpack, text, capability).cuda
-    if cuda is not None:
-        first = next(iter(table()["ptx-isa"]))
-        if not re.fullmatch(r"[0-9]{1,3}\.[0-9]{1,3}", cuda) or release(cuda) < release(first):
-            raise InputError(f"unknown CUDA release '{cuda}'; give one as 12.6, {first} or later")
+    cuda = cuda and cuda_release(cuda)
     return Device(text, capability, capability in table()["tegra"]["capabilities"], cuda)
+
+
+def cuda_release(text: str) -> str:
+    """The same text, if it is a CUDA release. Raises `InputError`."""
+    if not is_release(text):
+        first = next(iter(table()["ptx-isa"]))
+        raise InputError(f"unknown CUDA release '{text}'; give one as 12.6, {first} or later")
+    return text
+
+
+def is_release(cuda: str) -> bool:
+    """Whether this is a CUDA release that the table reaches back to; later ones all count."""
+    first = next(iter(table()["ptx-isa"]))
+    fits = re.fullmatch(r"[0-9]{1,3}\.[0-9]{1,3}", cuda)
+    return fits is not None and release(cuda) >= release(first)
 
 
 def jetpack_release(text: str) -> JetPack:

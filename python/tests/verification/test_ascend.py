@@ -8,6 +8,7 @@ from binaries import elf_file
 
 from verification.environments import VLLM, Sample, faults, healthy, right_tokens
 from vllm_nix.verification import cann, verify
+from vllm_nix.verification.elf_files import ElfFiles
 from vllm_nix.verification.tiny_model import PROMPT
 
 NEEDED = 1
@@ -98,7 +99,7 @@ def test_installed_but_not_sourced(ascend: Sample, tmp_path: Path) -> None:
     script = tmp_path / "Ascend" / cann.TOOLKIT.script
     script.parent.mkdir(parents=True)
     script.touch()
-    toolkit, atb, driver = cann.gaps(ascend.site, tmp_path / "Ascend")
+    toolkit, atb, driver = cann.gaps(ElfFiles(ascend.site), tmp_path / "Ascend")
     assert (toolkit.part, toolkit.script) == (cann.TOOLKIT, script)
     assert (atb.script, driver.script) == (None, None)
 

@@ -184,6 +184,13 @@ def test_exit_codes() -> None:
 
     assert [code(Status.OK), code(Status.WARNING), code(Status.FAILED)] == [0, 0, 1]
     assert code(Status.FAILED, started=False) == 3
+    skipped = Report(Path(), None, False, True, (Result("x", "X", (), 0, "no GPU"),), 0)
+    assert skipped.exit_code == 3, "nothing was found good"
+
+
+def test_only_what_cannot_run_here_is_no_success(sample: Sample) -> None:
+    assert run(str(sample.root), "--only", "live-device") == 3
+    assert run(str(sample.root), "--only", "live-device", "wheel-set") == 0
 
 
 def test_explain(capsys: pytest.CaptureFixture[str]) -> None:

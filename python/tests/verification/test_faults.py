@@ -111,6 +111,10 @@ def early_end(sample: Sample) -> None:
     sample.install("numpy", "2.3.5", {"numpy/__init__.py": "import os; os._exit(0)\n"})
 
 
+def broken_triton(sample: Sample) -> None:
+    sample.install("triton", "3.1.0", {"triton/__init__.py": "import setuptools_is_missing"})
+
+
 def system_exit(sample: Sample) -> None:
     sample.install("numpy", "2.3.5", {"numpy/__init__.py": "raise SystemExit('no licence')\n"})
 
@@ -211,6 +215,7 @@ PLANTS: list[tuple[Plant, str, str]] = [
     (no_vllm, "imports", "import vllm: ModuleNotFoundError: No module named 'gone'"),
     (crash, "imports", "import numpy: killed by SIGABRT"),
     (early_end, "imports", "import numpy: the interpreter ended early"),
+    (broken_triton, "imports", "import triton: ModuleNotFoundError"),
     (system_exit, "imports", "import numpy: SystemExit: no licence"),
     (
         replaced_torch,
@@ -287,10 +292,12 @@ def test_missing_requirement_is_a_warning(sample: Sample) -> None:
 
 
 def test_library_that_only_some_use_is_a_warning(sample: Sample) -> None:
-    sample.install("audio", "1.0", {"audio/ext.so": library("libone.so.1", "libtwo.so.2")})
-    report = verify(sample.root, only=["elf"])
-    assert faults(report)["elf"].startswith("warning")
-    assert "needs libone.so.1, libtwo.so.2, which are nowhere" in faults(report)["elf"]
+    files: dict[str, str | bytes] = {"audio/ext.so": library("libone.so.1", "libtwo.so.2")}
+    sample.install("audio", "1.0", {**files, "audio/other.so": library("libthree.so.3")})
+    found = faults(verify(sample.root, only=["elf"]))["elf"]
+    assert found.startswith("warning audio: needs ")
+    assert found.count("\n") == 1, "one line for a package"
+    assert all(name in found for name in ("libone.so.1", "libtwo.so.2", "libthree.so.3"))
     sample.declare()
     assert faults(verify(sample.root, only=["elf"]))["elf"].startswith("failed")
 
@@ -439,7 +446,7 @@ def test_real_library_from_a_compiler(sample: Sample, tmp_path: Path) -> None:
     assert faults(verify(sample.root, only=["elf"])) == {}
     (sample.site / "help.libs" / "libhelp.so").unlink()
     assert (
-        "native/ext.so: needs libhelp.so, which is nowhere"
+        "native: needs libhelp.so, which is nowhere"
         in faults(verify(sample.root, only=["elf"]))["elf"]
     )
 

@@ -16,6 +16,8 @@ FAIL = "_ZN3c106detail14torchCheckFailEPKcS2_jRK"
 
 
 def on_orin(sample: Sample, only: Collection[str] = (), skip: Collection[str] = ()) -> Report:
+    """As on an Orin, but for the processor: Python is this machine's."""
+    skip = (*skip, "machine")
     return verify(sample.root, device="orin", jetpack="6.2", only=only, skip=skip)
 
 
@@ -23,7 +25,7 @@ def test_healthy(gpu_sample: Sample) -> None:
     report = on_orin(gpu_sample)
     assert faults(report) == {}
     told = {result.id: result.reason or result.findings[-1].found for result in report.results}
-    assert told["gpu-code"] == "orin (8.7) with CUDA 12.6: 1 jit, 3 native"
+    assert told["gpu-code"] == "orin (8.7) with CUDA 12.6: 1 jit, 3 native, 1 dead"
     assert "runs the kernels of vllm" in told["attention"]
     assert "--gpu-memory-utilization" in told["memory"]
     assert told["nccl"] == "NCCL 2.21.5"
@@ -42,6 +44,8 @@ def test_flash_attention_3_counts_on_hopper_alone(gpu_sample: Sample) -> None:
     place = "vllm/vllm_flash_attn/_vllm_fa3_C.abi3.so"
     gpu_sample.install("fa3", "1", {place: carrier([("cubin", 80)])})
     assert "gpu-code" not in faults(on_orin(gpu_sample, only=["gpu-code"]))
+    told = on_orin(gpu_sample, only=["gpu-code"]).results[0].findings[-1].found
+    assert told.endswith("1 dead"), "as `archs --for` says"
     found = faults(verify(gpu_sample.root, device="9.0", cuda="12.6", only=["gpu-code"]))
     assert f"{place}: its one container has only sm_80" in found["gpu-code"]
 

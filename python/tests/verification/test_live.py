@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from verification.cuda import cuda_torch
+from verification.cuda import carrier, cuda_torch
 from verification.environments import Sample, faults
+from vllm_nix.errors import InputError
 from vllm_nix.verification import Report, verify
+from vllm_nix.verification.context import Context
 from vllm_nix.verification.driver import Driver, Gpu, ask_driver
 from vllm_nix.verification.environment import Environment
 
@@ -28,7 +30,7 @@ int cuDeviceGet(int *device, int index) { *device = index; return 0; }
 int cuDeviceGetName(char *name, int size, int device) { strncpy(name, "Orin", size); return 0; }
 int cuDeviceTotalMem_v2(unsigned long *bytes, int device) { *bytes = 64ul << 30; return 0; }
 int cuDeviceGetAttribute(int *value, int attribute, int device) {
-    *value = attribute == 75 ? 8 : attribute == 76 ? 7 : attribute == 18;
+    *value = attribute == 75 ? MAJOR : attribute == 76 ? 7 : attribute == 18;
     return 0;
 }
 """
@@ -54,7 +56,7 @@ def zeros_like(other): return Tensor([0.0] * len(other))
 CUDA = """
 def is_available(): return True
 def device_count(): return COUNT
-def get_device_capability(index): return 8, 7
+def get_device_capability(index=0): return 8, 7
 def get_device_name(index): return "Orin"
 def set_device(index): pass
 def synchronize(): pass
@@ -75,15 +77,32 @@ class jit:
     def __getitem__(self, grid): return self.run
     def run(self, left, right, out, count, BLOCK): out[:] = [a + b for a, b in zip(left, right)]
 """
+# What the probe calls before it comes to the library that is tried; nothing of it computes.
+ATTENTION = """
+class Any:
+    shape = 2, 128, 4, 64
+    def __getattr__(self, name): return lambda *a, **k: self
+    def __mul__(self, other): return self
+    def __matmul__(self, other): return self
+    __truediv__ = __sub__ = __matmul__
+    def item(self): return 0.0
+def manual_seed(seed): pass
+def randn(*shape, **where): return Any()
+ones = arange = randn
+float16 = int32 = bool = None
+from types import SimpleNamespace as Box
+attend = lambda *a, **k: Any()
+nn = Box(functional=Box(scaled_dot_product_attention=attend))
+"""
 LIVE = ("live-device", "live-nccl", "live-triton")
 
 
-def compile_driver(folder: Path, count: int = 1, init: int = 0) -> Path:
+def compile_driver(folder: Path, count: int = 1, init: int = 0, major: int = 8) -> Path:
     if not shutil.which("gcc"):
         pytest.skip("needs gcc")
     (folder / "driver.c").write_text(DRIVER)
     library = folder / "libcuda.so.1"
-    options = [f"-DCOUNT={count}", f"-DINIT={init}", "-w", "-shared", "-fPIC"]
+    options = [f"-DCOUNT={count}", f"-DINIT={init}", f"-DMAJOR={major}", "-w", "-shared", "-fPIC"]
     subprocess.run(["gcc", *options, "-o", library, folder / "driver.c"], check=True)
     return library
 
@@ -114,7 +133,7 @@ def test_good(live: Sample) -> None:
     assert faults(report) == {}
     assert report.to_json()["devices"] == ["8.7 with CUDA 12.6"]
     assert told(report) == {
-        "gpu-code": "8.7 with CUDA 12.6: 1 jit, 3 native",
+        "gpu-code": "8.7 with CUDA 12.6: 1 jit, 3 native, 1 dead",
         "memory": told(report)["memory"],
         "live-device": "Orin (8.7); driver for CUDA 12.6, torch for 12.6",
         "live-nccl": "world size 1",
@@ -185,9 +204,38 @@ def test_attention_bound(
     live: Sample, monkeypatch: pytest.MonkeyPatch, error: float, good: bool
 ) -> None:
     """The kernels need a torch that computes; here it is the judgement alone."""
+    asked: list[str] = []
+
+    def attempt(context: Context, step: str, library: str) -> dict[str, float]:
+        asked.append(library)
+        return {"error": error}
+
     module = sys.modules["vllm_nix.verification.checks.live_attention"]
-    monkeypatch.setattr(module, "attempt", lambda context, step: {"errors": {"torch": error}})
+    monkeypatch.setattr(module, "attempt", attempt)
     assert (faults(verify(live.root, only=["live-attention"])) == {}) is good
+    assert asked == ["torch", "vllm"]
+
+
+def test_attention_that_crashes_hides_no_other(live: Sample) -> None:
+    """A library without code for the device is not tried: `gpu-code` names it."""
+    live.install("xformers", "1", {"xformers/_C.so": carrier([("cubin", 80)])})
+    code = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
+    live.install("flash-attn", "1", {"flash_attn_2_cuda.so": carrier([("cubin", 87)])})
+    (live.site / "flash_attn.py").write_text(code)
+    fake(live, torch=TORCH + ATTENTION)
+    found = faults(verify(live.root, only=["live-attention"]))["live-attention"].splitlines()
+    assert [line.partition(" by ")[2].partition(",")[0] for line in found] == ["vllm", "flash-attn"]
+    assert "has no attribute 'flash_attn_varlen_func'" in found[0]
+    assert "killed by SIGSEGV" in found[1]
+
+
+def test_a_device_newer_than_the_tables(live: Sample, tmp_path: Path) -> None:
+    compile_driver(tmp_path, major=13)
+    report = verify(live.root, only=["gpu-code"])
+    assert report.to_json()["devices"] == ["13.7 with CUDA 12.6"]
+    assert "code for 13.7" in faults(report)["gpu-code"]
+    with pytest.raises(InputError, match="unknown CUDA release 'soon'"):
+        verify(live.root, cuda="soon")
 
 
 def test_another_device_than_the_targets(live: Sample) -> None:

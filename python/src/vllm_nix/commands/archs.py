@@ -15,7 +15,7 @@ With --for, each library gets a verdict, worst first:
   jit             it has PTX, which is compiled at first start
   compatible      it has code for a related device, which this one runs
   native          it has code for this very device
-  dead            flash-attention 3 compiled for no device in particular, not called on this one
+  dead            flash-attention 3, which vLLM calls on Hopper alone
   not-applicable  it has code for other devices only
 
 Exit status: 0; 1 when something is damaged or missing; 2 when a path is not there or is not such a

@@ -3,7 +3,8 @@
 ENV is a Nix build (`result`), any virtual environment, or a site-packages folder alone. Nothing in
 it is changed; what imports torch or vLLM runs in its own interpreter, offline and in time-limited
 processes.
-Exit status: 0 nothing failed, 1 something did, 2 wrong arguments, 3 its Python does not start.
+Exit status: 0 nothing failed, 1 something did, 2 wrong arguments, 3 its Python does not start, or
+none of the checks could run here.
 """
 
 import argparse

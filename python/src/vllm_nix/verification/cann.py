@@ -10,10 +10,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from vllm_nix import elf
-from vllm_nix.elf import ElfError
 from vllm_nix.verification.distributions import Distribution
-from vllm_nix.verification.files import binaries
+from vllm_nix.verification.elf_files import ElfFiles
 from vllm_nix.verification.linker import host_folders
 
 PACKAGES = frozenset(("torch-npu", "vllm-ascend"))
@@ -80,11 +78,11 @@ def applies(distributions: Iterable[Distribution]) -> bool:
     return any(distribution.name in PACKAGES for distribution in distributions)
 
 
-def gaps(site_packages: Path, root: Path = Path("/usr/local/Ascend")) -> tuple[Gap, ...]:
+def gaps(elf_files: ElfFiles, root: Path = Path("/usr/local/Ascend")) -> tuple[Gap, ...]:
     """The parts that the environment needs and would not find here; CANN is installed in `root`."""
     missing: defaultdict[str, list[str]] = defaultdict(list)
     folders = host_folders()
-    for name in sorted(_needed(site_packages)):
+    for name in sorted(_needed(elf_files)):
         if not any((folder / name).exists() for folder in folders):
             missing[LIBRARIES[name].name].append(name)
     found = []
@@ -96,15 +94,11 @@ def gaps(site_packages: Path, root: Path = Path("/usr/local/Ascend")) -> tuple[G
     return tuple(found)
 
 
-def _needed(site_packages: Path) -> Collection[str]:
+def _needed(elf_files: ElfFiles) -> Collection[str]:
     """The libraries of CANN that Ascend's packages ask for."""
+    folders = [elf_files.folder / name for name in _FOLDERS]
     names: set[str] = set()
-    for folder in _FOLDERS:
-        for file in binaries(site_packages / folder):
-            try:
-                image = elf.read(file) if elf.is_elf(file) else None
-            except (ElfError, OSError):
-                continue  # see `elf`
-            if image and image.dynamic:
-                names.update(image.dynamic.needed)
+    for file, image in elf_files.found().images.items():
+        if image.dynamic and any(file.is_relative_to(folder) for folder in folders):
+            names.update(image.dynamic.needed)
     return names & LIBRARIES.keys()

@@ -9,6 +9,7 @@ from vllm_nix.devices import Device
 from vllm_nix.verification.cann import Gap
 from vllm_nix.verification.distributions import Distribution
 from vllm_nix.verification.driver import Driver
+from vllm_nix.verification.elf_files import ElfFiles
 from vllm_nix.verification.environment import Environment
 from vllm_nix.verification.gpu_code import GpuCode
 from vllm_nix.verification.interpreter import Interpreter
@@ -42,6 +43,7 @@ class Context:
     is_asked: bool
     jetpack: str | None
     driver: Driver | str
+    elf_files: ElfFiles
     gpu_code: GpuCode
     cann: tuple[Gap, ...]
 

@@ -37,11 +37,15 @@ def _capabilities(parameters: Mapping[str, Any]) -> list[str]:
 
 
 def devices_here(question: Question, driver: Driver | str) -> tuple[Device, ...]:
-    """The devices of this machine, each capability once."""
+    """The devices of this machine, each capability once. What is newer or older than our tables is
+    judged by the rules that hold for all. Raises `InputError` for a wrong `--cuda`."""
     if isinstance(driver, str):
         return ()
+    tegra = devices.table()["tegra"]["capabilities"]
+    own = driver.version if devices.is_release(driver.version) else None
+    cuda = devices.cuda_release(question.cuda) if question.cuda else own
     capabilities = dict.fromkeys(gpu.capability for gpu in driver.devices)
-    return tuple(devices.device(one, question.cuda or driver.version) for one in capabilities)
+    return tuple(Device(one, one, one in tegra, cuda) for one in capabilities)
 
 
 def jetpack_of(question: Question, parameters: Mapping[str, Any]) -> str | None:

@@ -4,8 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-# Most files are text, and opening each of them takes longer than all else.
-_TEXT = frozenset((".py", ".pyc", ".pyi", ".h", ".hpp", ".cuh", ".txt", ".json", ".md", ".pyx"))
+from vllm_nix.archs import TEXT
 
 
 def binaries(folder: Path) -> Iterator[Path]:
@@ -19,5 +18,5 @@ def binaries(folder: Path) -> Iterator[Path]:
         seen.add(real)
         for name in files:
             file = Path(parent, name)
-            if file.suffix not in _TEXT:
+            if file.suffix not in TEXT:
                 yield file

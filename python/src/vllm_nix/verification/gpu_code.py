@@ -10,8 +10,6 @@ from vllm_nix.compat import Judgement, Verdict, judge, judge_library
 from vllm_nix.devices import Device
 from vllm_nix.fatbin import Container
 
-_FLASH_ATTENTION_3 = "_vllm_fa3_C"
-
 
 @dataclass(slots=True)
 class GpuCode:
@@ -28,11 +26,8 @@ class GpuCode:
             return self._libraries
 
     def judged(self, device: Device) -> Iterator[tuple[Library, Judgement]]:
-        """What a device makes of each library that it may be given."""
+        """What a device makes of each library."""
         for library in self.libraries():
-            # vLLM gives FlashAttention 3 to Hopper alone; elsewhere it was compiled for nothing.
-            if library.path.name.startswith(_FLASH_ATTENTION_3) and device.capability[:2] != "9.":
-                continue
             yield library, judge_library(library, device)
 
 

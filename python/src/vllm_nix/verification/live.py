@@ -17,13 +17,13 @@ _CURES = (
 )
 
 
-def attempt(context: Context, step: str) -> Mapping[str, Any]:
-    """What a step of `probes/gpu.py` answers. Raises `SkipError` without a device, `StepError`
+def attempt(context: Context, *step: str) -> Mapping[str, Any]:
+    """What a step, its name and arguments, of `probes/gpu.py` answers. Raises `SkipError` without a device, `StepError`
     if it raised, crashed or hung; running out of memory is one of these."""
     context.here()
     context.python()
     context.survey.finish()  # vLLM measures what is free, and fails when others let go meanwhile
-    outcome = context.environment.probe("gpu", step)
+    outcome = context.environment.probe("gpu", *step)
     if len(outcome.answers) != 1:
         words = outcome.last_words()
         raise StepError(f"{outcome.end or 'no answer'}: {words}" if words else outcome.end)

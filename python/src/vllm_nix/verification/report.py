@@ -82,8 +82,9 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """0 when nothing failed, 1 when something did, 3 when the interpreter does not start."""
-        if not self.started:
+        """0 when nothing failed, 1 when something did, 3 when the interpreter does not start, or all
+        that was to be checked was skipped: nothing was found good, so that is no success."""
+        if not self.started or self.status is Status.SKIPPED:
             return 3
         return int(self.status is Status.FAILED)
 

@@ -17,6 +17,7 @@ from vllm_nix.verification.checks.token import GENERATE, MODEL
 from vllm_nix.verification.devices import Question, devices_here, jetpack_of, named_devices
 from vllm_nix.verification.distributions import read_distributions
 from vllm_nix.verification.driver import ask_driver
+from vllm_nix.verification.elf_files import ElfFiles
 from vllm_nix.verification.environment import Environment
 from vllm_nix.verification.gpu_code import GpuCode
 from vllm_nix.verification.interpreter import Interpreter, ask_interpreter
@@ -96,7 +97,8 @@ def _context(
     driver = ask_driver(environment)
     site_packages = _site_packages(environment.root, interpreter)
     distributions = read_distributions(site_packages)
-    gaps = cann.gaps(site_packages) if cann.applies(distributions) else ()
+    elf_files = ElfFiles(site_packages)
+    gaps = cann.gaps(elf_files) if cann.applies(distributions) else ()
     if gaps:
         environment = replace(environment, settings=cann.WITHOUT)
     return Context(
@@ -112,6 +114,7 @@ def _context(
         is_asked=bool(named),
         jetpack=jetpack_of(question, wanted),
         driver=driver,
+        elf_files=elf_files,
         gpu_code=GpuCode(site_packages),
         cann=gaps,
     )

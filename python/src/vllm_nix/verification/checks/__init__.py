@@ -12,6 +12,7 @@ from vllm_nix.verification.checks.live_attention import live_attention
 from vllm_nix.verification.checks.live_device import live_device
 from vllm_nix.verification.checks.live_nccl import live_nccl
 from vllm_nix.verification.checks.live_triton import live_triton
+from vllm_nix.verification.checks.machine import machine
 from vllm_nix.verification.checks.manifest import manifest
 from vllm_nix.verification.checks.memory import memory
 from vllm_nix.verification.checks.nccl import nccl
@@ -33,6 +34,7 @@ from vllm_nix.verification.checks.wheel_set import wheel_set
 
 CHECKS: tuple[Check, ...] = (
     interpreter,
+    machine,
     manifest,
     wheel_set,
     placeholders,

@@ -30,11 +30,7 @@ def attention(context: Context) -> Iterator[Finding]:
     devices = context.gpus()
     if context.installed("vllm") is None:
         raise SkipError("vLLM for CUDA is not installed")
-    files = {
-        name: [file for pattern in patterns for file in context.site_packages.glob(pattern)]
-        for name, patterns in KERNELS.items()
-        if context.installed(name)
-    }
+    files = _files(context)
     if "xformers" in files and not files["xformers"]:
         yield warning(
             "xformers has no compiled kernels: it imports, and fails when it is used",
@@ -51,12 +47,26 @@ def attention(context: Context) -> Iterator[Finding]:
         )
         return
     for device in devices:
-        usable = [name for name in present if _runs(context, device, files[name])]
+        usable = libraries(context, device)
         if not usable and not late:
             raise SkipError(f"{', '.join(present)}: no code for {device}: see `gpu-code`, `ptx`")
         rest = [name for name in present if name not in usable]
         told = f"{device} runs the kernels of {', '.join(usable + late)}"
         yield ok(told + (f", not of {', '.join(rest)}" if rest else ""))
+
+
+def libraries(context: Context, device: Device) -> list[str]:
+    """The distributions whose attention kernels the device runs."""
+    return [name for name, files in _files(context).items() if _runs(context, device, files)]
+
+
+def _files(context: Context) -> dict[str, list[Path]]:
+    """By distribution, if it is installed: its libraries of kernels."""
+    return {
+        name: [file for pattern in patterns for file in context.site_packages.glob(pattern)]
+        for name, patterns in KERNELS.items()
+        if context.installed(name)
+    }
 
 
 def _runs(context: Context, device: Device, files: list[Path]) -> bool:

@@ -13,14 +13,11 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from vllm_nix import elf
 from vllm_nix.devices import jetpack_release
-from vllm_nix.elf import Dynamic, ElfError
+from vllm_nix.elf import Dynamic
 from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok
-from vllm_nix.verification.files import binaries
+from vllm_nix.verification.elf_files import AARCH64
 from vllm_nix.verification.owners import owners
-
-AARCH64 = 183
 
 
 @check("sbsa", "On Jetson, CUDA's libraries are those of its JetPack")
@@ -45,12 +42,8 @@ def sbsa(context: Context) -> Iterator[Finding]:
 
 
 def _libraries(context: Context) -> Iterator[tuple[Path, Dynamic]]:
-    for file in binaries(context.site_packages):
-        try:
-            image = elf.read(file) if elf.is_elf(file) else None
-        except (ElfError, OSError):
-            continue  # see `elf`
-        if image and image.machine == AARCH64 and image.dynamic:
+    for file, image in context.elf_files.found().images.items():
+        if image.machine == AARCH64 and image.dynamic:
             yield file, image.dynamic
 
 

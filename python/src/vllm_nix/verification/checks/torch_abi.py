@@ -12,10 +12,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from vllm_nix import elf
 from vllm_nix.elf import ElfError
 from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok
-from vllm_nix.verification.files import binaries
 from vllm_nix.verification.symbols import read_symbols
 
 # Names in the namespaces at, c10 and torch, as the Itanium C++ ABI mangles them.
@@ -50,14 +48,9 @@ def torch_abi(context: Context) -> Iterator[Finding]:
 def _users(context: Context, own: set[str]) -> Iterator[Path]:
     """The files outside of torch that load one of its libraries."""
     torch = context.site_packages / "torch"
-    for file in binaries(context.site_packages):
-        if file.is_relative_to(torch):
-            continue
-        try:
-            image = elf.read(file) if elf.is_elf(file) else None
-        except (ElfError, OSError):
-            continue
-        if image and image.dynamic and own & set(image.dynamic.needed):
+    for file, image in context.elf_files.found().images.items():
+        needed = image.dynamic.needed if image.dynamic else ()
+        if own & set(needed) and not file.is_relative_to(torch):
             yield file
 
 
