@@ -6,12 +6,15 @@ let
     inherit rules;
     keys = builtins.fromTOML (builtins.readFile (directory + "/schema.toml"));
   };
+  withProfiles = import ./profiles.nix (
+    builtins.fromTOML (builtins.readFile (directory + "/profiles.toml"))
+  );
   checks = {
     checkSchema = schema;
     checkRules = import ./rules.nix rules;
   };
 in
-import ./targets.nix ({ inherit directory; } // checks)
+import ./targets.nix ({ inherit directory withProfiles; } // checks)
 // checks
 // {
   pylock = import ./pylock.nix;

@@ -18,6 +18,7 @@ let
     isList
     length
     split
+    tail
     typeOf
     ;
   fault = text: throw "${file}: ${text}";
@@ -110,11 +111,23 @@ let
         fault "${key}: expected a table, got ${article (nameOf value)}"
     ) (attrNames table);
 
-  has =
-    path: value:
-    path == [ ] || (hasAttr (head path) value && has (builtins.tail path) (getAttr (head path) value));
-  missing = filter (p: keys.${p.key}.required or false && !has p.parts data) patterns;
+  # The keys of a pattern that the data lacks; where it has a `*`, one for each table there is.
+  lacking =
+    here: path: value:
+    if path == [ ] then
+      [ ]
+    else if head path == "*" then
+      concatMap (name: lacking (here ++ [ name ]) (tail path) value.${name}) (attrNames value)
+    else if hasAttr (head path) value then
+      lacking (here ++ [ (head path) ]) (tail path) value.${head path}
+    else if elem "*" path then
+      [ ]
+    else
+      [ (concatStringsSep "." (here ++ path)) ];
+  missing = concatMap (p: lacking [ ] p.parts data) (
+    filter (p: keys.${p.key}.required or false) patterns
+  );
 in
 builtins.deepSeq (checkTable [ ] data) (
-  if missing != [ ] then fault "'${(head missing).key}' is missing" else data
+  if missing != [ ] then fault "'${head missing}' is missing" else data
 )

@@ -3,6 +3,7 @@
   directory,
   checkSchema,
   checkRules,
+  withProfiles,
 }:
 let
   entries = builtins.readDir directory;
@@ -13,9 +14,10 @@ let
   # Type: checkTarget :: String -> AttrSet -> AttrSet
   # The parameters of target `name` from its file's data; throws what is wrong with them.
   checkTarget =
-    name: data:
+    name: own:
     let
       file = "nix/targets/${name}/target.toml";
+      data = withProfiles own;
       checked = checkRules file (checkSchema file data);
     in
     builtins.seq checked (

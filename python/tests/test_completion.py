@@ -50,6 +50,8 @@ def test_values() -> None:
     assert complete("vllm-nix verify ./result --target ") == list(target_names())
     assert complete("vllm-nix params --format ") == ["table", "json", "env"]
     assert complete("vllm-nix archs --for or") == ["orin"]
+    assert complete("vllm-nix serve cpu rer") == ["reranker"]
+    assert complete("vllm-nix serve cpu chat --task ") == ["embed", "generate", "rerank"]
     assert complete("vllm-nix completion ") == list(SHELLS)
 
 

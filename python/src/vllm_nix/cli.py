@@ -11,7 +11,9 @@ from vllm_nix.errors import Error
 
 # In the order in which a user meets them. Each is a module in `vllm_nix.commands` with a docstring
 # (its help), `arguments(parser)` and `run(args) -> int`.
-COMMANDS = ("targets", "params", "fetch", "lock", "archs", "verify", "completion")
+COMMANDS = ("targets", "params", "fetch", "lock", "archs", "verify", "serve", "completion")
+# Commands that pass the words after `--` on to another program, as `args.rest`.
+PASS_ON = ("serve",)
 
 
 def parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
@@ -35,9 +37,15 @@ def parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
     return top
 
 
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    known = parser(argv[:1] if argv and argv[0] in COMMANDS else COMMANDS)
+    end = argv.index("--") if "--" in argv and argv[0] in PASS_ON else len(argv)
+    return known.parse_args(argv[:end], argparse.Namespace(rest=tuple(argv[end + 1 :])))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
-    args = parser(argv[:1] if argv and argv[0] in COMMANDS else COMMANDS).parse_args(argv)
+    args = _parse(argv)
     try:
         code = int(args.run(args))
         sys.stdout.flush()

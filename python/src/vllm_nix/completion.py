@@ -18,6 +18,13 @@ def _targets() -> Iterable[str]:
     return target_names()
 
 
+def _profiles() -> Iterable[str]:
+    from vllm_nix.serve import profile_names
+    from vllm_nix.targets import target_names
+
+    return sorted({name for target in target_names() for name in profile_names(target)})
+
+
 def _sets() -> Iterable[str]:
     from vllm_nix.sources import set_names
 
@@ -40,6 +47,7 @@ def _devices() -> Iterable[str]:
 VALUES: Mapping[str, Callable[[], Iterable[str]]] = {
     "T": _targets,
     "TARGET": _targets,
+    "PROFILE": _profiles,
     "SET": _sets,
     "CHECK": _checks,
     "DEVICE": _devices,

@@ -37,8 +37,9 @@ class _Checker:
     def check(self, data: Data) -> None:
         self.check_table((), data)
         for key, pattern in self.patterns.items():
-            if self.keys[key].get("required", False) and not _has(data, pattern):
-                self.fault(f"'{key}' is missing")
+            if self.keys[key].get("required", False):
+                for missing in _lacking((), pattern, data):
+                    self.fault(f"'{'.'.join(missing)}' is missing")
 
     def check_table(self, path: Path, table: Data) -> None:
         for name in sorted(table):
@@ -92,8 +93,18 @@ def _fits(path: Path, pattern: Path) -> bool:
     return all(want in ("*", name) for name, want in zip(path, pattern, strict=False))
 
 
-def _has(data: Any, path: Path) -> bool:
-    return not path or (path[0] in data and _has(data[path[0]], path[1:]))
+def _lacking(here: Path, path: Path, value: Any) -> Iterator[Path]:
+    """The keys of a pattern that the data lacks; where it has a `*`, one for each table there is."""
+    if not path:
+        return
+    first, *rest = path
+    if first == "*":
+        for name in sorted(value):
+            yield from _lacking((*here, name), tuple(rest), value[name])
+    elif first in value:
+        yield from _lacking((*here, first), tuple(rest), value[first])
+    elif "*" not in path:
+        yield (*here, *path)
 
 
 def _type_of(value: object) -> str:

@@ -93,6 +93,15 @@ def target_names() -> tuple[str, ...]:
     return tuple(sorted(file.parent.name for file in TARGETS.glob("*/target.toml")))
 
 
+def profile_keys() -> dict[str, Mapping[str, Any]]:
+    """What a serve profile may hold, besides tables: the schema's rows by the keys of `serve.*`."""
+    return {
+        key.removeprefix("serve.*."): spec
+        for key, spec in _table("schema.toml").items()
+        if key.startswith("serve.*.") and not key.endswith("*")
+    }
+
+
 def load_target(name: str) -> Target:
     """The target called `name`. Raises `InputError` if there is none, or its file is wrong."""
     if name not in target_names():
@@ -106,7 +115,7 @@ def read_target(path: Path, place: str | None = None) -> dict[str, Any]:
     """The checked data of one target file; messages call the file `place`. Raises `InputError`."""
     place = place or str(path)
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = _with_profiles(tomllib.loads(path.read_text(encoding="utf-8")))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise InputError(f"{place}: {error}") from error
     check_target(place, data)
@@ -117,6 +126,20 @@ def check_target(place: str, data: Mapping[str, Any]) -> None:
     """Checks a target's data against the schema, then the rules. Raises `InputError`."""
     check_schema(_table("schema.toml"), _table("rules.toml"), place, data)
     check_rules(_table("rules.toml"), place, data)
+
+
+def _with_profiles(data: dict[str, Any]) -> dict[str, Any]:
+    """A target's data, each of its serve profiles over what profiles.toml says of it."""
+    serve, shared = data.get("serve"), _table("profiles.toml")
+    if not isinstance(serve, dict):
+        return data
+
+    def over(name: str, own: object) -> object:
+        # What is no table stays as it is, for the schema to name.
+        known = shared["common"] | shared["profile"].get(name, {})
+        return known | own if isinstance(own, dict) else own
+
+    return data | {"serve": {name: over(name, own) for name, own in serve.items()}}
 
 
 @cache

@@ -62,6 +62,15 @@ class TinyModel:
 
     def logits(self, token: int, position: int, caches: list["_Cache"]) -> Vector:
         """One step of the model: the score of each token that may follow `token`."""
+        return _apply(self.weights["lm_head.weight"], self.state(token, position, caches))
+
+    def last_state(self, prompt: Sequence[int]) -> Vector:
+        """The state at the end of `prompt`, which pooling models give or judge."""
+        caches: list[_Cache] = [([], []) for _ in range(LAYERS)]
+        return [self.state(token, i, caches) for i, token in enumerate(prompt)][-1]
+
+    def state(self, token: int, position: int, caches: list["_Cache"]) -> Vector:
+        """One step of the model up to its last norm."""
         weights = self.weights
         state = weights["model.embed_tokens.weight"][token]
         for layer, cache in enumerate(caches):
@@ -73,8 +82,7 @@ class TinyModel:
             up = _apply(weights[prefix + "mlp.up_proj.weight"], normal)
             inner = [g / (1 + math.exp(-g)) * u for g, u in zip(gate, up, strict=True)]
             state = _add(state, _apply(weights[prefix + "mlp.down_proj.weight"], inner))
-        state = _normalise(state, weights["model.norm.weight"][0])
-        return _apply(weights["lm_head.weight"], state)
+        return _normalise(state, weights["model.norm.weight"][0])
 
     def _attend(self, prefix: str, state: Vector, position: int, cache: "_Cache") -> Vector:
         query, key, value = (
@@ -107,7 +115,7 @@ class TinyModel:
             for row in rows:
                 words = array("H", array("f", row).tobytes())
                 data += words[1::2].tobytes()  # the upper half of a float32 is its bfloat16
-            shape = _shapes()[name]
+            shape = _shapes().get(name, [len(rows), len(rows[0])])
             header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [start, len(data)]}
         text = json.dumps(header).encode()
         text += b" " * (-len(text) % 8)

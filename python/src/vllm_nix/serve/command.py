@@ -1,0 +1,101 @@
+"""The command that serves a profile: shown, or become."""
+
+import errno
+import os
+import shlex
+import socket
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from vllm_nix.errors import InputError, Unavailable
+
+# vLLM of every release takes it from there, so that no process list has it.
+API_KEY = "VLLM_API_KEY"
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """Words to execute, the variables to set before, and the file with the clients' API key."""
+
+    words: tuple[str, ...]
+    variables: Mapping[str, str]
+    api_key_file: Path
+    host: str
+    port: int
+
+    def line(self) -> str:
+        """A line for a shell, which reads the API key when it runs."""
+        assignments = [f"{name}={shlex.quote(value)}" for name, value in self.variables.items()]
+        key = f'{API_KEY}="$(cat {shlex.quote(str(self.api_key_file))})"'
+        return " ".join([*assignments, key, shlex.join(self.words)])
+
+    def to_json(self) -> dict[str, object]:
+        """The same for a program; the API key itself is not in it."""
+        return {
+            "command": list(self.words),
+            "env": dict(self.variables),
+            "api-key-file": str(self.api_key_file),
+            "api-key-variable": API_KEY,
+            "host": self.host,
+            "port": self.port,
+        }
+
+    def run(self, environment: Path) -> None:
+        """Becomes the server: replaces this process by it. Raises `InputError`, `Unavailable`."""
+        program = environment.absolute() / "bin" / self.words[0]
+        if not os.access(program, os.X_OK):
+            raise InputError(f"{environment} is no environment with vLLM: it has no {program}")
+        variables = {**os.environ, **self.variables, API_KEY: read_api_key(self.api_key_file)}
+        check_port(self.host, self.port)
+        try:
+            os.execve(program, [str(program), *self.words[1:]], variables)
+        except OSError as error:
+            raise Unavailable(f"{program} does not start: {error.strerror}") from error
+
+
+def read_api_key(file: Path) -> str:
+    """The key in a file that its owner alone may read. Raises `InputError`."""
+    try:
+        mode = file.stat().st_mode
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(
+            f"there is no API key file {file}; make one: (umask 077; mkdir -p"
+            f" {shlex.quote(str(file.parent))}; openssl rand -hex 32 > {shlex.quote(str(file))})"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"the API key file {file} cannot be read: {error}") from error
+    # systemd gives a service its credentials by an access list, which shows as the group's right.
+    others = stat.S_IRWXO if _is_credential(file) else stat.S_IRWXO | stat.S_IRWXG
+    if mode & others:
+        raise InputError(f"others can read the API key file {file}; chmod 600 {file}")
+    words = text.split()
+    if len(words) != 1:
+        fault = "is empty" if not words else "holds more than one word"
+        raise InputError(f"the API key file {file} {fault}; it is to hold the key alone")
+    return words[0]
+
+
+def check_port(host: str, port: int) -> None:
+    """Checks that a server can listen there. Raises `InputError`."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do
+            probe.bind(address)
+    except socket.gaierror as error:
+        raise InputError(f"host '{host}' is no address: {error.strerror}") from error
+    except OSError as error:
+        reason = (
+            "is in use" if error.errno == errno.EADDRINUSE else f"is not ours: {error.strerror}"
+        )
+        raise InputError(f"port {port} of {host} {reason}; give another: --port") from error
+
+
+def _is_credential(file: Path) -> bool:
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    return folder is not None and file.is_relative_to(folder)

@@ -1,0 +1,107 @@
+"""What a profile asks for, in the words of one vLLM release: data/flags.toml, interpreted."""
+
+import json
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from packaging.version import Version
+
+from vllm_nix.errors import InputError
+
+Data = Mapping[str, Any]
+
+
+def render(profile: Data, release: str, device: str) -> tuple[str, ...]:
+    """The words of the command that serves `profile` with a vLLM `release` built for `device`.
+
+    `profile` holds values by the keys of `serve.*` in data/targets/schema.toml; those that are not
+    vLLM's own (its API key, its environment) are left out. Raises `InputError` with what the release
+    cannot do.
+    """
+    version = Version(release)
+    for rule in _table()["refuse"]:
+        if _is_for(rule, version) and _is_refused(rule, profile, device):
+            raise InputError(f"vLLM {release} cannot serve this: {rule['because']}")
+    words: list[str] = []
+    objects: dict[str, dict[str, Any]] = {}
+    for key, rows in _table()["spelling"].items():
+        if key not in profile:
+            continue
+        row = _row(key, rows, version, release, profile[key])
+        if "field" in row:
+            objects.setdefault(row["flag"], {}).update(
+                {**row.get("also", {}), row["field"]: profile[key]}
+            )
+        else:
+            words += _words(row, profile[key])
+    for flag, value in objects.items():
+        words += [flag, json.dumps(value, sort_keys=True)]
+    return tuple(words)
+
+
+def check_arguments(arguments: Sequence[str], release: str) -> None:
+    """Checks words of vLLM's own for flags that a `release` lacks. Raises `InputError`."""
+    version = Version(release)
+    for row in _table()["flag"]:
+        if not _is_for(row, version):
+            for word in arguments:
+                if word.partition("=")[0] in row["names"]:
+                    hint = f"; it has {row['instead']}" if "instead" in row else ""
+                    raise InputError(f"vLLM {release} has no {word.partition('=')[0]}{hint}")
+
+
+def _row(key: str, rows: Sequence[Data], version: Version, release: str, value: object) -> Data:
+    """The row of `rows` that says `value` in this release."""
+    for row in rows:
+        if _is_for(row, version):
+            if "because" in row:
+                raise InputError(f"vLLM {release} has no {key}: {row['because']}")
+            if "values" in row and _text(value) not in row["values"]:
+                known = ", ".join(_firsts(rows, value)) or "no other release has"
+                raise InputError(f"vLLM {release} has no {key} = {_text(value)}; {known}")
+            return row
+    raise AssertionError(f"flags.toml has no row of {key} for {release}")
+
+
+def _firsts(rows: Iterable[Data], value: object) -> Iterator[str]:
+    """From which release on `value` can be said."""
+    for row in rows:
+        if _text(value) in row.get("values", ()):
+            yield f"{row['since']} has" if "since" in row else f"those before {row['before']} have"
+            return
+
+
+def _words(row: Data, value: object) -> list[str]:
+    if "values" in row:
+        return list(row["values"][_text(value)])
+    return [word.replace("{}", _text(value)) for word in row["words"]]
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _is_for(row: Data, version: Version) -> bool:
+    return Version(row.get("since", "0")) <= version and (
+        "before" not in row or version < Version(row["before"])
+    )
+
+
+def _is_refused(rule: Data, profile: Data, device: str) -> bool:
+    unless = rule.get("unless", {})
+    return (
+        all(key in profile for key in rule["with"])
+        and all(profile.get(key) == value for key, value in rule.get("when", {}).items())
+        and not (unless and all(profile.get(key) == value for key, value in unless.items()))
+        and device in rule.get("devices", [device])
+    )
+
+
+@cache
+def _table() -> dict[str, Any]:
+    return tomllib.loads(
+        resources.files("vllm_nix.data").joinpath("flags.toml").read_text(encoding="utf-8")
+    )

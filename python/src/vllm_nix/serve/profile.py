@@ -1,0 +1,115 @@
+"""One profile of a target: its values, checked, and the command that they make."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vllm_nix.errors import InputError
+from vllm_nix.serve.command import Command
+from vllm_nix.serve.flags import check_arguments, render
+from vllm_nix.serve.size import check_sizes
+from vllm_nix.targets import Target, check_target, load_target
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A profile's values by the keys of `serve.*` in data/targets/schema.toml.
+
+    `release` is vLLM's version without a local label, `device` what it was built for.
+    """
+
+    target: str
+    name: str
+    release: str
+    device: str
+    values: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def downloads(self) -> Path:
+        """The folder that holds the profile's models, each in a folder of the model's name."""
+        return Path(self.values["download-dir"]).expanduser()
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The model and, if it has one, the draft model: names on a hub, or folders."""
+        return tuple(self.values[key] for key in ("model", "draft-model") if key in self.values)
+
+    def place(self, model: str) -> Path | None:
+        """The folder that has `model` on this machine, if there is one."""
+        for folder in (Path(model).expanduser(), self.downloads / model):
+            if (folder / "config.json").is_file():
+                return folder.absolute()
+        return None
+
+    def command(self, arguments: Sequence[str] = ()) -> Command:
+        """What serves this; `arguments` are words of vLLM's own, put last.
+
+        Models that are on this machine are named by their folders. Raises `InputError` with what the
+        release cannot do.
+        """
+        values = dict(self.values)
+        for key in ("model", "draft-model"):
+            if key in values and (place := self.place(values[key])):
+                values[key] = str(place)
+        values["download-dir"] = str(self.downloads)
+        values.setdefault("served-model-name", _name(self.values["model"]))
+        arguments = [*values.get("arguments", ()), *arguments]
+        check_arguments(arguments, self.release)
+        check_sizes(values)
+        return Command(
+            words=(*render(values, self.release, self.device), *arguments),
+            variables=dict(values.get("env", {})),
+            api_key_file=Path(values["api-key-file"]).expanduser(),
+            host=values["host"],
+            port=values["port"],
+        )
+
+
+def profile_names(target: str) -> tuple[str, ...]:
+    """The names of a target's profiles, sorted. Raises `InputError` for an unknown target."""
+    return tuple(sorted(load_target(target).data.get("serve", {})))
+
+
+def load_profile(
+    target: str,
+    name: str,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    release: str | None = None,
+) -> Profile:
+    """The profile `name` of a target, with `overrides` of its values and of vLLM's release.
+
+    Raises `InputError` where there is none, or a value is not what the schema takes.
+    """
+    loaded = load_target(target)
+    profiles = loaded.data.get("serve", {})
+    if name not in profiles:
+        known = f"it has: {', '.join(sorted(profiles))}" if profiles else "it has none"
+        raise InputError(f"target '{target}' has no profile '{name}'; {known}")
+    values = {**profiles[name], **(overrides or {})}
+    _check(loaded, name, values)
+    vllm = loaded.data["vllm"]
+    return Profile(target, name, release or vllm["version"], vllm["device"], values)
+
+
+def _check(target: Target, name: str, values: Mapping[str, Any]) -> None:
+    place = f"{target.name} {name}"
+    check_target(place, {**target.data, "serve": {name: values}})
+    if not 1 <= values["port"] <= 65535:
+        raise InputError(f"{place}: port {values['port']} is not between 1 and 65535")
+    if not 0 < values.get("memory-share", 1.0) <= 1:
+        raise InputError(f"{place}: memory-share {values['memory-share']} is not between 0 and 1")
+    for key in _COUNTS:
+        if values.get(key, 1) < 1:
+            raise InputError(f"{place}: {key} {values[key]} is less than 1")
+    if ("draft-model" in values) != ("draft-tokens" in values):
+        raise InputError(f"{place}: draft-model and draft-tokens need one another")
+
+
+_COUNTS = ("draft-tokens", "draft-tensor-parallel-size", "tensor-parallel-size", "max-model-len")
+
+
+def _name(model: str) -> str:
+    """What clients call a model: its name on a hub, or its folder's."""
+    return Path(model).name if model.startswith((".", "/", "~")) else model
