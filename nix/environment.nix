@@ -14,7 +14,9 @@
 }:
 { target, wheels }:
 let
-  driverLibraries = target.driver.libraries or [ ];
+  drivers = target.driver.libraries or [ ];
+  # What its own software brings on the host, folders and all: CANN.
+  cann = import ./environment/cann.nix { inherit lib python target; };
   tools = map (name: lib.getBin pkgs.${name}) (target.run.tools or [ ]);
 
   manifest = writeText "target.json" (
@@ -24,7 +26,7 @@ let
       inherit (target) python;
       inherit (stdenv.hostPlatform) system;
       parameters = target;
-      driver-libraries = driverLibraries;
+      driver-libraries = drivers ++ target.cann.libraries or [ ];
       base = {
         python = "${python}";
         tools = map toString tools;
@@ -39,7 +41,7 @@ let
 
   launcher = writeText "launcher" (
     lib.replaceStrings
-      [ "@bash@" "@coreutils@" "@python@" "@path@" "@exports@" "@drivers@" ]
+      [ "@bash@" "@coreutils@" "@python@" "@path@" "@exports@" "@drivers@" "@cann@" ]
       [
         "${bash}"
         "${coreutils}"
@@ -50,7 +52,8 @@ let
             target.run.env or { }
           )
         ))
-        (lib.concatStringsSep " " driverLibraries)
+        (lib.concatStringsSep " " drivers)
+        (lib.optionalString (target ? cann) cann)
       ]
       (builtins.readFile ./environment/launcher.sh)
   );

@@ -29,5 +29,5 @@ if ((${#drivers[@]})); then
 else
   unset LD_LIBRARY_PATH
 fi
-
+@cann@
 exec -a "@out@/bin/${0##*/}" @python@ "$@"

@@ -3,6 +3,7 @@
 {
   files,
   driver ? [ ],
+  more ? { }, # of the target
   optional ? { },
 }:
 let
@@ -20,6 +21,7 @@ in
       systems = [ pkgs.stdenv.hostPlatform.system ];
       driver.libraries = driver;
       wheels.optional-libraries = optional;
-    };
+    }
+    // more;
   };
 }

@@ -104,6 +104,24 @@ def test_installed_but_not_sourced(ascend: Sample, tmp_path: Path) -> None:
     assert (atb.script, driver.script) == (None, None)
 
 
+def test_what_the_launcher_finds_is_there(
+    ascend: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An environment of ours sets CANN up by itself: nothing has to be sourced."""
+    for place in ("toolkit/lib64", "atb/cxx_abi_0/lib", "driver/driver"):
+        (tmp_path / place).mkdir(parents=True)
+    (tmp_path / "toolkit/lib64/libhccl.so").touch()
+    (tmp_path / "toolkit/lib64/libascendcl.so").touch()
+    (tmp_path / "atb/cxx_abi_0/lib/libatb.so").touch()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    keys = ("toolkit", "atb", "driver")
+    launched = cann.places({"cann": {key: [f"~/{key}"] for key in keys}})
+    assert launched == tuple(tmp_path / key for key in keys)
+    elf_files = ElfFiles(ascend.site)
+    (gap,) = cann.gaps(elf_files, tmp_path / "Ascend", launched)
+    assert (gap.part, gap.libraries) == (cann.DRIVER, ("libascend_hal.so",))
+
+
 def no_entry_point(sample: Sample) -> None:
     plugin(sample, "[vllm.general_plugins]\nascend_model = vllm_ascend:register_model\n")
 

@@ -6,9 +6,10 @@ CANN is NVIDIA's CUDA for Ascend: installed on the host, and put on the library 
 
 import os
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from vllm_nix.verification.distributions import Distribution
 from vllm_nix.verification.elf_files import ElfFiles
@@ -78,10 +79,26 @@ def applies(distributions: Iterable[Distribution]) -> bool:
     return any(distribution.name in PACKAGES for distribution in distributions)
 
 
-def gaps(elf_files: ElfFiles, root: Path = Path("/usr/local/Ascend")) -> tuple[Gap, ...]:
-    """The parts that the environment needs and would not find here; CANN is installed in `root`."""
+def places(parameters: Mapping[str, Any]) -> tuple[Path, ...]:
+    """Where the launcher of a target's environment looks for CANN; none, if it does not."""
+    data = parameters.get("cann", {})
+    named = [os.environ.get(name, "") for name in ("ASCEND_HOME_PATH", "ATB_HOME_PATH")]
+    listed = [place for key in ("toolkit", "atb", "driver") for place in data.get(key, ())]
+    return tuple(Path(place).expanduser() for place in [*named, *listed] if place) if data else ()
+
+
+def gaps(
+    elf_files: ElfFiles,
+    root: Path = Path("/usr/local/Ascend"),
+    launched: Sequence[Path] = (),
+) -> tuple[Gap, ...]:
+    """The parts that the environment needs and would not find here; CANN is installed in `root`.
+
+    `launched` are the places that the environment's own launcher looks in.
+    """
     missing: defaultdict[str, list[str]] = defaultdict(list)
-    folders = host_folders()
+    below = ("lib64", "lib", "cxx_abi_0/lib", "cxx_abi_1/lib", "driver", "common")
+    folders = [*host_folders(), *(place / folder for place in launched for folder in below)]
     for name in sorted(_needed(elf_files)):
         if not any((folder / name).exists() for folder in folders):
             missing[LIBRARIES[name].name].append(name)

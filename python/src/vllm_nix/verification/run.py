@@ -98,7 +98,8 @@ def _context(
     site_packages = _site_packages(environment.root, interpreter)
     distributions = read_distributions(site_packages)
     elf_files = ElfFiles(site_packages)
-    gaps = cann.gaps(elf_files) if cann.applies(distributions) else ()
+    launched = cann.places(manifest.parameters) if manifest else ()
+    gaps = cann.gaps(elf_files, launched=launched) if cann.applies(distributions) else ()
     if gaps:
         environment = replace(environment, settings=cann.WITHOUT)
     return Context(

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from vllm_nix.verification import cann
 from vllm_nix.verification.check import Context, Finding, check, failed, ok
 
 # The last of them has vLLM load its kernels, which importing vLLM alone does not.
@@ -35,7 +36,9 @@ def host_libraries(context: Context) -> Iterator[Finding]:
 def _inside(context: Context) -> tuple[str, ...]:
     store = os.environ.get("NIX_STORE_DIR", "/nix/store")
     root, scratch = context.root, context.environment.scratch
-    folders = (store, root, root.resolve(), scratch, scratch.resolve(), "/dev", "/proc")
+    # CANN comes in folders; what a place links to lies beside it.
+    host = [place.parent.resolve() for place in cann.places(context.parameters)]
+    folders = (store, root, root.resolve(), scratch, scratch.resolve(), *host, "/dev", "/proc")
     return (*(f"{folder}/" for folder in folders), "/memfd:", "/SYSV")
 
 
