@@ -133,15 +133,19 @@ def other_torch(sample: Sample) -> None:
     sample.install("flash-attn", "2.5.9", {"flash_attn_2_cuda.so": library})
 
 
-def placeholder(sample: Sample) -> None:
-    sample.install("neuronx-cc", "1.0.post1", {"neuronx_cc/__init__.py": "raise SystemError"})
-    metadata = sample.metadata("neuronx-cc", "1.0.post1") / "METADATA"
+def placeholder_of_a_plugin(sample: Sample) -> None:
+    placeholder(sample, "vllm-neuron", "0.1.0")
+
+
+def placeholder(sample: Sample, name: str = "neuronx-cc", version: str = "1.0.post1") -> None:
+    sample.install(name, version, {"neuronx_cc/__init__.py": "raise SystemError"})
+    metadata = sample.metadata(name, version) / "METADATA"
     text = f"{metadata.read_text()}\n\nWRONG PACKAGE. Please install from Neuron Repository\n"
     files = {
         "neuronx_cc/__init__.py": "raise SystemError",
         f"{metadata.parent.name}/METADATA": text,
     }
-    sample.install("neuronx-cc", "1.0.post1", files)
+    sample.install(name, version, files)
     metadata.write_text(text)
     lines = (metadata.parent / "RECORD").read_text().splitlines()
     kept = [line for line in lines if "METADATA" not in line]
@@ -172,6 +176,7 @@ PLANTS: list[tuple[Callable[[Sample], None], str, str]] = [
     (needs_nvml, "nvml", "vLLM 0.6.4.post1 asks NVML"),
     (other_abi, "torch-abi", "flash_attn_2_cuda.so: built for C++11 ABI 1"),
     (other_torch, "torch-abi", "flash_attn_2_cuda.so: needs _ZN2at4_ops3newEv (expected"),
+    (placeholder_of_a_plugin, "placeholders", 'vllm-neuron: 0.1.0 says "WRONG PACKAGE.'),
     (placeholder, "placeholders", 'neuronx-cc: 1.0.post1 says "WRONG PACKAGE. Please install'),
 ]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from vllm_nix import elf
 from vllm_nix.targets import load_target, target_names
 from vllm_nix.verification import cann, driver
-from vllm_nix.verification.check import Context, Finding, check, failed, ok, warning
+from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok, warning
 from vllm_nix.verification.context import lookup
 from vllm_nix.verification.elf_files import Found
 from vllm_nix.verification.interpreter import Interpreter
@@ -35,7 +35,9 @@ def elf_files(context: Context) -> Iterator[Finding]:
             problem, where=context.place(file), cure="install the wheel that owns it again"
         )
     if isinstance(context.interpreter, str):
-        yield ok(f"{len(found.images)} ELF files are whole; without Python, not where they look")
+        if not found.images and not found.broken:
+            raise SkipError("no ELF files")
+        yield ok(f"{len(found.images)} ELF files; without Python, it is not known where they look")
         return
     optional: defaultdict[str, dict[str, Path]] = defaultdict(dict)
     for file, names in _missing(context, context.interpreter, found):

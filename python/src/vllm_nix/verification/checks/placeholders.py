@@ -5,7 +5,8 @@ Some names of the public registry are held by a package that only says to go awa
 package to warn the user"). They install without complaint, and a resolver that prefers the registry
 locks them. What counts is their own text, in packages with next to no code; no list of names.
 
-Measured: neuronx-cc 1.0.post1, torch-neuronx 1.0, transformers-neuronx 0.1, all below 2 kB.
+Measured: neuronx-cc 1.0.post1, torch-neuronx 1.0, transformers-neuronx 0.1, libneuronxla 1.0,
+neuronx-distributed 0.1 and vllm-neuron 0.1.0, all below 7 kB; their texts say where to go.
 """
 
 import re
@@ -23,18 +24,17 @@ SIGN = re.compile(
 @check("placeholders", "No distribution is a placeholder for one that is kept elsewhere")
 def placeholders(context: Context) -> Iterator[Finding]:
     for distribution in context.distributions:
-        if words := _confession(distribution):
-            where = "its own index" if "neuron" not in distribution.name else "AWS Neuron's index"
+        if words := confession(distribution):
             yield failed(
                 f'{distribution.version} says "{words}"',
                 where=distribution.name,
                 expected="the software of that name",
-                cure=f"pip uninstall {distribution.name}, then install it from {where}",
+                cure=f"pip uninstall {distribution.name}, then install it from there",
             )
     yield ok(f"{len(context.distributions)} distributions, none of them")
 
 
-def _confession(distribution: Distribution) -> str:
+def confession(distribution: Distribution) -> str:
     """The sentence in which a tiny distribution says that it is not the real one, or ""."""
     try:
         entries = read_record(distribution) or ()

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 from vllm_nix.verification import cann
 from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok, warning
+from vllm_nix.verification.checks.placeholders import confession
 from vllm_nix.verification.entry_points import EntryPoint, read_entry_points
 
 GROUP = "vllm.platform_plugins"
@@ -28,6 +29,7 @@ def platform_plugin(context: Context) -> Iterator[Finding]:
     registered = {plugin.distribution for plugin in plugins}
     silent = [name for name in PLUGINS if context.installed(name) and name not in registered]
     broken = {finding.where for finding in problems}
+    broken |= {found.name for found in context.distributions if confession(found)}
     for name in silent:
         if name not in broken:
             yield failed(
