@@ -265,6 +265,15 @@ def test_hang(sample: Sample) -> None:
     assert "import numpy: no answer within 1 s" in found["imports"]
 
 
+def test_cures_of_imports(sample: Sample) -> None:
+    broken_triton(sample)
+    (*_, finding) = (f for r in verify(sample.root, only=["imports"]).results for f in r.findings)
+    assert finding.cure == "install what has the module setuptools_is_missing"
+    sample.install("triton", "3.1.0", {"triton/__init__.py": "import time; time.sleep(600)\n"})
+    report = verify(sample.root, only=["imports"], limit=2)
+    assert "--timeout" in report.results[0].findings[-1].cure
+
+
 def test_a_crash_hides_nothing(sample: Sample) -> None:
     crash(sample)
     imports = next(r for r in verify(sample.root).results if r.id == "imports")

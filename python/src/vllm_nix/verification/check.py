@@ -7,8 +7,9 @@ from vllm_nix.verification.context import Context, SkipError
 from vllm_nix.verification.report import Finding, Status
 from vllm_nix.verification.survey import Step
 
-__all__ = ["Check", "Context", "Finding", "SkipError", "check", "failed", "ok", "warning"]
+__all__ = ["BUSY", "Check", "Context", "Finding", "SkipError", "check", "failed", "ok", "warning"]
 
+BUSY = "it hangs; or this machine is busy: then give it longer, as --timeout 600"
 Run = Callable[[Context], Iterator[Finding]]
 
 

