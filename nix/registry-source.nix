@@ -1,6 +1,6 @@
 # Type: { pname, version, rows } -> Path
-# A source archive of the Python registry; `rows` has the sha256 of each version. The embedded base
-# never downloads: `vllm-nix fetch` brings the file.
+# A source archive of the Python registry, or a wheel where the row has its tag (`wheel`); `rows` has the
+# sha256 of each version. The embedded base never downloads: `vllm-nix fetch` brings the file.
 {
   bringFile ? null,
   fetchPypi,
@@ -19,12 +19,19 @@ in
 if bringFile != null then
   bringFile {
     inherit (row) sha256;
-    name = "${name}-${version}.tar.gz";
+    name = "${name}-${version}${if row ? wheel then "-${row.wheel}.whl" else ".tar.gz"}";
     sentence = "not in the store; run: vllm-nix fetch vllm-sources";
   }
 else
-  fetchPypi {
-    inherit version;
-    inherit (row) sha256;
-    pname = name;
-  }
+  fetchPypi (
+    {
+      inherit version;
+      inherit (row) sha256;
+      pname = name;
+    }
+    // lib.optionalAttrs (row ? wheel) {
+      format = "wheel";
+      dist = "py3";
+      python = "py3";
+    }
+  )

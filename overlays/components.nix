@@ -7,6 +7,9 @@ let
 in
 {
   inherit target;
+  cutlass = self.callPackage ../pkgs/cutlass { };
+  nccl = self.callPackage ../pkgs/nccl { };
+  nccl-tests = self.callPackage ../pkgs/nccl-tests { };
   vllm = self.callPackage ../pkgs/vllm { };
   vllm-ascend-plugin = self.callPackage ../pkgs/vllm-ascend { };
   registrySdist = self.callPackage ../pkgs/registry-sdist { };

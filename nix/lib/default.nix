@@ -18,4 +18,12 @@ import ./targets.nix ({ inherit directory withProfiles; } // checks)
 // checks
 // {
   pylock = import ./pylock.nix;
+  gencode = import ./gencode.nix;
+
+  # Type: isIntegratedGpu :: String -> Bool
+  # Whether a compute capability is of a Jetson whose GPU is no PCI device: all before Thor.
+  isIntegratedGpu =
+    capability:
+    rules.capabilities.${capability}.jetson or false
+    && builtins.compareVersions capability "10.1" < 0;
 }

@@ -15,7 +15,7 @@ from vllm_nix.data import TARGETS
 from vllm_nix.errors import Error
 from vllm_nix.fetch import fetch
 from vllm_nix.sdist_download import download_sdists
-from vllm_nix.sources import SdistSource, Sources, load_sources
+from vllm_nix.sources import PipSource, SdistSource, Sources, WheelSource, load_sources
 
 PEP517 = '[build-system]\nrequires = ["torch"]\nbuild-backend = "setuptools.build_meta"\n'
 
@@ -75,7 +75,7 @@ def test_an_archive_with_a_wrong_hash(
 
 def test_the_set_of_vllm_needs_nothing_else() -> None:
     sources = load_sources(["vllm-sources"], "x86_64-linux")
-    assert all(isinstance(source, SdistSource) for source in sources.files)
+    assert all(isinstance(source, PipSource) for source in sources.files)
     assert not sources.executables
 
 
@@ -87,6 +87,16 @@ def test_a_target_needs_the_sources_of_what_it_makes() -> None:
         "fire-0.7.0.tar.gz",
         "rouge_score-0.1.2.tar.gz",
     } == {file for file in files if not file.endswith(".whl")}
+
+
+def test_a_target_with_cutlass_needs_the_wheel_that_has_it() -> None:
+    [wheel] = [
+        source
+        for source in load_sources(["jetson"], "aarch64-linux", "nixpkgs").files
+        if "cutlass" in source.file
+    ]
+    assert wheel.file == "nvidia_cutlass-3.7.0.0-py3-none-any.whl"
+    assert isinstance(wheel, WheelSource)
 
 
 def test_every_release_that_a_target_may_name_has_its_source() -> None:

@@ -3,6 +3,7 @@
 {
   lib,
   newScope,
+  stdenv,
   data,
   archives,
 }:
@@ -19,6 +20,7 @@ lib.makeScope newScope (
       };
   in
   {
+    backendStdenv = stdenv; # g++ 12 suits both releases
     cudaVersion = data.release;
     cudaMajorMinorVersion = data.release;
     cudaMajorVersion = lib.versions.major data.release;

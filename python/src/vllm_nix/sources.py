@@ -6,7 +6,7 @@ They are wheels, source archives and Debian packages.
 import json
 import platform
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +18,8 @@ from vllm_nix.store import fixed_path, store_name
 from vllm_nix.targets import Target, load_target, target_names
 
 BASES = ("debian", "nixpkgs")
-# The packages whose sources.toml lists source archives of the Python registry.
-SDIST_SETS = {"vllm-sources": ("vllm", "vllm-ascend", "registry-sdist")}
+# The packages whose sources.toml lists source archives of the Python registry, or wheels with sources.
+SDIST_SETS = {"vllm-sources": ("vllm", "vllm-ascend", "registry-sdist", "cutlass")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +139,8 @@ def _pip_sources(name: str, system: str) -> Sequence[PipSource]:
 def _made(target: Target) -> list[PipSource]:
     """The source archives of what a target makes from the registry's."""
     made = {(name, target.release(name)) for name in target.components()}
+    if "cutlass" in target.data:
+        made.add(("nvidia-cutlass", f"{target.release('cutlass')}.0"))
     rows = [
         source for packages in SDIST_SETS.values() for name in packages for source in _sdists(name)
     ]
@@ -164,13 +166,13 @@ def _wheels(name: str, system: str) -> list[PipSource]:
     ]
 
 
-def _sdists(package: str) -> list[SdistSource]:
+def _sdists(package: str) -> list[PipSource]:
     path = PACKAGES / package / "sources.toml"
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
         return [
-            SdistSource(
-                file=f"{name.replace('-', '_')}-{version}.tar.gz",
+            (WheelSource if "wheel" in row else SdistSource)(
+                file=f"{name.replace('-', '_')}-{version}{_suffix(row)}",
                 sha256=row["sha256"],
                 size=row["size"],
                 name=name,
@@ -184,6 +186,10 @@ def _sdists(package: str) -> list[SdistSource]:
         raise InputError(f"{path}: {error}") from error
     except KeyError as error:
         raise InputError(f"{path}: {error} is missing") from error
+
+
+def _suffix(row: Mapping[str, str]) -> str:
+    return f"-{row['wheel']}.whl" if "wheel" in row else ".tar.gz"
 
 
 def _debs(path: Path) -> tuple[list[DebSource], list[Executable]]:

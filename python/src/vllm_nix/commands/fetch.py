@@ -1,7 +1,7 @@
 """Bring the source files of a target into the Nix store.
 
 SET is a target (with the embedded base, unless --base nixpkgs), debian, debian-cuda, debian-cuda12
-or debian-cuda12-libraries (parts of the embedded base), or vllm-sources (vLLM's source archives).
+or debian-cuda12-libraries (parts of the embedded base), or vllm-sources (what vLLM is built from).
 Wheels and source archives come through pip and packages through apt, as you configured them; what
 the store has already is not fetched again, and a fetch that was cut off goes on where it stopped.
 """

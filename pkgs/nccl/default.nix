@@ -1,0 +1,121 @@
+# NVIDIA's collectives with code for the target's capabilities and nothing else. nixpkgs has no NCCL for
+# Jetson before Thor: no NVLink, no PCIe between its GPUs. PyTorch then leaves out its backend, and whatever
+# asks for "nccl" fails, on one GPU as well.
+{
+  lib,
+  bringFile ? null,
+  cudaPackages,
+  fetchFromGitHub,
+  maxJobsHook,
+  patchedSource,
+  python,
+  target,
+
+  version ? target.nccl.version or (throw "${target.name} has no nccl.version, and so no NCCL"),
+  # A regular expression of functions to compile, such as "AllReduce Sum f32 RING LL"; all otherwise.
+  onlyFunctions ? "",
+}:
+let
+  inherit (import ../../nix/lib) gencode isIntegratedGpu;
+  inherit (cudaPackages)
+    backendStdenv
+    cuda_cccl
+    cuda_cudart
+    cuda_nvcc
+    ;
+  capabilities =
+    target.cuda.capabilities or (throw "${target.name} has no cuda.capabilities, and so no NCCL");
+  release = lib.head (lib.splitString "-" version);
+
+  sources = builtins.fromTOML (builtins.readFile ./sources.toml);
+  row =
+    sources.${version}
+      or (throw "no source of nccl ${version} is known; there are: ${lib.concatStringsSep ", " (lib.attrNames sources)}");
+  src =
+    if bringFile != null && row ? archive then
+      bringFile {
+        name = row.archive;
+        sha256 = row.archive-sha256;
+        sentence = "not in the store; with Debian 13's sources, apt-get source --download-only nvidia-nccl, then: nix-store --add-fixed sha256 ${row.archive}";
+      }
+    else
+      fetchFromGitHub {
+        owner = "NVIDIA";
+        repo = "nccl";
+        tag = "v${version}";
+        inherit (row) hash;
+      };
+
+  flags = gencode capabilities;
+in
+backendStdenv.mkDerivation {
+  pname = "nccl";
+  version = release;
+  src = patchedSource {
+    pname = "nccl";
+    version = release;
+    inherit src;
+    replacements = lib.optionals (lib.any isIntegratedGpu capabilities) (import ./integrated-gpu.nix);
+  };
+  outputs = [
+    "out"
+    "dev"
+    "static"
+  ];
+
+  # The sandbox has neither env nor, on every base, which.
+  postPatch = ''
+    substituteInPlace src/device/Makefile \
+      --replace-fail "SHELL := /usr/bin/env bash" "" \
+      --replace-fail "(which python3" "(command -v python3"
+    for script in src/device/generate.py src/device/symmetric/generate.py; do
+      if [[ -e $script ]]; then
+        substituteInPlace $script --replace-fail "/usr/bin/env python3" ${python.interpreter}
+      fi
+    done
+  '';
+
+  nativeBuildInputs = [
+    cuda_nvcc
+    maxJobsHook
+    python
+  ];
+  buildInputs = [
+    cuda_cccl
+    cuda_cudart
+    (lib.getDev cuda_nvcc) # crt/host_config.h; from CUDA 13 on nixpkgs has it apart
+  ]
+  ++ lib.optional (cudaPackages ? cuda_crt) cudaPackages.cuda_crt;
+  memoryPerJob = "2 GiB"; # cicc takes 1.3 GiB for the largest file
+  env.ONLY_FUNCS = onlyFunctions;
+  makeFlags = [
+    "CUDA_HOME=${lib.getBin cuda_nvcc}"
+    "CUDA_INC=${lib.getDev cuda_cudart}/include"
+    "CUDA_LIB=${lib.getLib cuda_cudart}/lib"
+    "CUDA_MAJOR=${lib.versions.major cudaPackages.cudaMajorMinorVersion}"
+    "CUDA_MINOR=${lib.versions.minor cudaPackages.cudaMajorMinorVersion}"
+    "CUDARTLIB=cudart" # PyTorch loads that library anyway
+    "PREFIX=$(out)"
+  ];
+  # Kernels for multicast on Blackwell are compiled for sm_100, or nvcc's own default, whoever wants it.
+  preBuild = ''
+    makeFlagsArray+=("NVCC_GENCODE=${flags}")
+  ''
+  + lib.optionalString (lib.all (capability: lib.versionOlder capability "10.0") capabilities) ''
+    makeFlagsArray+=("NVCC_GENCODE_LDMC_FP8=${flags}")
+  '';
+  enableParallelBuilding = true;
+  buildFlags = [ "src.build" ];
+  installTargets = [ "src.install" ];
+  postInstall = ''
+    moveToOutput include "$dev"
+    moveToOutput lib/pkgconfig "$dev"
+    moveToOutput lib/libnccl_static.a "$static"
+  '';
+  meta = {
+    description = "Collective communication between NVIDIA's GPUs";
+    homepage = "https://developer.nvidia.com/nccl";
+    license = lib.licenses.bsd3;
+    platforms = lib.platforms.linux;
+  };
+}
