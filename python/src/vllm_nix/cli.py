@@ -11,7 +11,7 @@ from vllm_nix.errors import Error
 
 # In the order in which a user meets them. Each is a module in `vllm_nix.commands` with a docstring
 # (its help), `arguments(parser)` and `run(args) -> int`.
-COMMANDS = ("targets", "params", "fetch", "lock", "archs", "verify", "serve", "completion")
+COMMANDS = ("targets", "params", "fetch", "lock", "archs", "verify", "serve", "model", "completion")
 # Commands that pass the words after `--` on to another program, as `args.rest`.
 PASS_ON = ("serve",)
 

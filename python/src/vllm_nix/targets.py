@@ -93,6 +93,11 @@ def target_names() -> tuple[str, ...]:
     return tuple(sorted(file.parent.name for file in TARGETS.glob("*/target.toml")))
 
 
+def shared_profiles() -> Mapping[str, Any]:
+    """What targets share: `common`, of every profile, and each `profile` by its name."""
+    return _table("profiles.toml")
+
+
 def profile_keys() -> dict[str, Mapping[str, Any]]:
     """What a serve profile may hold, besides tables: the schema's rows by the keys of `serve.*`."""
     return {
@@ -130,7 +135,7 @@ def check_target(place: str, data: Mapping[str, Any]) -> None:
 
 def _with_profiles(data: dict[str, Any]) -> dict[str, Any]:
     """A target's data, each of its serve profiles over what profiles.toml says of it."""
-    serve, shared = data.get("serve"), _table("profiles.toml")
+    serve, shared = data.get("serve"), shared_profiles()
     if not isinstance(serve, dict):
         return data
 

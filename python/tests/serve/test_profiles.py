@@ -65,6 +65,8 @@ def test_a_model_that_is_here_is_served_from_its_folder(tmp_path: Path) -> None:
     overrides = {"download-dir": str(tmp_path)}
     assert load_profile("cpu", "chat", overrides).command().words[2] == "Qwen/Qwen2.5-0.5B-Instruct"
     (folder / "config.json").write_text("{}")
+    assert load_profile("cpu", "chat", overrides).command().words[2] != str(folder), "half of it"
+    (folder / "model.safetensors").write_bytes(b"")
     assert load_profile("cpu", "chat", overrides).command().words[2] == str(folder)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from vllm_nix.errors import InputError
 from vllm_nix.serve.command import Command
 from vllm_nix.serve.flags import check_arguments, render
+from vllm_nix.serve.models import is_whole
 from vllm_nix.serve.size import check_sizes
 from vllm_nix.targets import Target, check_target, load_target
 
@@ -37,10 +38,10 @@ class Profile:
 
     def place(self, model: str) -> Path | None:
         """The folder that has `model` on this machine, if there is one."""
-        for folder in (Path(model).expanduser(), self.downloads / model):
-            if (folder / "config.json").is_file():
-                return folder.absolute()
-        return None
+        folder = Path(model).expanduser()
+        if (folder / "config.json").is_file():
+            return folder.absolute()
+        return self.downloads / model if is_whole(self.downloads / model) else None
 
     def command(self, arguments: Sequence[str] = ()) -> Command:
         """What serves this; `arguments` are words of vLLM's own, put last.

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vllm_nix.errors import InputError
+from vllm_nix.serve.models import WEIGHTS
 
 
 def check_sizes(values: Mapping[str, Any]) -> None:
@@ -30,11 +31,7 @@ def check_sizes(values: Mapping[str, Any]) -> None:
 
 def weights(model: str) -> float | None:
     """The weight files of a model's folder in GB; None if it is no folder that has some."""
-    files = [
-        file
-        for pattern in ("*.safetensors", "*.bin", "*.pt", "*.gguf")
-        for file in Path(model).expanduser().glob(pattern)
-    ]
+    files = [file for pattern in WEIGHTS for file in Path(model).expanduser().glob(pattern)]
     return sum(file.stat().st_size for file in files) / 1e9 or None
 
 

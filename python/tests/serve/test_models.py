@@ -1,0 +1,135 @@
+"""Models are found whole or not at all; a stand-in plays the hubs' clients, the real one is played in
+tests/builds/test_model.py."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vllm_nix.errors import Error, InputError, Unavailable
+from vllm_nix.serve.models import bring, download, hub, is_whole
+
+NAME = "acme/tiny-0.5B"
+
+
+def model(folder: Path, *, shards: int = 0) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    if not shards:
+        (folder / "model.safetensors").write_bytes(b"weights")
+        return folder
+    names = [f"model-{n}-of-{shards}.safetensors" for n in range(shards)]
+    for name in names:
+        (folder / name).write_bytes(b"weights")
+    index = {"weight_map": {f"layer.{n}": name for n, name in enumerate(names)}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    return folder
+
+
+def client(folder: Path, name: str, program: str) -> str:
+    """A folder with a hub's client that runs some Python, where `words` are what it was asked."""
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(
+        f"#!{sys.executable}\nimport sys, pathlib\nwords = sys.argv[1:]\n{program}\n"
+    )
+    (folder / name).chmod(0o755)
+    return str(folder)
+
+
+WRITES = """
+folder = pathlib.Path(words[-1]); folder.mkdir()
+(folder / "config.json").write_text("{}")
+(folder / "model.safetensors").write_text(" ".join(words[:-1]))
+"""
+
+
+def test_whole_or_not(tmp_path: Path) -> None:
+    whole = model(tmp_path / "a", shards=3)
+    assert is_whole(whole)
+    (whole / "model-1-of-3.safetensors").unlink()
+    assert not is_whole(whole)
+    assert not is_whole(tmp_path / "none")
+    assert is_whole(model(tmp_path / "b"))
+    (tmp_path / "b/config.json").unlink()
+    assert not is_whole(tmp_path / "b")
+
+
+@pytest.mark.parametrize(
+    ("name", "variables", "asked"),
+    [
+        ("hf", {}, f"download {NAME} --local-dir"),
+        ("huggingface-cli", {}, f"download {NAME} --local-dir"),
+        ("modelscope", {"VLLM_USE_MODELSCOPE": "True"}, f"download --model {NAME} --local_dir"),
+    ],
+)
+def test_each_hubs_client(name: str, variables: dict[str, str], asked: str, tmp_path: Path) -> None:
+    path = client(tmp_path / "bin", name, WRITES)
+    place = download(NAME, tmp_path / "models", path, variables)
+    assert place == tmp_path / "models" / NAME
+    assert (place / "model.safetensors").read_text() == asked
+
+
+def test_what_is_there_is_not_downloaded_again(tmp_path: Path) -> None:
+    place = model(tmp_path / NAME)
+    assert download(NAME, tmp_path, "/nonexistent", {}) == place
+
+
+def test_a_client_that_fails_or_leaves_less(tmp_path: Path) -> None:
+    path = client(tmp_path / "bin", "hf", "sys.exit(1)")
+    with pytest.raises(
+        Error, match=r"hf could not download acme/tiny-0.5B, see above; what it has"
+    ):
+        download(NAME, tmp_path, path, {})
+    path = client(tmp_path / "bin", "hf", "pathlib.Path(words[-1]).mkdir()")
+    with pytest.raises(Error, match="hf left no whole model in"):
+        download(NAME, tmp_path, path, {})
+
+
+def test_no_client(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable, match="no hf or huggingface-cli here to download acme/tiny"):
+        download(NAME, tmp_path, str(tmp_path), {})
+    with pytest.raises(Unavailable, match="no modelscope here"):
+        download(NAME, tmp_path, str(tmp_path), {"VLLM_USE_MODELSCOPE": "1"})
+
+
+def test_vllms_own_variable_chooses_the_hub() -> None:
+    assert [hub({"VLLM_USE_MODELSCOPE": value}) for value in ("0", "false", "", "1", "TRUE")] == [
+        *["huggingface"] * 3,
+        *["modelscope"] * 2,
+    ]
+
+
+@pytest.mark.parametrize("below", ["", "tiny-0.5B", NAME])
+def test_brought_by_hand(below: str, tmp_path: Path) -> None:
+    model(tmp_path / "usb" / below, shards=2)
+    place = bring(tmp_path / "usb", NAME, tmp_path / "models")
+    assert is_whole(place)
+    assert [entry.name for entry in place.parent.iterdir()] == ["tiny-0.5B"], "nothing half-written"
+    assert bring(tmp_path / "usb", NAME, tmp_path / "models") == place
+
+
+def test_half_a_model_is_not_brought(tmp_path: Path) -> None:
+    half = model(tmp_path / "usb", shards=2)
+    (half / "model-0-of-2.safetensors").unlink()
+    with pytest.raises(InputError, match=r"has no whole acme/tiny-0.5B: a config.json and the wei"):
+        bring(half, NAME, tmp_path / "models")
+    assert not (tmp_path / "models").exists()
+
+
+def test_the_command_takes_a_profile_or_a_name(tmp_path: Path) -> None:
+    (tmp_path / "env").mkdir()
+    path = client(tmp_path / "env/bin", "hf", WRITES)
+
+    def run(name: str) -> str:
+        command = [sys.executable, "-m", "vllm_nix", "model", "cpu", name]
+        command += ["--environment", str(Path(path).parent)]
+        command += ["--download-dir", str(tmp_path / "models")]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    assert run("speculative").splitlines() == [
+        f"Qwen/Qwen2.5-{size}B-Instruct is in {tmp_path}/models/Qwen/Qwen2.5-{size}B-Instruct"
+        for size in ("1.5", "0.5")
+    ]
+    assert f"{NAME} is in" in run(NAME)
