@@ -4,6 +4,7 @@
 {
   bash,
   coreutils,
+  cudaHome,
   lib,
   linkFarm,
   pkgs,
@@ -18,6 +19,10 @@ let
   # What its own software brings on the host, folders and all: CANN.
   cann = import ./environment/cann.nix { inherit lib python target; };
   tools = map (name: lib.getBin pkgs.${name}) (target.run.tools or [ ]);
+
+  hasCompiler = lib.any (wheel: wheel.pname == "nvidia-cuda-nvcc") wheels;
+  variables =
+    lib.optionalAttrs hasCompiler { CUDA_HOME = "${cudaHome wheels}"; } // target.run.env or { };
 
   manifest = writeText "target.json" (
     builtins.toJSON {
@@ -41,16 +46,22 @@ let
 
   launcher = writeText "launcher" (
     lib.replaceStrings
-      [ "@bash@" "@coreutils@" "@python@" "@path@" "@exports@" "@drivers@" "@cann@" ]
+      [
+        "@bash@"
+        "@coreutils@"
+        "@python@"
+        "@path@"
+        "@exports@"
+        "@drivers@"
+        "@cann@"
+      ]
       [
         "${bash}"
         "${coreutils}"
         python.interpreter
         (lib.makeBinPath tools)
         (lib.concatStringsSep "\n" (
-          lib.mapAttrsToList (name: value: "export ${name}=${lib.escapeShellArg value}") (
-            target.run.env or { }
-          )
+          lib.mapAttrsToList (name: value: "export ${name}=${lib.escapeShellArg value}") variables
         ))
         (lib.concatStringsSep " " drivers)
         (lib.optionalString (target ? cann) cann)

@@ -15,6 +15,7 @@ in
       fetchWheel = self.callPackage ../nix/fetch-wheel.nix { };
       wheel = self.callPackage ../nix/wheel.nix { };
       maxJobsHook = final.makeSetupHook { name = "max-jobs"; } ../nix/max-jobs.sh;
+      cudaHome = self.callPackage ../nix/cuda-home.nix { };
       environment = self.callPackage ../nix/environment.nix { };
       due = self.callPackage ../nix/due.nix { };
       patchedSource = self.callPackage ../nix/patched-source.nix { };

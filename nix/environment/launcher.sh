@@ -26,6 +26,13 @@ if ((${#drivers[@]})); then
     done
   done
   export LD_LIBRARY_PATH=$folder
+  if [[ -e $folder/libcuda.so.1 ]]; then
+    # Triton would ask /sbin/ldconfig, and link with all that lies beside the driver.
+    export TRITON_LIBCUDA_PATH=$folder
+  elif [[ ${1##*/} == vllm && " ${drivers[*]} " == *" libcuda.so.1 "* ]]; then
+    echo "vllm: this machine has no libcuda.so.1: install NVIDIA's driver, or name its folder in LD_LIBRARY_PATH" >&2
+    exit 1
+  fi
 else
   unset LD_LIBRARY_PATH
 fi

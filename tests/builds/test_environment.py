@@ -3,12 +3,14 @@
 import json
 import subprocess
 from collections.abc import Callable
+from ctypes.util import find_library
 from pathlib import Path
 
 import pytest
 
 from tests.builds.test_wheel import expression
 from tests.conftest import Nix
+from vllm_nix import elf
 
 pytestmark = pytest.mark.nix
 
@@ -141,6 +143,75 @@ def test_the_drivers_library_is_found_and_nothing_beside_it(
     assert run(path, load.format("libdriver.so.1"), **variables) == "9"
     with pytest.raises(subprocess.CalledProcessError):
         run(path, load.format("libother.so.1"), **variables)
+
+
+@pytest.mark.skipif(bool(find_library("cuda")), reason="this machine has NVIDIA's driver")
+def test_vllm_without_a_driver_is_one_sentence(
+    nix: Nix, make_wheel: MakeWheel, tmp_path: Path
+) -> None:
+    wheel = make_wheel(
+        "server",
+        {
+            "server.py": "def main():\n    print('started')\n",
+            "server-1.0.dist-info/entry_points.txt": "[console_scripts]\nvllm = server:main\n",
+        },
+    )
+    path = nix.build(environment(wheel, arguments='driver = [ "libcuda.so.1" ];'))
+    result = subprocess.run(
+        [path / "bin/vllm"],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={"HOME": str(tmp_path)},
+    )
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert result.stderr == (
+        "vllm: this machine has no libcuda.so.1: install NVIDIA's driver, "
+        "or name its folder in LD_LIBRARY_PATH\n"
+    )
+    (tmp_path / "libcuda.so.1").touch()
+    result = subprocess.run(
+        [path / "bin/vllm"],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={"HOME": str(tmp_path), "LD_LIBRARY_PATH": str(tmp_path)},
+    )
+    assert result.stdout == "started\n"
+
+
+def test_triton_links_with_the_driver_and_nothing_beside_it(
+    nix: Nix, make_wheel: MakeWheel, tmp_path: Path
+) -> None:
+    host = tmp_path / "host"
+    host.mkdir()
+    for name in ("libcuda.so.1", "libother.so.1"):
+        (host / name).touch()
+    path = nix.build(
+        environment(make_wheel("any", {"any.py": ""}), arguments='driver = [ "libcuda.so.1" ];')
+    )
+    code = "import os; print(*os.listdir(os.environ['TRITON_LIBCUDA_PATH']))"
+    variables = {"LD_LIBRARY_PATH": str(host), "HOME": str(tmp_path)}
+    assert run(path, code, **variables) == "libcuda.so.1"
+
+
+def test_the_wheels_toolkit_is_cuda_home(
+    nix: Nix, make_wheel: MakeWheel, compile_library: Callable[..., bytes]
+) -> None:
+    runtime = compile_library("int f(void) { return 3; }", "-Wl,-soname,libcudart.so.13")
+    path = nix.build(
+        environment(
+            make_wheel("nvidia_cuda_nvcc", {"nvidia/cu13/bin/nvcc": "", "nvidia/__init__.py": ""}),
+            make_wheel("nvidia_cuda_runtime", {"nvidia/cu13/lib/libcudart.so.13": runtime}),
+        )
+    )
+    home = Path(run(path, "import os; print(os.environ['CUDA_HOME'])", CUDA_HOME="/usr/local/cuda"))
+    assert (home / "bin/nvcc").is_file()
+    assert (home / "lib64/libcudart.so").read_bytes()[:4] == b"\x7fELF"
+    stub = elf.read(home / "lib64/stubs/libcuda.so").dynamic
+    assert stub
+    assert stub.soname == "libcuda.so.1"
 
 
 def test_a_changed_wheel_rebuilds_itself_and_the_links(nix: Nix, make_wheel: MakeWheel) -> None:

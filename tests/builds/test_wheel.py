@@ -19,6 +19,7 @@ def expression(*wheels: Path, attribute: str = "wheels", arguments: str = "") ->
     files = []
     for wheel in wheels:
         name, version, *_ = wheel.name.split("-")
+        name = name.replace("_", "-")
         files.append(
             f'{{ name = "{name}"; version = "{version}"; file = "{wheel.name}"; src = {wheel}; }}'
         )
