@@ -24,6 +24,5 @@ import ./targets.nix ({ inherit directory withProfiles; } // checks)
   # Whether a compute capability is of a Jetson whose GPU is no PCI device: all before Thor.
   isIntegratedGpu =
     capability:
-    rules.capabilities.${capability}.jetson or false
-    && builtins.compareVersions capability "10.1" < 0;
+    rules.capabilities.${capability}.jetson or false && builtins.compareVersions capability "10.1" < 0;
 }
