@@ -45,6 +45,8 @@ let
 in
 if !builtins.elem system target.systems then
   throw "vllm-${target.name} is for ${lib.concatStringsSep ", " target.systems}, not ${system}"
+else if !builtins.pathExists lock && target ? neuron then
+  throw "vllm-${target.name} needs AWS Neuron's SDK ${target.neuron.sdk}, which AWS alone hands out; with its files: vllm-nix fetch ${target.name} --from FOLDER; nix-build -A vllmPackages.${target.name}.built; vllm-nix lock ${target.name} --built result"
 else if !builtins.pathExists lock then
   throw "vllm-${target.name} has no lock for ${system}; run: vllm-nix lock ${target.name}"
 else

@@ -31,4 +31,19 @@ in
 // builtins.mapAttrs (name: version: self.registrySdist { inherit name version; }) (
   target.sdists or { }
 )
+// (
+  if target ? neuron then
+    builtins.listToAttrs (
+      map (name: {
+        inherit name;
+        value = self.neuronSdk.wheels.${name};
+      }) target.neuron.wheels
+    )
+    // {
+      neuronSdk = self.callPackage ../pkgs/neuron { };
+      transformers-neuronx = self.callPackage ../pkgs/transformers-neuronx { };
+    }
+  else
+    { }
+)
 // (if target ? cuda then { cudaPackages = self.cudaPackagesFor target.cuda.toolkit; } else { })

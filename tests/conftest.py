@@ -66,13 +66,14 @@ def make_wheel(tmp_path: Path) -> Callable[..., Path]:
         name: str,
         files: Mapping[str, str | bytes],
         tag: str = "py3-none-any",
+        description: str = "",
         version: str = "1.0",
     ) -> Path:
         path = tmp_path / f"{name}-{version}-{tag}.whl"
         info = f"{name}-{version}.dist-info"
         contents: dict[str, str | bytes] = {
             **files,
-            f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+            f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{description}",
             f"{info}/WHEEL": f"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: {tag}\n",
         }
         rows = []

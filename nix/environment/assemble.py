@@ -9,6 +9,7 @@ import argparse
 import filecmp
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 Owner = dict[str, Path]  # wheel name → its folder or file
+SMALL = 1 << 16  # bytes
 
 
 def main() -> None:
@@ -33,7 +35,7 @@ def main() -> None:
     }
 
     optional = manifest["parameters"].get("wheels", {}).get("optional-libraries", {})
-    faults = unresolved(facts, {*manifest["driver-libraries"], *optional})
+    faults = [*placeholders(wheels), *unresolved(facts, {*manifest["driver-libraries"], *optional})]
     if faults:
         sys.exit("\n".join(faults))
     real = {
@@ -56,6 +58,20 @@ def main() -> None:
     share = args.out / "share" / "vllm-nix"
     share.mkdir(parents=True)
     shutil.copyfile(args.manifest, share / "target.json")
+
+
+def placeholders(wheels: Owner) -> Iterator[str]:
+    """A sentence per wheel that only says to get the real one elsewhere.
+
+    The public registry holds AWS Neuron's names by such wheels of 1 to 7 kB, for example; a resolver
+    that asks no other index locks them without complaint. vllm_nix.verification has the same check.
+    """
+    for name, folder in sorted(wheels.items()):
+        [metadata] = folder.glob("lib/python*/site-packages/*.dist-info/METADATA")
+        text = metadata.read_text(encoding="utf-8", errors="replace")
+        said = re.search(r"(?im)^.*(wrong package|fake package|placeholder package).*$", text)
+        if said and sum(file.stat().st_size for file in folder.rglob("*.*")) < SMALL:
+            yield f"{name} is a placeholder for a package that is kept elsewhere: {said[0].strip()}"
 
 
 def unresolved(facts: dict[str, Any], others: set[str]) -> list[str]:

@@ -5,4 +5,5 @@ data:
 ++ (if data.vllm.from == "source" then [ "vllm" ] else [ ])
 ++ (if data.vllm-ascend.from or null == "source" then [ "vllm-ascend" ] else [ ])
 ++ builtins.filter (name: data ? ${name}) [ "verl" ]
+++ (data.neuron.wheels or [ ])
 ++ builtins.attrNames (data.sdists or { })

@@ -8,7 +8,10 @@ let
     "nix/debian"
   ]
   ++ lib.filter (file: builtins.pathExists (root + "/${file}")) (
-    map (package: "pkgs/${package}/sources.toml") (lib.attrNames (builtins.readDir ../.))
+    lib.concatMap (package: [
+      "pkgs/${package}/sdk.toml"
+      "pkgs/${package}/sources.toml"
+    ]) (lib.attrNames (builtins.readDir ../.))
   );
   # setup reads pyproject.toml, src, and through src/vllm_nix/data what it links to.
   src = builtins.path {

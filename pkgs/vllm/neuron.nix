@@ -13,6 +13,6 @@
     before = "0.4.0";
     file = "setup.py";
     old = "open(get_path(\"requirements-neuron.txt\"))";
-    new = "io.StringIO(\"sentencepiece\\nnumpy\\ntransformers-neuronx >= 0.9.0\\ntorch-neuronx >= 2.1.0\\nneuronx-cc\\nfastapi\\nuvicorn[standard]\\npydantic\\nprometheus_client >= 0.18.0\")";
+    new = "io.StringIO(\"sentencepiece\\nnumpy\\ntransformers-neuronx >= 0.9.0\\ntorch-neuronx >= 2.1.0\\nneuronx-cc\\nfastapi\\nuvicorn[standard]\\npydantic >= 2.0\\nprometheus_client >= 0.18.0\")";
   }
 ]

@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pytest
 from debs import make_deb
-from registry import make_wheel, source, write_index
+from registry import digest, make_wheel, source, write_index
 
 from vllm_nix.cache import default_folder
 from vllm_nix.commands import fetch as command
 from vllm_nix.errors import Error, InputError, Unavailable
 from vllm_nix.fetch import Progress, fetch
-from vllm_nix.sources import Executable, Source, Sources, load_sources
+from vllm_nix.sources import Executable, Source, Sources, VendorSource, load_sources
 
 pytestmark = [pytest.mark.nix, pytest.mark.usefixtures("private_store", "quiet_pip")]
 
@@ -326,6 +326,34 @@ def test_an_executable_is_unpacked_from_its_package(tmp_path: Path) -> None:
     wrong = replace(tool, sha256="0" * 64)
     with pytest.raises(Error, match=r"Nix put a file at .*-tool instead of .*-tool"):
         fetch(Sources((deb,), (wrong,)))
+
+
+def test_a_vendors_file_is_brought_by_hand(tmp_path: Path) -> None:
+    """AWS Neuron's SDK: no client fetches it, whoever has it passes its folder."""
+    wheel = make_wheel(tmp_path / "brought", "neuronx-cc", "2.12.54.0+f631c2365")
+    url = "https://pip.repos.neuron.amazonaws.com/neuronx-cc/it.whl"
+    vendor = VendorSource(file=wheel.name, sha256=digest(wheel), url=url)
+    with pytest.raises(Unavailable, match=f"1 files come from their vendor alone: .*{url}.*--from"):
+        fetch(Sources((vendor,)))
+    fetch(Sources((vendor,)), brought=tmp_path / "brought")
+    assert vendor.path.read_bytes() == wheel.read_bytes()
+
+
+def test_neuron_needs_its_sdk_by_the_published_hashes() -> None:
+    needed = load_sources(["neuron"], "x86_64-linux", "nixpkgs").files
+    files = {source.url: source for source in needed if isinstance(source, VendorSource)}
+    compiler = files[
+        "https://pip.repos.neuron.amazonaws.com/neuronx-cc/"
+        "neuronx_cc-2.12.54.0%2Bf631c2365-cp311-cp311-linux_x86_64.whl"
+    ]
+    assert compiler.sha256.startswith("f558f64b3cc39fb2ddb493fd9287bfc7")
+    assert (
+        "https://apt.repos.neuron.amazonaws.com/pool/main/a/aws-neuronx-tools/"
+        "aws-neuronx-tools_2.16.1.0_amd64.deb"
+    ) in files
+    assert {source.file for source in needed} - {source.file for source in files.values()} == {
+        "vllm-0.3.3.tar.gz"
+    }
 
 
 @pytest.mark.parametrize(

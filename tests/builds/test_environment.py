@@ -214,6 +214,21 @@ def test_the_wheels_toolkit_is_cuda_home(
     assert stub.soname == "libcuda.so.1"
 
 
+def test_a_placeholder_is_refused(nix: Nix, make_wheel: MakeWheel) -> None:
+    """As the public registry's neuronx-cc 1.0.post1 is, but for its hash."""
+    words = (
+        "WRONG PACKAGE. Please install the package from Neuron Repository - "
+        "pip.repos.neuron.amazonaws.com"
+    )
+    module = f'raise RuntimeError("{words}")\n'
+    metadata = f"\n\n{words}\n\n"
+    wheel = make_wheel("neuronx_cc", {"neuronx-cc/__init__.py": module}, "py3-none-any", metadata)
+    message = nix.fail(environment(wheel))
+    assert f"neuronx_cc is a placeholder for a package that is kept elsewhere: {words}" in message
+    real = make_wheel("talks", {"talks.py": "x = 1\n" * 20000}, "py3-none-any", metadata)
+    nix.build(environment(real))
+
+
 def test_a_changed_wheel_rebuilds_itself_and_the_links(nix: Nix, make_wheel: MakeWheel) -> None:
     others = [make_wheel(f"other{n}", {f"other{n}.py": ""}) for n in range(3)]
     nix.build(environment(*others, make_wheel("changing", {"changing.py": "a = 1\n"})))

@@ -16,11 +16,19 @@ from vllm_nix.brought import find_brought
 from vllm_nix.cache import Cache, default_folder, open_cache, size_below
 from vllm_nix.children import Children
 from vllm_nix.deb import read_member
-from vllm_nix.errors import Error
+from vllm_nix.errors import Error, Unavailable
 from vllm_nix.pip_download import download_wheels
 from vllm_nix.room import check_room, disk_full
 from vllm_nix.sdist_download import download_sdists
-from vllm_nix.sources import DebSource, Executable, SdistSource, Source, Sources, WheelSource
+from vllm_nix.sources import (
+    DebSource,
+    Executable,
+    SdistSource,
+    Source,
+    Sources,
+    VendorSource,
+    WheelSource,
+)
 from vllm_nix.store import add_files, missing_paths, store_dir, store_name
 
 
@@ -130,6 +138,11 @@ class _Fetch:
     def download(self) -> None:
         cached = [source for source in self.wanted if self.cache.has(source)]
         needed = [source for source in self.wanted if source not in cached]
+        if vendors := [source for source in needed if isinstance(source, VendorSource)]:
+            raise Unavailable(
+                f"{len(vendors)} files come from their vendor alone: accept its licence, download"
+                f" {' '.join(source.url for source in vendors)}, and pass their folder by --from"
+            )
         check_room(total_size(needed), self.cache.root, store_dir())
         self._add({source: self.cache.place(source) for source in cached})
         debs = [source for source in needed if isinstance(source, DebSource)]

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vllm_nix.data import DEBIAN, PACKAGES
+from vllm_nix.data import DEBIAN, PACKAGES, TARGETS
 from vllm_nix.errors import InputError
 from vllm_nix.pylock import read_lock
 from vllm_nix.requirements import DEBIAN_SETS, load_requirements
@@ -55,6 +55,13 @@ class WheelSource(PipSource):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SdistSource(PipSource):
     """A source archive."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VendorSource(Source):
+    """A file that its vendor alone hands out, at `url`, to those who accept its licence."""
+
+    url: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +121,7 @@ def load_sources(sets: Iterable[str], system: str | None = None, base: str = "de
     for name in names:
         if name not in set_names():
             raise InputError(f"unknown set '{name}'; there are: {', '.join(set_names())}")
-        files |= {source.path: source for source in _pip_sources(name, system)}
+        files |= {source.path: source for source in _own_sources(name, system)}
         if name in DEBIAN_SETS and (lock := DEBIAN_SETS[name] / f"debs.{system}.json").exists():
             files |= {source.path: source for source in _debs(lock)[0]}
     if "debian" in names or (base == "debian" and not {*target_names()}.isdisjoint(names)):
@@ -125,7 +132,7 @@ def load_sources(sets: Iterable[str], system: str | None = None, base: str = "de
     return Sources(tuple(files.values()), tuple(executables))
 
 
-def _pip_sources(name: str, system: str) -> Sequence[PipSource]:
+def _own_sources(name: str, system: str) -> Sequence[Source]:
     if packages := SDIST_SETS.get(name):
         return [source for package in packages for source in _sdists(package)]
     if name not in target_names():
@@ -133,7 +140,31 @@ def _pip_sources(name: str, system: str) -> Sequence[PipSource]:
     target = load_target(name)
     if system not in target.systems:
         raise InputError(f"{name} is not for {system}; it is for {', '.join(target.systems)}")
-    return (_wheels(name, system) if target.requirements() else []) + _made(target)
+    vendor = _neuron(target)
+    is_locked = (TARGETS / name / f"pylock.{system}.toml").exists()
+    if not target.requirements() or (vendor and not is_locked):
+        return [*vendor, *_made(target)]
+    return [*vendor, *_wheels(name, system), *_made(target)]
+
+
+def _neuron(target: Target) -> list[VendorSource]:
+    """The files of AWS Neuron's SDK, if a target needs one whose hashes are known."""
+    path = PACKAGES / "neuron" / "sdk.toml"
+    sdk = target.data.get("neuron", {}).get("sdk")
+    files = tomllib.loads(path.read_text(encoding="utf-8")).get(sdk, {})
+    places = {
+        "wheels": "https://pip.repos.neuron.amazonaws.com",
+        "debs": "https://apt.repos.neuron.amazonaws.com/pool/main/a",
+    }
+    return [
+        VendorSource(
+            file=row["file"],
+            sha256=row["sha256"],
+            url=f"{place}/{name}/{row['file'].replace('+', '%2B')}",
+        )
+        for kind, place in places.items()
+        for name, row in files.get(kind, {}).items()
+    ]
 
 
 def _made(target: Target) -> list[PipSource]:

@@ -71,11 +71,13 @@ class Target:
             "verl": "verl" in self.data,
         }
         made = [name for name, here in from_source.items() if here]
-        return [*made, *sorted(self.data.get("sdists", {}))]
+        brought = self.data.get("neuron", {}).get("wheels", ())
+        return [*made, *brought, *sorted(self.data.get("sdists", {}))]
 
     def release(self, component: str) -> str:
-        """The version of a component that is made here."""
-        return str(self.data.get("sdists", {}).get(component) or self.data[component]["version"])
+        """The version of a component that is made here; "" if the target does not choose it."""
+        sdists = self.data.get("sdists", {})
+        return str(sdists.get(component) or self.data.get(component, {}).get("version", ""))
 
     def parameters(self) -> dict[str, Any]:
         """Everything that a derivation of this target is made from; equal to Nix's, key for key."""
