@@ -31,7 +31,7 @@ test: setup lint ## everything that CI runs
 
 test-slow: setup ## the base on aarch64, emulated: apt-get install qemu-user-static binfmt-support
 	$(vllm-nix) fetch cpu debian-cuda debian-cuda12 debian-cuda12-libraries vllm-sources
-	$(vllm-nix) fetch --system aarch64-linux debian
+	$(vllm-nix) fetch --system aarch64-linux debian ascend
 	$(pytest) -m slow
 
 lint: setup
