@@ -1,0 +1,34 @@
+"""The serve profiles answer on the CPU target, with tiny models whose right answers are known."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import EMBEDDED, Nix
+
+pytestmark = pytest.mark.nix
+
+
+@pytest.fixture(scope="module")
+def environment(nix: Nix, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    link = tmp_path_factory.mktemp("build") / "result"
+    nix("nix", "build", ".#vllm-cpu", "--out-link", str(link), *EMBEDDED)
+    return link
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [
+        "speculative",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("chat", "embedding", "reranker")),
+    ],
+)
+def test_it_answers_rightly_and_clients_with_the_key_alone(environment: Path, profile: str) -> None:
+    program = Path(__file__).with_name("profiles.py")
+    result = subprocess.run(
+        [sys.executable, program, environment, profile], check=False, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith(f"{profile}: ")
