@@ -58,6 +58,14 @@ def nix() -> Nix:
     return Nix()
 
 
+@pytest.fixture(scope="session")
+def environment(nix: Nix, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The CPU target's environment, built."""
+    link = tmp_path_factory.mktemp("build") / "result"
+    nix("nix", "build", ".#vllm-cpu", "--out-link", str(link), *EMBEDDED)
+    return link
+
+
 @pytest.fixture
 def make_wheel(tmp_path: Path) -> Callable[..., Path]:
     """Makes a wheel of the given files; a bytes value may be a compiled library."""

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from packaging.version import Version
 
-from tests.conftest import EMBEDDED, ROOT, Nix
+from tests.conftest import ROOT, Nix
 from vllm_nix.errors import InputError
 from vllm_nix.serve import load_profile, profile_names, render
 from vllm_nix.targets import load_target, target_names
@@ -78,13 +78,6 @@ def profiles(release: str) -> Iterator[Mapping[str, Any]]:
     for target, name in ALL:
         if load_target(target).data["vllm"]["version"] == release:
             yield load_profile(target, name).values
-
-
-@pytest.fixture(scope="module")
-def environment(nix: Nix, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    link = tmp_path_factory.mktemp("build") / "result"
-    nix("nix", "build", ".#vllm-cpu", "--out-link", str(link), *EMBEDDED)
-    return link
 
 
 @pytest.fixture(params=RELEASES, scope="module")

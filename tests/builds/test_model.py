@@ -8,19 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.builds.hub import serving
-from tests.conftest import EMBEDDED, Nix
 
 pytestmark = pytest.mark.nix
 
 NAME = "acme/tiny"
 SIZE = 30_000_000  # the client writes what it has in pieces of 10 MB
-
-
-@pytest.fixture(scope="module")
-def environment(nix: Nix, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    link = tmp_path_factory.mktemp("build") / "result"
-    nix("nix", "build", ".#vllm-cpu", "--out-link", str(link), *EMBEDDED)
-    return link
 
 
 @pytest.fixture

@@ -12,13 +12,6 @@ from tests.conftest import EMBEDDED, ROOT, Nix
 pytestmark = pytest.mark.nix
 
 
-@pytest.fixture(scope="module")
-def environment(nix: Nix, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    link = tmp_path_factory.mktemp("build") / "result"
-    nix("nix", "build", ".#vllm-cpu", "--out-link", str(link), *EMBEDDED)
-    return link
-
-
 def test_verify_finds_it_good(environment: Path) -> None:
     result = subprocess.run(
         [sys.executable, "-m", "vllm_nix", "verify", environment, "--json"],

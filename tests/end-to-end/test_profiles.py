@@ -6,16 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import EMBEDDED, Nix
-
 pytestmark = pytest.mark.nix
-
-
-@pytest.fixture(scope="module")
-def environment(nix: Nix, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    link = tmp_path_factory.mktemp("build") / "result"
-    nix("nix", "build", ".#vllm-cpu", "--out-link", str(link), *EMBEDDED)
-    return link
 
 
 @pytest.mark.parametrize(
