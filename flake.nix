@@ -45,6 +45,10 @@
         default = import ./overlays;
       }
       // builtins.mapAttrs (name: _: import ./overlays/target.nix name) self.lib.targets;
+      nixosModules.vllm = {
+        imports = [ ./nix/module.nix ];
+        nixpkgs.overlays = [ self.overlays.default ];
+      };
       packages = forSystems (import ./nix/packages.nix);
       apps = forSystems (import ./nix/apps.nix);
       checks = forSystems (import ./nix/checks.nix);

