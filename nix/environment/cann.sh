@@ -23,6 +23,12 @@ if [[ $missing && ${TORCH_DEVICE_BACKEND_AUTOLOAD:-} != 0 ]]; then
   [[ ${1##*/} != vllm ]] || exit 3 # which would say no more than "Failed to infer device type"
 fi
 
+info=$toolkit/${MACHTYPE%%-*}-linux/ascend_toolkit_install.info
+version=$'\nversion=([^\n]+)'
+if [[ -e $info && $'\n'$(<"$info") =~ $version && ${BASH_REMATCH[1]} != @version@* ]]; then
+  echo "@name@: CANN ${BASH_REMATCH[1]} in $toolkit; it was made for @version@" >&2
+fi
+
 join() { # VARIABLE FOLDER...: the folders that there are, before what the variable holds
   local folder found=
   for folder in "${@:2}"; do

@@ -116,6 +116,18 @@ def test_it_sets_what_its_own_scripts_would(ascend: Ascend, cann: Path) -> None:
     assert str(toolkit / "bin") in ascend.variable("PATH", PATH="/usr/bin")
 
 
+@pytest.mark.parametrize("version", ["8.1.RC1", "8.1.RC1.beta1", "8.0.RC2"])
+def test_another_release_of_it_is_named(ascend: Ascend, cann: Path, version: str) -> None:
+    info = cann / "ascend-toolkit/latest/x86_64-linux/ascend_toolkit_install.info"
+    info.parent.mkdir()
+    info.write_text(f"package_name=Ascend-cann-toolkit\nversion={version}\ninnerversion=V1\n")
+    toolkit = cann / "ascend-toolkit/latest"
+    sentence = f"vllm-test: CANN {version} in {toolkit}; it was made for 8.1.RC1\n"
+    result = ascend("vllm")
+    assert result.returncode == 0
+    assert result.stderr == (sentence if version == "8.0.RC2" else "")
+
+
 def test_its_libraries_are_loaded(ascend: Ascend, cann: Path) -> None:
     load = "import ctypes, npu; print(ctypes.CDLL(npu.__path__[0] + '/libnpu.so').g())"
     assert ascend("python", "-c", load).stdout == "910\n"
