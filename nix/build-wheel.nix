@@ -22,7 +22,11 @@ let
     { build, passthru }:
     stdenv.mkDerivation (
       {
-        dontConfigure = true; # CMake's hook would: the build backend calls CMake itself
+        # CMake's hook would configure: the build backend calls CMake itself.
+        configurePhase = ''
+          runHook preConfigure
+          runHook postConfigure
+        '';
         # The pins that a release's pyproject.toml asks for are the target's to choose.
         buildPhase = ''
           runHook preBuild

@@ -1,4 +1,4 @@
-# Type: { pname, version, src, replacements } -> Derivation
+# Type: { pname, version, src, replacements, postPatch ? "" } -> Derivation
 # A source as a folder, with the replacements made that its version needs (due.nix). One whose text
 # is gone fails the build.
 {
@@ -11,6 +11,7 @@
   version,
   src,
   replacements,
+  postPatch ? "",
 }:
 let
   replace =
@@ -27,7 +28,7 @@ in
 stdenvNoCC.mkDerivation {
   pname = "${pname}-source";
   inherit version src;
-  postPatch = lib.concatMapStringsSep "\n" replace (due version replacements);
+  postPatch = lib.concatMapStringsSep "\n" replace (due version replacements) + "\n" + postPatch;
   dontConfigure = true;
   dontBuild = true;
   installPhase = "cp -r . $out";

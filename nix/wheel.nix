@@ -24,7 +24,7 @@ let
   ];
 
   # What a wheel may expect of any Linux (PEP 600's libraries), and what vLLM's wheels do.
-  libraryPath = lib.makeLibraryPath [
+  common = [
     stdenv.cc.libc
     stdenv.cc.cc
     zlib
@@ -36,6 +36,7 @@ in
   version,
   file,
   src,
+  libraries ? [ ], # of the base, that a wheel built here was linked with
   ...
 }@wheel:
 runCommand "${python.libPrefix}-${name}-${lib.replaceStrings [ "!" ] [ "-" ] version}"
@@ -52,5 +53,7 @@ runCommand "${python.libPrefix}-${name}-${lib.replaceStrings [ "!" ] [ "-" ] ver
   ''
     ${python.interpreter} ${./wheel}/install.py ${src} $out --file ${lib.escapeShellArg file} \
       --patchelf ${patchelf}/bin/patchelf \
-      --interpreter ${stdenv.cc.bintools.dynamicLinker} --library-path ${libraryPath}
+      --interpreter ${stdenv.cc.bintools.dynamicLinker} --library-path ${
+        lib.makeLibraryPath (common ++ libraries)
+      }
   ''

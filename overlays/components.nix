@@ -8,9 +8,15 @@ in
 {
   inherit target;
   cutlass = self.callPackage ../pkgs/cutlass { };
+  lockedWheels = self.callPackage ../nix/locked-wheels.nix { };
   nccl = self.callPackage ../pkgs/nccl { };
   nccl-tests = self.callPackage ../pkgs/nccl-tests { };
+  torch = self.callPackage ../pkgs/torch { };
+  torchForBuild = self.callPackage ../pkgs/torch/for-build.nix { };
+  triton = self.callPackage ../pkgs/triton { };
+  triton-llvm = self.callPackage ../pkgs/triton-llvm { };
   vllm = self.callPackage ../pkgs/vllm { };
+  vllm-flash-attn = self.callPackage ../pkgs/vllm-flash-attn { };
   vllm-ascend-plugin = self.callPackage ../pkgs/vllm-ascend { };
   registrySdist = self.callPackage ../pkgs/registry-sdist { };
 
@@ -46,4 +52,16 @@ in
   else
     { }
 )
-// (if target ? cuda then { cudaPackages = self.cudaPackagesFor target.cuda.toolkit; } else { })
+// (
+  if target ? cuda then
+    {
+      cudaPackages = self.cudaPackagesFor target.cuda.toolkit;
+      cudaToolkit = self.callPackage ../nix/cuda-toolkit.nix { };
+      # nvcc works with some releases of g++ alone.
+      buildWheel = self.callPackage ../nix/build-wheel.nix (
+        if self.cudaPackages ? backendStdenv then { stdenv = self.cudaPackages.backendStdenv; } else { }
+      );
+    }
+  else
+    { }
+)

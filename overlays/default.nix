@@ -14,6 +14,19 @@ in
       cudaPackagesFor = self.callPackage ../nix/cuda-packages-for.nix { };
       fetchWheel = self.callPackage ../nix/fetch-wheel.nix { };
       wheel = self.callPackage ../nix/wheel.nix { };
+      unpackWheel =
+        file:
+        self.wheel {
+          inherit (file) name version file;
+          src = file;
+          libraries = file.libraries or [ ];
+        };
+      # vLLM asks for 3.26 at least.
+      cmakeForWheels =
+        if lib.versionAtLeast (final.cmake.version or "0") "3.26" then
+          final.cmake
+        else
+          self.python.pkgs.cmake;
       maxJobsHook = final.makeSetupHook { name = "max-jobs"; } ../nix/max-jobs.sh;
       cudaHome = self.callPackage ../nix/cuda-home.nix { };
       environment = self.callPackage ../nix/environment.nix { };

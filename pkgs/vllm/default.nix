@@ -1,7 +1,10 @@
 # vLLM's wheel for a target, from its source archive: target.vllm says which release, for which device
 # and with which patches. Its file name is the release's own, with what it was compiled with.
+#
+# `extensions` limits what is compiled, to names such as "_moe_C": for tests.
 {
   buildWheel,
+  callPackage,
   lib,
   python,
   stdenv,
@@ -9,6 +12,7 @@
   stubTorch,
   target,
   vllmSource,
+  extensions ? null,
 }:
 let
   release = target.vllm.version;
@@ -16,6 +20,7 @@ let
   isOlder = lib.versionOlder release;
 
   byDevice = {
+    cuda = callPackage ./cuda.nix { };
     # No extensions: Python files alone.
     empty = {
       compiler = "";
@@ -41,31 +46,49 @@ let
     inherit (build) compiler;
   };
   # From 0.22.0 on a binary of Rust is declared, built or not.
-  isPure = build ? pure || isOlder "0.22.0";
+  isPure = build.isPure or true && isOlder "0.22.0";
   abi = "cp${lib.replaceStrings [ "." ] [ "" ] python.pythonVersion}";
+
+  make =
+    build:
+    buildWheel (
+      {
+        pname = "vllm";
+        inherit version;
+        tag =
+          if isPure then "py3-none-any" else "${abi}-${abi}-linux_${stdenv.hostPlatform.parsed.cpu.name}";
+        src = vllmSource {
+          inherit release;
+          patches = target.vllm.patches or [ ] ++ build.patches or [ ];
+          replacements = lib.optional (extensions != null) {
+            file = "setup.py";
+            old = "if not ext_modules:";
+            new = ''
+              ext_modules = [each for each in ext_modules if each.name.split(".")[-1] in ${builtins.toJSON extensions}]
+              if not ext_modules:'';
+          };
+        };
+        build-system = [
+          python.pkgs.jinja2
+          python.pkgs.packaging
+          python.pkgs.setuptools
+          python.pkgs.setuptools-scm
+          python.pkgs.wheel
+        ]
+        ++ lib.optional (!isOlder "0.22.0") python.pkgs.setuptools-rust
+        ++ build.build-system;
+        # There is no git history to read it from.
+        SETUPTOOLS_SCM_PRETEND_VERSION = release;
+        VLLM_TARGET_DEVICE = device;
+        passthru = {
+          libraries = build.libraries or [ ];
+        }
+        // lib.optionalAttrs (build ? metadata) {
+          inherit (make (removeAttrs build [ "metadata" ] // build.metadata)) metadata;
+        };
+      }
+      // lib.optionalAttrs (!isOlder "0.11.1") { VLLM_VERSION_OVERRIDE = version; }
+      // build.environment or { }
+    );
 in
-buildWheel (
-  {
-    pname = "vllm";
-    inherit version;
-    tag =
-      if isPure then "py3-none-any" else "${abi}-${abi}-linux_${stdenv.hostPlatform.parsed.cpu.name}";
-    src = vllmSource {
-      inherit release;
-      patches = target.vllm.patches or [ ] ++ build.patches or [ ];
-    };
-    build-system = [
-      python.pkgs.jinja2
-      python.pkgs.packaging
-      python.pkgs.setuptools
-      python.pkgs.setuptools-scm
-      python.pkgs.wheel
-    ]
-    ++ build.build-system;
-    # There is no git history to read it from.
-    SETUPTOOLS_SCM_PRETEND_VERSION = release;
-    VLLM_TARGET_DEVICE = device;
-  }
-  // lib.optionalAttrs (!isOlder "0.11.1") { VLLM_VERSION_OVERRIDE = version; }
-  // build.environment or { }
-)
+make build

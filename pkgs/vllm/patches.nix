@@ -4,6 +4,7 @@
 let
   known = {
     neuron = import ./neuron.nix;
+    offline = import ./offline.nix;
     sm87 = import ./sm87.nix;
     verl = import ./verl.nix;
   };

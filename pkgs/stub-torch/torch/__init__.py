@@ -1,4 +1,4 @@
-"""What vLLM's setup.py asks torch before it builds nothing: torch is for no accelerator."""
+"""What vLLM's setup.py asks torch before it builds anything."""
 
 from types import SimpleNamespace
 

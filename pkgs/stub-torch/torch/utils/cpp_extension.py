@@ -1,3 +1,6 @@
-"""Names that setup.py imports; without extensions none of them is used."""
+"""Names that setup.py imports; without extensions to build, only the folder is used."""
 
-CUDA_HOME = ROCM_HOME = BuildExtension = CUDAExtension = None
+import os
+
+CUDA_HOME = os.environ.get("CUDA_HOME")
+ROCM_HOME = BuildExtension = CUDAExtension = None

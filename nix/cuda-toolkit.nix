@@ -1,0 +1,43 @@
+# Type: Derivation
+# One folder as CUDA_HOME of a build: the base's toolkit, with the libraries that PyTorch's builds look for in it.
+# `libraries` are those that what is built here is linked with.
+{
+  cudaPackages,
+  lib,
+  runCommandCC,
+  symlinkJoin,
+}:
+let
+  libraries = [
+    cudaPackages.cuda_cudart
+    cudaPackages.cuda_cupti
+    cudaPackages.cuda_nvrtc
+    cudaPackages.cuda_nvtx
+    cudaPackages.cudnn
+    cudaPackages.libcublas
+    cudaPackages.libcufft
+    cudaPackages.libcurand
+    cudaPackages.libcusolver
+    cudaPackages.libcusparse
+    cudaPackages.libnvjitlink
+  ];
+  # The driver's library is on the host, at run time; the linker needs no more than its name.
+  driver = runCommandCC "libcuda-stub" { } ''
+    mkdir -p $out/lib/stubs
+    echo > stub.c
+    $CC -shared -Wl,-soname,libcuda.so.1 -o $out/lib/stubs/libcuda.so stub.c
+  '';
+in
+symlinkJoin {
+  name = "cuda-${cudaPackages.cudaMajorMinorVersion}";
+  paths = [
+    cudaPackages.cudatoolkit
+    driver
+  ]
+  ++ lib.concatMap (library: [
+    (lib.getDev library)
+    (lib.getLib library)
+  ]) libraries;
+  postBuild = "[[ -e $out/lib64 ]] || ln -s lib $out/lib64";
+  passthru = { inherit libraries; };
+}

@@ -1,0 +1,107 @@
+# PyTorch's wheel for a target, from source, with the switches of target.torch.env. It is imported when it
+# is built, and refused unless it has what the target names: a torch without NCCL or for other
+# architectures is built without a word of warning.
+{
+  buildWheel,
+  cmakeForWheels,
+  cudaToolkit,
+  cudaPackages,
+  fetchFromGitHub,
+  lib,
+  maxJobsHook,
+  nccl,
+  ninja,
+  numactl,
+  openblas,
+  python,
+  stdenv,
+  target,
+}:
+let
+  inherit (target.torch) version;
+  hashes = builtins.fromTOML (builtins.readFile ./sources.toml);
+  hash =
+    hashes.${version}
+      or (throw "no source of torch ${version} is known; there are: ${lib.concatStringsSep ", " (lib.attrNames hashes)}");
+
+  wantsNccl = lib.elem "nccl" target.torch.distributed;
+  libraries =
+    cudaToolkit.libraries
+    ++ [
+      numactl
+      openblas
+    ]
+    ++ lib.optional wantsNccl nccl;
+
+  abi = "cp${lib.replaceStrings [ "." ] [ "" ] python.pythonVersion}";
+  check = [
+    "--version=${version}"
+    "--distributed=${lib.concatStringsSep "," target.torch.distributed}"
+    "--capabilities=${lib.concatStringsSep "," target.cuda.capabilities}"
+  ]
+  ++ lib.optional wantsNccl "--nccl=${target.nccl.version}";
+in
+buildWheel (
+  {
+    pname = "torch";
+    inherit version;
+    tag = "${abi}-${abi}-linux_${stdenv.hostPlatform.parsed.cpu.name}";
+    src = fetchFromGitHub {
+      owner = "pytorch";
+      repo = "pytorch";
+      rev = "v${version}";
+      fetchSubmodules = true;
+      inherit hash;
+    };
+    build-system = [
+      python.pkgs.numpy
+      python.pkgs.packaging
+      python.pkgs.pyyaml
+      python.pkgs.setuptools
+      python.pkgs.typing-extensions
+      python.pkgs.wheel
+    ];
+    nativeBuildInputs = [
+      cmakeForWheels
+      cudaToolkit
+      maxJobsHook
+      ninja
+    ]
+    ++ import ./imports.nix python.pkgs;
+    buildInputs = libraries;
+    memoryPerJob = target.build.memory-per-job or null;
+    requiredSystemFeatures = [ "big-parallel" ];
+    passthru = { inherit libraries; };
+
+    BUILD_TEST = "0";
+    BLAS = "OpenBLAS";
+    CMAKE_PREFIX_PATH = lib.concatStringsSep ":" (
+      lib.concatMap (library: [
+        (lib.getDev library)
+        (lib.getLib library)
+      ]) libraries
+    );
+    CUDA_HOME = cudaToolkit;
+    CUDNN_INCLUDE_DIR = "${lib.getDev cudaPackages.cudnn}/include";
+    CUDNN_LIB_DIR = "${lib.getLib cudaPackages.cudnn}/lib";
+    # Its submodules ask for less than what CMake 4 still knows.
+    CMAKE_POLICY_VERSION_MINIMUM = "3.5";
+    # "No SVE support on this machine": Orin's processors have none either.
+    BUILD_IGNORE_SVE_UNAVAILABLE = "1";
+
+    doInstallCheck = true;
+    installCheckPhase = ''
+      runHook preInstallCheck
+      ${python.interpreter} -m zipfile -e $out site
+      PYTHONPATH=$PWD/site:$PYTHONPATH LD_LIBRARY_PATH=${lib.makeLibraryPath libraries} \
+        ${python.interpreter} ${./check.py} ${lib.escapeShellArgs check}
+      runHook postInstallCheck
+    '';
+  }
+  // removeAttrs target.environment [ "VLLM_TARGET_DEVICE" ]
+  // lib.optionalAttrs wantsNccl {
+    NCCL_ROOT_DIR = lib.getDev nccl;
+    NCCL_INCLUDE_DIR = "${lib.getDev nccl}/include";
+    NCCL_LIB_DIR = "${lib.getLib nccl}/lib";
+  }
+)

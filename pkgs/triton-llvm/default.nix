@@ -1,0 +1,56 @@
+# LLVM and MLIR at the commit that a Triton release is written against; no release of LLVM fits.
+{
+  cmake,
+  fetchFromGitHub,
+  lib,
+  maxJobsHook,
+  ninja,
+  python,
+  stdenv,
+  target,
+}:
+let
+  rows = builtins.fromTOML (builtins.readFile ./sources.toml);
+  triton =
+    target.triton.version
+      or (throw "triton-llvm: target ${target.name} does not say triton.version, the release that needs it");
+  row =
+    rows.${triton}
+      or (throw "no LLVM is known for triton ${triton}; there are: ${lib.concatStringsSep ", " (lib.attrNames rows)}");
+  native = if stdenv.hostPlatform.isAarch64 then "AArch64" else "X86";
+in
+stdenv.mkDerivation {
+  pname = "triton-llvm";
+  version = "unstable-${lib.substring 0 8 row.rev}";
+  src = fetchFromGitHub {
+    owner = "llvm";
+    repo = "llvm-project";
+    inherit (row) rev hash;
+  };
+  sourceRoot = "source/llvm";
+  nativeBuildInputs = [
+    cmake
+    maxJobsHook
+    ninja
+    python
+  ];
+  memoryPerJob = "2 GiB"; # to link one of its programs
+  requiredSystemFeatures = [ "big-parallel" ];
+  cmakeFlags = [
+    "-DLLVM_ENABLE_PROJECTS=mlir;llvm"
+    "-DLLVM_TARGETS_TO_BUILD=${native};NVPTX;AMDGPU" # Triton links with AMD's too
+    "-DLLVM_ENABLE_ASSERTIONS=ON"
+    "-DLLVM_INSTALL_UTILS=ON" # FileCheck, which Triton's CMake files look for
+    "-DLLVM_INCLUDE_BENCHMARKS=OFF"
+    "-DLLVM_INCLUDE_EXAMPLES=OFF"
+    "-DLLVM_INCLUDE_TESTS=OFF"
+  ]
+  # Nothing of the builder's beside it: Triton links it into a wheel.
+  ++ map (name: "-DLLVM_ENABLE_${name}=OFF") [
+    "LIBEDIT"
+    "LIBXML2"
+    "TERMINFO"
+    "ZLIB"
+    "ZSTD"
+  ];
+}

@@ -1,0 +1,33 @@
+# The source of vllm-flash-attn at a target's commit, as a folder with CUTLASS in it, native for the
+# target's capabilities: vLLM's CMakeLists.txt compiles it as a part of vLLM.
+{
+  cutlass,
+  fetchFromGitHub,
+  lib,
+  patchedSource,
+  target,
+}:
+let
+  inherit (target.vllm-flash-attn) rev;
+  rows = builtins.fromTOML (builtins.readFile ./sources.toml);
+  row =
+    rows.${rev}
+      or (throw "no source of vllm-flash-attn ${rev} is known; there are: ${lib.concatStringsSep ", " (lib.attrNames rows)}");
+  forOrin = lib.elem "8.7" target.cuda.capabilities && row ? sm87;
+in
+patchedSource {
+  pname = "vllm-flash-attn";
+  version = lib.substring 0 8 rev;
+  src = fetchFromGitHub {
+    owner = "vllm-project";
+    repo = "flash-attention";
+    inherit rev;
+    inherit (row) hash;
+  };
+  replacements = lib.optionals forOrin (import ./sm87.nix).${row.sm87};
+  # A submodule of its own; vLLM's release of it does.
+  postPatch = ''
+    rm -rf csrc/cutlass
+    ln -s ${cutlass} csrc/cutlass
+  '';
+}

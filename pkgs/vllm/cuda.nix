@@ -1,0 +1,45 @@
+# What a build of vLLM for CUDA has beside the others: the compilers, torch, and other projects' sources.
+{
+  cmakeForWheels,
+  cudaToolkit,
+  cudaPackages,
+  cutlass,
+  lib,
+  maxJobsHook,
+  ninja,
+  stubTorch,
+  target,
+  torchForBuild,
+  vllm-flash-attn,
+}:
+{
+  compiler = cudaPackages.cudaMajorMinorVersion;
+  isPure = false;
+  patches = [ "offline" ];
+  build-system = torchForBuild;
+  inherit (cudaToolkit) libraries;
+  # What the wheel requires can be told without the torch that takes hours to build.
+  metadata.build-system = [
+    (stubTorch.override { cudaRelease = cudaPackages.cudaMajorMinorVersion; })
+  ];
+  environment = {
+    nativeBuildInputs = [
+      cmakeForWheels
+      cudaToolkit
+      maxJobsHook
+      ninja
+    ];
+    memoryPerJob = target.build.memory-per-job or null;
+    requiredSystemFeatures = [ "big-parallel" ];
+    # setup.py takes MAX_JOBS for threads, and divides it by NVCC_THREADS.
+    preBuild = "export MAX_JOBS=$((MAX_JOBS * NVCC_THREADS))";
+    CUDA_HOME = cudaToolkit;
+    TORCH_CUDA_ARCH_LIST = lib.concatStringsSep ";" target.cuda.capabilities;
+    VLLM_CUTLASS_SRC_DIR = cutlass;
+    CMAKE_POLICY_VERSION_MINIMUM = "3.5";
+  }
+  # Before that, flash-attention is a wheel of its own.
+  // lib.optionalAttrs (lib.versionAtLeast target.vllm.version "0.6.2") {
+    VLLM_FLASH_ATTN_SRC_DIR = vllm-flash-attn;
+  };
+}

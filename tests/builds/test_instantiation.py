@@ -1,0 +1,105 @@
+"""Jetson's components as derivations, on each base: none is built, what each is given is read.
+
+VLLM_NIX_NIXPKGS may name a tree with nixpkgs' shape, such as a checkout of nixpkgs: the components are
+then instantiated on it too.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from tests.conftest import Nix
+
+pytestmark = pytest.mark.nix
+
+COMPONENTS = (
+    *("nccl", "nccl-tests", "cutlass", "torch", "triton-llvm", "triton", "vllm-flash-attn"),
+    "vllm",
+)
+TREE = os.environ.get("VLLM_NIX_NIXPKGS")
+TREES = [
+    pytest.param(None, id="debian"),
+    pytest.param(
+        TREE,
+        id="nixpkgs",
+        marks=pytest.mark.skipif(not TREE, reason="VLLM_NIX_NIXPKGS names no tree like nixpkgs"),
+    ),
+]
+
+Derivations = Mapping[str, Mapping[str, Any]]
+
+
+@pytest.fixture(scope="module", params=TREES)
+def tree(request: pytest.FixtureRequest) -> str | None:
+    path: str | None = request.param
+    return path
+
+
+@pytest.fixture(scope="module", params=["aarch64-linux", "x86_64-linux"])
+def derivations(nix: Nix, tree: str | None, request: pytest.FixtureRequest) -> Derivations:
+    """The environment of each component's builder, by its name."""
+    command = ["nix-instantiate", "tests/builds/instantiation", "--argstr", "system", request.param]
+    command += ["--argstr", "tree", tree] if tree else []
+    for component in COMPONENTS:
+        command += ["-A", component]
+    paths = nix(*command).stdout.split()
+    shown = json.loads(nix("nix", "show-derivation", *paths).stdout)
+    return {
+        component: shown[path]["env"] for component, path in zip(COMPONENTS, paths, strict=True)
+    }
+
+
+def test_torch_gets_the_targets_switches(derivations: Derivations) -> None:
+    torch = derivations["torch"]
+    wanted = {
+        "TORCH_CUDA_ARCH_LIST": "8.7",
+        "USE_DISTRIBUTED": "1",
+        "USE_NCCL": "1",
+        "USE_SYSTEM_NCCL": "1",
+        "USE_QNNPACK": "0",
+        "USE_PYTORCH_QNNPACK": "0",
+        "PYTORCH_BUILD_VERSION": "2.5.1",
+        "PYTORCH_BUILD_NUMBER": "1",
+        "memoryPerJob": "9 GiB",
+    }
+    assert {name: torch[name] for name in wanted} == wanted
+    assert "-nccl-" in torch["NCCL_INCLUDE_DIR"]
+
+
+def test_torch_is_asked_for_what_the_target_names(derivations: Derivations) -> None:
+    arguments = derivations["torch"]["installCheckPhase"]
+    for argument in (
+        *("--version=2.5.1", "--distributed=gloo,nccl", "--capabilities=8.7", "--nccl=2.27.7-1"),
+    ):
+        assert argument in arguments
+
+
+def test_nccl_is_for_orin_alone(derivations: Derivations) -> None:
+    assert "compute_87,code=sm_87" in derivations["nccl"]["preBuild"]
+    assert derivations["nccl"]["preBuild"].count("code=sm_") == (
+        derivations["nccl"]["preBuild"].count("code=sm_87")
+    )
+
+
+def test_triton_downloads_nothing(derivations: Derivations) -> None:
+    triton = derivations["triton"]
+    assert "-triton-llvm-unstable-10dc3a8e" in triton["LLVM_SYSPATH"]
+    assert "nlohmann" in triton["JSON_SYSPATH"]
+    for tool in ("CUDACRT", "CUDART", "CUOBJDUMP", "CUPTI", "NVDISASM", "PTXAS"):
+        assert triton[f"TRITON_{tool}_PATH"].startswith("/nix/store/")
+
+
+def test_vllm_is_compiled_from_the_folders_it_is_given(derivations: Derivations) -> None:
+    vllm = derivations["vllm"]
+    assert vllm["TORCH_CUDA_ARCH_LIST"] == "8.7"
+    assert vllm["VLLM_TARGET_DEVICE"] == "cuda"
+    assert vllm["VLLM_CUTLASS_SRC_DIR"].endswith("-cutlass-3.7.0")
+    assert vllm["VLLM_FLASH_ATTN_SRC_DIR"].endswith("-vllm-flash-attn-source-720c9486")
+    assert vllm["name"].startswith("vllm-0.7.3+cu12")
+
+
+def test_flash_attention_is_patched_for_orin(derivations: Derivations) -> None:
+    assert "8.0;8.6;8.7;8.9;9.0" in derivations["vllm-flash-attn"]["postPatch"]
