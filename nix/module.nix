@@ -94,7 +94,16 @@ in
       description = "The file with the key that clients send; never a path in the store.";
     };
     profiles = lib.mkOption {
-      type = lib.types.attrsOf (lib.types.attrsOf lib.types.anything);
+      type =
+        with lib.types;
+        attrsOf (
+          attrsOf (oneOf [
+            bool
+            float
+            int
+            str
+          ])
+        );
       default = { };
       description = "The profiles to serve, each with values that go before the target's.";
     };

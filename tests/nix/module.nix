@@ -13,7 +13,10 @@ let
         types = {
           enum = names: names;
           attrsOf = type: type;
-          anything = null;
+          oneOf = types: types;
+          bool = null;
+          float = null;
+          int = null;
           str = null;
         };
       };

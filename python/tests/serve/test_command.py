@@ -157,6 +157,15 @@ def test_a_key_of_systemds(key: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         read_api_key(key)
 
 
+def test_a_folder_without_a_model(tmp_path: Path, key: Path) -> None:
+    """A line for another machine may name one that is not here."""
+    words = ("cpu", "chat", "--model", tmp_path, "--api-key-file", key)
+    assert serve(*words).returncode == 0
+    result = serve(*words, "--environment", environment(tmp_path / "env", "0.32.0"))
+    assert result.returncode == 2
+    assert f"{tmp_path} is no folder of a model: it has no config.json" in result.stderr
+
+
 def test_a_port_in_use(taken: int, tmp_path: Path, key: Path) -> None:
     with pytest.raises(InputError, match=f"port {taken} of 127.0.0.1 is in use; give another"):
         check_port("127.0.0.1", taken)

@@ -59,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
     profile = load_profile(args.target, args.profile, overrides, release=release)
     command = profile.command(getattr(args, "rest", ()))
     if args.environment and not (args.print or args.json):
+        profile.check_folders()
         command.run(args.environment)
     if command.api_key_file.exists():
         read_api_key(command.api_key_file)

@@ -43,6 +43,12 @@ class Profile:
             return folder.absolute()
         return self.downloads / model if is_whole(self.downloads / model) else None
 
+    def check_folders(self) -> None:
+        """Checks that models which are named by a path are there. Raises `InputError`."""
+        for model in self.models:
+            if _is_path(model) and not self.place(model):
+                raise InputError(f"{model} is no folder of a model: it has no config.json")
+
     def command(self, arguments: Sequence[str] = ()) -> Command:
         """What serves this; `arguments` are words of vLLM's own, put last.
 
@@ -113,4 +119,8 @@ _COUNTS = ("draft-tokens", "draft-tensor-parallel-size", "tensor-parallel-size",
 
 def _name(model: str) -> str:
     """What clients call a model: its name on a hub, or its folder's."""
-    return Path(model).name if model.startswith((".", "/", "~")) else model
+    return Path(model).name if _is_path(model) else model
+
+
+def _is_path(model: str) -> bool:
+    return model.startswith((".", "/", "~"))
