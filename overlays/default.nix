@@ -32,7 +32,7 @@ in
       environment = self.callPackage ../nix/environment.nix { };
       due = self.callPackage ../nix/due.nix { };
       patchedSource = self.callPackage ../nix/patched-source.nix { };
-      patchedWheel = self.callPackage ../nix/patched-wheel.nix { };
+      patchedWheel = self.callPackage ../nix/patched-wheel { };
       registrySource = self.callPackage ../nix/registry-source.nix { };
       stubNeuron = self.callPackage ../pkgs/stub-neuron { };
       stubTorch = self.callPackage ../pkgs/stub-torch { };

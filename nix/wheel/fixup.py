@@ -59,8 +59,9 @@ def corrections(path: Path, file: elf.Elf, base: dict[str, str], interpreter: st
     wanted = search_path(path, file.dynamic, base)
     options = []
     if tuple(wanted) != current:
-        # The older kind of search path also serves the libraries of a library: keep the kind.
-        options += ["--force-rpath"] if file.dynamic.rpath and not file.dynamic.runpath else []
+        # The older kind of search path also serves the libraries of a library, unless they have the
+        # newer kind: numpy 1.26's OpenBLAS, without any, finds libgfortran by numpy's. Keep the kind.
+        options += ["--force-rpath"] if not file.dynamic.runpath else []
         options += ["--set-rpath", ":".join(wanted)]
     if file.interpreter:
         options += ["--set-interpreter", interpreter]

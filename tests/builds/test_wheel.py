@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -67,6 +68,29 @@ def test_a_library_of_the_base_is_found_in_the_store(
         f"linked.so,sha256={_digest(site / 'linked.so')},{(site / 'linked.so').stat().st_size}"
         in record
     )
+
+
+def test_a_library_without_a_search_path_still_inherits_one(
+    nix: Nix, make_wheel: MakeWheel, compile_library: Callable[..., bytes], tmp_path: Path
+) -> None:
+    """As numpy 1.26 has it: the module's path finds OpenBLAS, and OpenBLAS's libgfortran."""
+    patchelf = nix.build("(import ./nix/debian { }).patchelf") / "bin/patchelf"
+    old_kind = "-Wl,--disable-new-dtags"
+    last = compile_library("int f(void) { return 6; }", "-Wl,-soname,liblast.so", name="liblast.so")
+    source = "#include <math.h>\nint f(void); int g(double x) { return f() + (int)sin(x); }"
+    compile_library(source, "-L.", "-l:liblast.so", "-lm", name="libmiddle.so")
+    subprocess.run([patchelf, "--remove-rpath", tmp_path / "libmiddle.so"], check=True)
+    middle = (tmp_path / "libmiddle.so").read_bytes()
+    path = "-Wl,-rpath,$ORIGIN/../own.libs"
+    source = "int g(double); int h(void) { return g(0) + 1; }"
+    first = compile_library(source, old_kind, path, "-L.", "-l:libmiddle.so", name="first.so")
+    files = {"own/first.so": first, "own.libs/libmiddle.so": middle, "own.libs/liblast.so": last}
+    wheel = make_wheel("own", files, tag="cp311-cp311-linux_x86_64")
+    environment = nix.build(expression(wheel, attribute="environment"))
+    code = "import ctypes, sys; print(ctypes.CDLL(sys.prefix + sys.argv[1]).h())"
+    library = "/lib/python3.11/site-packages/own/first.so"
+    command = [environment / "bin/python", "-c", code, library]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "7\n"
 
 
 def _digest(path: Path) -> str:

@@ -23,9 +23,12 @@ in
 runCommand file
   {
     nativeBuildInputs = [ python ];
-    passthru = { inherit name version file; };
+    passthru = {
+      inherit name version file;
+      wheel = wheel.src;
+    };
   }
   ''
-    ${python.interpreter} ${./wheel}/patch.py ${wheel.src} $out \
+    ${python.interpreter} ${./patch.py} ${wheel.src} $out \
       --version ${version} --replacements ${wanted}
   ''
