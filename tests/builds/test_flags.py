@@ -26,7 +26,7 @@ pytestmark = pytest.mark.nix
 FLAGS = tomllib.loads((ROOT / "python/src/vllm_nix/data/flags.toml").read_text())
 SOURCES = tomllib.loads((ROOT / "pkgs/vllm/sources.toml").read_text())["vllm"]
 # What releases import, and the CPU target's newer vLLM has no more, or not yet.
-MISSING = {"0.33.0": ["orjson"], "0.18.0": ["gguf"], "0.6.4.post1": ["gguf"]}
+MISSING = {"0.33.0": ["orjson"], "0.18.0": ["diskcache", "gguf"], "0.6.4.post1": ["gguf"]}
 
 ALL = [(target, name) for target in target_names() for name in profile_names(target)]
 OF_TARGETS = {load_target(target).data["vllm"]["version"] for target, _ in ALL}
