@@ -12,8 +12,9 @@
   rows,
 }:
 let
-  name = lib.replaceStrings [ "-" ] [ "_" ] pname;
   known = lib.concatStringsSep ", " (lib.attrNames rows);
+  # Older archives are called by the name itself, newer ones with "_" for "-" (PEP 625).
+  name = row.name or (lib.replaceStrings [ "-" ] [ "_" ] pname);
   row = rows.${version} or (throw "no source of ${pname} ${version} is known; there are: ${known}");
 in
 if bringFile != null then

@@ -4,10 +4,12 @@ target: self: _super:
 let
   # `vllm-ascend` is the environment of the target `ascend`, as `vllm-cpu` is cpu's.
   attributes.vllm-ascend = "vllm-ascend-plugin";
+  component = name: self.${attributes.${name} or name};
 in
 {
   inherit target;
   cutlass = self.callPackage ../pkgs/cutlass { };
+  flash-attn = self.callPackage ../pkgs/flash-attn { };
   lockedWheels = self.callPackage ../nix/locked-wheels.nix { };
   nccl = self.callPackage ../pkgs/nccl { };
   nccl-tests = self.callPackage ../pkgs/nccl-tests { };
@@ -21,8 +23,13 @@ in
   registrySdist = self.callPackage ../pkgs/registry-sdist { };
 
   # The wheels that are made here.
-  components = map (name: self.${attributes.${name} or name}) target.components;
+  components = map component target.components;
   "vllm-${target.name}" = self.callPackage ../nix/target.nix { };
+
+  # What flash-attention is compiled against, and all of verl that can be made in minutes.
+  withoutFlashAttn = self.callPackage ../nix/target.nix {
+    components = map component (builtins.filter (name: name != "flash-attn") target.components);
+  };
   # What `vllm-nix lock --built` reads: wheels of nothing but metadata, where it can be told early.
   built = self.callPackage (
     { components, linkFarm }:

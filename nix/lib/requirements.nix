@@ -10,4 +10,5 @@ data:
   else
     [ ]
 )
+++ (if data ? verl then [ "verl==${data.verl.version}" ] else [ ])
 ++ (data.wheels.require or [ ])

@@ -24,7 +24,7 @@ let
       public torch.version
     else
       torchOf.${vllm.version}
-      or (fault "vllm.version: no torch is known for ${vllm.distribution} ${vllm.version}; known releases: ${concatStringsSep ", " (attrNames torchOf)}");
+        or (fault "vllm.version: no torch is known for ${vllm.distribution} ${vllm.version}; known releases: ${concatStringsSep ", " (attrNames torchOf)}");
   wantedTriton =
     rules.triton-of.${public torch.version}
     or (fault "triton.version: no triton is known for torch ${torch.version}; known torch releases: ${concatStringsSep ", " (attrNames rules.triton-of)}");

@@ -203,7 +203,7 @@ def _sdists(package: str) -> list[PipSource]:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
         return [
             (WheelSource if "wheel" in row else SdistSource)(
-                file=f"{name.replace('-', '_')}-{version}{_suffix(row)}",
+                file=f"{row.get('name') or name.replace('-', '_')}-{version}{_suffix(row)}",
                 sha256=row["sha256"],
                 size=row["size"],
                 name=name,

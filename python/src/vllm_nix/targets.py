@@ -54,6 +54,8 @@ class Target:
         components = {"torch": torch, vllm["distribution"]: vllm}
         if plugin := self.data.get("vllm-ascend"):
             components["vllm-ascend"] = plugin
+        if verl := self.data.get("verl"):
+            components["verl"] = {**verl, "from": "wheel"}
         return [
             f"{name}=={component['version']}"
             for name, component in components.items()
@@ -68,7 +70,7 @@ class Target:
             "triton": torch["from"] == "source" and "triton" in self.data,
             "vllm": vllm["from"] == "source",
             "vllm-ascend": self.data.get("vllm-ascend", {}).get("from") == "source",
-            "verl": "verl" in self.data,
+            "flash-attn": "flash-attn" in self.data,
         }
         made = [name for name, here in from_source.items() if here]
         brought = self.data.get("neuron", {}).get("wheels", ())

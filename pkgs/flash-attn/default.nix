@@ -1,0 +1,49 @@
+# flash-attention's wheel (https://github.com/Dao-AILab/flash-attention), which verl's training imports;
+# the registry has its source archive alone. It is compiled against the torch of the target's
+# locked wheels, 72 kernels: hours on a few cores.
+{
+  buildWheel,
+  cudaPackages,
+  lib,
+  maxJobsHook,
+  ninja,
+  python,
+  registrySource,
+  stdenv,
+  target,
+  withoutFlashAttn,
+}:
+let
+  inherit (target.flash-attn) version;
+  rows = (builtins.fromTOML (builtins.readFile ../vllm/sources.toml)).flash-attn;
+  abi = "cp${lib.replaceStrings [ "." ] [ "" ] python.pythonVersion}";
+  # It compiles for 8.0 always, whose code all of 8.x but Jetson's runs, and for the newer ones on demand.
+  isNewer = capability: lib.versionAtLeast capability "9.0";
+  newer = lib.filter isNewer target.cuda.capabilities;
+in
+buildWheel {
+  pname = "flash-attn";
+  inherit version;
+  tag = "${abi}-${abi}-linux_${stdenv.hostPlatform.parsed.cpu.name}";
+  src = registrySource {
+    inherit rows version;
+    pname = "flash-attn";
+  };
+  nativeBuildInputs = [
+    cudaPackages.cudatoolkit
+    maxJobsHook
+    ninja
+  ];
+  build-system = [
+    python.pkgs.packaging
+    python.pkgs.setuptools
+    python.pkgs.wheel
+  ];
+  preBuild = "export PYTHONPATH=$PYTHONPATH:${withoutFlashAttn}/${python.sitePackages}";
+  CUDA_HOME = cudaPackages.cudatoolkit;
+  FLASH_ATTENTION_FORCE_BUILD = "TRUE"; # or it looks for a wheel on the network
+  FLASH_ATTN_CUDA_ARCHS = lib.concatMapStringsSep ";" (lib.replaceStrings [ "." ] [ "" ]) (
+    [ "8.0" ] ++ newer
+  );
+  memoryPerJob = target.build.memory-per-job;
+}

@@ -1,0 +1,113 @@
+"""The targets of verl, from the real wheels: patched where they must be, and usable together."""
+
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.builds.test_patched_wheel import untrue_rows
+from tests.builds.test_verl_patch import PATCHED
+from tests.builds.test_vllm_source import PACKAGES, vllm
+from tests.conftest import Nix
+
+pytestmark = [pytest.mark.nix, pytest.mark.slow]
+
+FILES = {
+    "vllm/distributed/parallel_state.py",
+    "vllm/executor/uniproc_executor.py",
+    "vllm/model_executor/model_loader/weight_utils.py",
+}
+
+
+def scope(release: str) -> str:
+    return f'vllmPackages."verl_{release.replace(".", "_")}"'
+
+
+def wheel(release: str, attribute: str) -> str:
+    """The wheel of vLLM that an environment is made of, or what that was made from."""
+    return f"""let {PACKAGES}
+        isVllm = wheel: wheel.pname == "vllm";
+        found = builtins.head (builtins.filter isVllm {scope(release)}.withoutFlashAttn.components);
+      in {attribute}"""
+
+
+@pytest.mark.parametrize("release", PATCHED)
+def test_the_wheel_is_the_released_one_but_for_the_patch(nix: Nix, release: str) -> None:
+    path = nix.build(wheel(release, "found.src"))
+    assert path.name.endswith(f"-vllm-{release}+verl-cp38-abi3-manylinux1_x86_64.whl")
+    assert untrue_rows(path) == []
+    patched = vllm(release, '[ "verl" ]')
+    source = nix.build(f"let {PACKAGES} in {patched}")
+    released = nix.build(wheel(release, "found.src.wheel"))
+    with zipfile.ZipFile(path) as new, zipfile.ZipFile(released) as old:
+        before = {entry.filename: entry.CRC for entry in old.infolist()}
+        after = {entry.filename: entry.CRC for entry in new.infolist()}
+        texts = {name: new.read(name) for name in FILES}
+        metadata = new.read(f"vllm-{release}+verl.dist-info/METADATA").decode()
+        version = new.read("vllm/_version.py").decode()
+    changed = {name for name in before.keys() & after.keys() if before[name] != after[name]}
+    assert changed == FILES | {"vllm/_version.py"}
+    assert len(after) == len(before)
+    assert sum(name.endswith(".abi3.so") for name in after.keys() & before.keys()) >= 4
+    assert texts == {name: (source / name).read_bytes() for name in FILES}
+    assert f"\nVersion: {release}+verl\n" in metadata
+    assert f"__version__ = version = '{release}+verl'" in version
+
+
+RANK = """
+import json, os, sys
+import torch.distributed
+from vllm.distributed import parallel_state
+
+torch.distributed.init_process_group("gloo")
+parallel_state.init_distributed_environment(backend="gloo", local_rank=0)
+parallel_state.initialize_model_parallel(2, backend="gloo")
+ones = torch.ones(1)
+torch.distributed.all_reduce(ones, group=parallel_state.get_tp_group().cpu_group)
+print(torch.distributed.get_rank(), parallel_state.get_tp_group().ranks, int(ones), flush=True)
+"""
+
+
+@pytest.mark.parametrize("release", ["0.7.2", "0.7.3"])
+def test_four_workers_are_two_engines(nix: Nix, tmp_path: Path, release: str) -> None:
+    """Real processes, which talk: verl's workers, of which two and two have one model."""
+    name = "verl" if release == "0.7.3" else f"verl_{release.replace('.', '_')}"
+    environment = nix.build(f"let {PACKAGES} in vllmPackages.{name}.withoutFlashAttn")
+    script = tmp_path / "rank.py"
+    script.write_text(RANK)
+    result = subprocess.run(
+        [environment / "bin/torchrun", "--nproc-per-node=4", script],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"HOME": str(tmp_path), "OMP_NUM_THREADS": "1", "VLLM_LOGGING_LEVEL": "ERROR"},
+    )
+    assert result.returncode == 0, result.stderr
+    assert sorted(result.stdout.splitlines()) == [
+        "0 [0, 1] 2",
+        "1 [0, 1] 2",
+        "2 [2, 3] 2",
+        "3 [2, 3] 2",
+    ]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import verl, vllm, torch; assert torch.version.cuda == '12.4'",
+        "from verl.third_party.vllm import LLM, parallel_state",
+        "from verl.workers.rollout.vllm_rollout.vllm_rollout_spmd import vLLMRollout",
+        "from verl.trainer.main_ppo import main",
+    ],
+)
+def test_verl_finds_its_vllm(nix: Nix, tmp_path: Path, code: str) -> None:
+    environment = nix.build(f"let {PACKAGES} in vllmPackages.verl.withoutFlashAttn")
+    result = subprocess.run(
+        [environment / "bin/python", "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"HOME": str(tmp_path)},
+    )
+    assert result.returncode == 0, result.stderr
