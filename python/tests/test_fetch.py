@@ -21,7 +21,15 @@ from vllm_nix.cache import default_folder
 from vllm_nix.commands import fetch as command
 from vllm_nix.errors import Error, InputError, Unavailable
 from vllm_nix.fetch import Progress, fetch
-from vllm_nix.sources import Executable, Source, Sources, VendorSource, load_sources
+from vllm_nix.sources import (
+    DebSource,
+    Executable,
+    Source,
+    Sources,
+    VendorSource,
+    WheelSource,
+    load_sources,
+)
 
 pytestmark = [pytest.mark.nix, pytest.mark.usefixtures("private_store", "quiet_pip")]
 
@@ -356,6 +364,16 @@ def test_neuron_needs_its_sdk_by_the_published_hashes() -> None:
     }
 
 
+def test_a_set_may_have_packages_of_another_suite_beside_wheels() -> None:
+    files = load_sources(["debian-cuda12"], "x86_64-linux").files
+    suites = {source.suite for source in files if isinstance(source, DebSource)}
+    assert suites == {"trixie"}
+    assert any(source.file.startswith("nvidia-cuda-toolkit_12.4.131") for source in files)
+    assert any(isinstance(source, WheelSource) for source in files)
+    base = load_sources(["debian"], "x86_64-linux").files
+    assert {source.suite for source in base if isinstance(source, DebSource)} == {"bookworm"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -367,6 +385,10 @@ def test_neuron_needs_its_sdk_by_the_published_hashes() -> None:
         (
             ["debian", "--system", "riscv64-linux"],
             "debian is not for riscv64-linux; it is for aarch64",
+        ),
+        (
+            ["debian-cuda12", "--system", "aarch64-linux"],
+            "debian-cuda12 is not for aarch64-linux; it is for x86_64-linux",
         ),
         (["cpu", "--jobs", "0"], "--jobs 0: at least one client is needed"),
     ],
