@@ -110,19 +110,19 @@ def test_the_patch_applies_and_compiles(nix: Nix, version: str) -> None:
     )
 
 
-@pytest.mark.slow  # 6 minutes
+@pytest.mark.slow  # 3 minutes of processor time
 def test_a_subset_is_for_orin_alone(nix: Nix) -> None:
     need_source(nix, f"(jetson.nccl.override {{ {DEBIANS} }})")
     check(nix.build(nccl(DEBIANS + SUBSET)) / "lib/libnccl.so.2", 22203)
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # about 40 minutes
 def test_all_of_it_is_for_orin_alone(nix: Nix) -> None:
     need_source(nix, f"(jetson.nccl.override {{ {DEBIANS} }})")
     check(nix.build(nccl(DEBIANS)) / "lib/libnccl.so.2", 22203)
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # 4 minutes
 def test_its_tests_are_for_orin_alone(nix: Nix) -> None:
     need_source(nix, "jetson.nccl-tests")
     need_source(nix, f"(jetson.nccl.override {{ {DEBIANS} }})")
