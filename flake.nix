@@ -54,6 +54,13 @@
       checks = forSystems (import ./nix/checks.nix);
       devShells = forSystems (import ./nix/shells.nix { inherit poetry2nix; });
       formatter = if isEmbedded then { } else forSystems (_: pkgs: pkgs.nixfmt);
-      hydraJobs = { inherit (self) packages checks; };
+      templates.default = {
+        path = ./templates/default;
+        description = "A flake of one's own with a target's overlay";
+      };
+      hydraJobs = {
+        inherit (self) packages checks;
+        components = forSystems (import ./nix/hydra.nix);
+      };
     };
 }

@@ -91,7 +91,10 @@ lib.genAttrs (import ./absent.nix) (import ./missing.nix)
         // debLock (./cuda12 + "/debs.${system}.json") "debian-cuda12"
       )
     else
-      throw "nix/debian has CUDA 12.4 for x86_64-linux, not ${system}: its wheels begin with 12.5 there; use nixpkgs";
+      callPackage ./cuda/unavailable.nix {
+        data = builtins.fromTOML (builtins.readFile ./cuda12/requirements.toml);
+        sentence = "nix/debian has CUDA 12.4 for x86_64-linux, not ${system}: its wheels begin with 12.5 there; use nixpkgs";
+      };
 
   tests = import ./tests { inherit (self) callPackage cudaPackages_12_4; };
 }
