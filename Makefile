@@ -30,8 +30,8 @@ test: setup lint ## everything that CI runs
 	$(pytest) -m 'not slow'
 
 test-slow: setup ## the base on aarch64, emulated: apt-get install qemu-user-static binfmt-support
-	$(vllm-nix) fetch cpu debian-cuda debian-cuda12 debian-cuda12-libraries vllm-sources verl verl_0_7_0 verl_0_7_1 verl_0_7_2
-	$(vllm-nix) fetch --system aarch64-linux debian ascend
+	$(vllm-nix) fetch cpu cuda debian-cuda debian-cuda12 debian-cuda12-libraries vllm-sources verl verl_0_7_0 verl_0_7_1 verl_0_7_2
+	$(vllm-nix) fetch --system aarch64-linux debian ascend jetson7
 	$(pytest) -m slow
 
 lint: setup

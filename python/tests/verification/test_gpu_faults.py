@@ -350,3 +350,18 @@ def test_unused_ptx_is_no_fault(gpu_sample: Sample) -> None:
     units = carrier([("cubin", 87), ("ptx", 87, (9, 3))])
     gpu_sample.install("extra", "1", {"extra/kernels.so": units})
     assert faults(on_orin(gpu_sample, only=["gpu-code", "ptx"])) == {}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "RuntimeError: Failed to infer device type",
+        "vllm: this machine has no libcuda.so.1: install",
+    ],
+)
+def test_vllm_without_a_driver_is_no_fault(gpu_sample: Sample, words: str) -> None:
+    command = gpu_sample.root / "bin" / "vllm"
+    command.write_text(f"#!/bin/sh\necho '{words}' >&2\nexit 1\n")
+    [result] = verify(gpu_sample.root, only=["vllm-version"]).results
+    assert result.status is Status.SKIPPED
+    assert result.reason == "no NVIDIA driver here"

@@ -39,7 +39,9 @@ def vllm_version(context: Context) -> Iterator[Finding]:
     if outcome.end:
         context.demand("vllm")
         words = outcome.last_words()
-        if "Failed to infer device type" in words and (reason := lacks_device(context)):
+        # vLLM's own words, or those of a Nix build's launcher
+        undriven = "Failed to infer device type" in words or "no libcuda.so.1" in words
+        if undriven and (reason := lacks_device(context)):
             raise SkipError(reason)
         alias = "PackageNotFoundError" in words and words.endswith(" vllm")
         by_hand = BUSY if outcome.status is None else f"see for yourself: {where}"
