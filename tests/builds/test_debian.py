@@ -196,10 +196,13 @@ def test_an_unknown_system_is_one_sentence(nix: Nix) -> None:
     assert "nix/debian has no riscv64-linux; it has aarch64-linux and x86_64-linux" in message
 
 
-def test_cuda_12_is_for_one_system(nix: Nix) -> None:
+def test_cuda_12_is_for_one_system_and_instantiated_for_the_other(nix: Nix) -> None:
     base = 'import ./nix/debian { system = "aarch64-linux"; }'
-    message = evaluation(nix, f"({base}).cudaPackages_12_4.cuda_nvcc.outPath")
-    assert "nix/debian has CUDA 12.4 for x86_64-linux, not aarch64-linux" in message
+    nvcc = f"({base}).cudaPackages_12_4.cuda_nvcc"
+    nix("nix-instantiate", "--expr", nvcc)
+    command = nix("nix-instantiate", "--eval", "--expr", f"{nvcc}.buildCommand").stdout
+    assert "nix/debian has CUDA 12.4 for x86_64-linux, not aarch64-linux" in command
+    assert "exit 1" in command
 
 
 @pytest.mark.parametrize(
