@@ -7,39 +7,48 @@
   lib,
   maxJobsHook,
   ninja,
+  stdenv,
   stubTorch,
   target,
   torchForBuild,
   vllm-flash-attn,
 }:
-{
-  compiler = cudaPackages.cudaMajorMinorVersion;
-  isPure = false;
-  patches = [ "offline" ];
-  build-system = torchForBuild;
-  inherit (cudaToolkit) libraries;
-  # What the wheel requires can be told without the torch that takes hours to build.
-  metadata.build-system = [
-    (stubTorch.override { cudaRelease = cudaPackages.cudaMajorMinorVersion; })
-  ];
-  environment = {
-    nativeBuildInputs = [
-      cmakeForWheels
-      cudaToolkit
-      maxJobsHook
-      ninja
+let
+  inherit (target.vllm) version;
+  host = (cudaPackages.backendStdenv or stdenv).cc.version;
+in
+# Said by CMakeLists.txt too, after hours of torch.
+if lib.versionAtLeast version "0.32.0" && lib.versionOlder host "13" then
+  throw "vllm ${version} for CUDA needs g++ 13 or newer, and this base has ${host}; use nixpkgs"
+else
+  {
+    compiler = cudaPackages.cudaMajorMinorVersion;
+    isPure = false;
+    patches = [ "offline" ];
+    build-system = torchForBuild;
+    inherit (cudaToolkit) libraries;
+    # What the wheel requires can be told without the torch that takes hours to build.
+    metadata.build-system = [
+      (stubTorch.override { cudaRelease = cudaPackages.cudaMajorMinorVersion; })
     ];
-    memoryPerJob = target.build.memory-per-job or null;
-    requiredSystemFeatures = [ "big-parallel" ];
-    # setup.py takes MAX_JOBS for threads, and divides it by NVCC_THREADS.
-    preBuild = "export MAX_JOBS=$((MAX_JOBS * NVCC_THREADS))";
-    CUDA_HOME = cudaToolkit;
-    TORCH_CUDA_ARCH_LIST = lib.concatStringsSep ";" target.cuda.capabilities;
-    VLLM_CUTLASS_SRC_DIR = cutlass;
-    CMAKE_POLICY_VERSION_MINIMUM = "3.5";
+    environment = {
+      nativeBuildInputs = [
+        cmakeForWheels
+        cudaToolkit
+        maxJobsHook
+        ninja
+      ];
+      memoryPerJob = target.build.memory-per-job or null;
+      requiredSystemFeatures = [ "big-parallel" ];
+      # setup.py takes MAX_JOBS for threads, and divides it by NVCC_THREADS.
+      preBuild = "export MAX_JOBS=$((MAX_JOBS * NVCC_THREADS))";
+      CUDA_HOME = cudaToolkit;
+      TORCH_CUDA_ARCH_LIST = lib.concatStringsSep ";" target.cuda.capabilities;
+      VLLM_CUTLASS_SRC_DIR = cutlass;
+      CMAKE_POLICY_VERSION_MINIMUM = "3.5";
+    }
+    # Before that, flash-attention is a wheel of its own.
+    // lib.optionalAttrs (lib.versionAtLeast version "0.6.2") {
+      VLLM_FLASH_ATTN_SRC_DIR = vllm-flash-attn;
+    };
   }
-  # Before that, flash-attention is a wheel of its own.
-  // lib.optionalAttrs (lib.versionAtLeast target.vllm.version "0.6.2") {
-    VLLM_FLASH_ATTN_SRC_DIR = vllm-flash-attn;
-  };
-}

@@ -79,3 +79,9 @@ def test_another_device_is_one_sentence(nix: Nix) -> None:
         "vllm for device 'xpu' is not built from source here; there are: cuda, empty, neuron"
         in (nix.fail(vllm("xpu", "0.7.3")))
     )
+
+
+def test_a_base_with_too_old_a_compiler_is_one_sentence(nix: Nix) -> None:
+    assert (
+        "vllm 0.33.0 for CUDA needs g++ 13 or newer, and this base has 12; use nixpkgs"
+    ) in nix.fail(vllm("cuda", "0.33.0", 'cuda.toolkit = "13.2"; cuda.capabilities = [ "8.6" ];'))
