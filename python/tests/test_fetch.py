@@ -364,6 +364,15 @@ def test_neuron_needs_its_sdk_by_the_published_hashes() -> None:
     }
 
 
+def test_a_target_from_source_needs_its_locked_wheels_too() -> None:
+    """torch and vLLM are its own, so that it requires no wheel by name."""
+    files = {source.file for source in load_sources(["jetson"], "aarch64-linux", "nixpkgs").files}
+    assert load_target("jetson").requirements() == []
+    assert any(file.startswith("transformers-") for file in files)
+    assert "nvidia_cutlass-3.7.0.0-py3-none-any.whl" in files
+    assert not any(file.startswith("torch-") for file in files)
+
+
 def test_a_set_may_have_packages_of_another_suite_beside_wheels() -> None:
     files = load_sources(["debian-cuda12"], "x86_64-linux").files
     suites = {source.suite for source in files if isinstance(source, DebSource)}

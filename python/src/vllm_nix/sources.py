@@ -142,9 +142,9 @@ def _own_sources(name: str, system: str) -> Sequence[Source]:
         raise InputError(f"{name} is not for {system}; it is for {', '.join(target.systems)}")
     vendor = _neuron(target)
     is_locked = (TARGETS / name / f"pylock.{system}.toml").exists()
-    if not target.requirements() or (vendor and not is_locked):
-        return [*vendor, *_made(target)]
-    return [*vendor, *_wheels(name, system), *_made(target)]
+    # What is built from source may require nothing by name, and be locked all the same.
+    has_wheels = is_locked or (target.requirements() and not vendor)
+    return [*vendor, *(_wheels(name, system) if has_wheels else ()), *_made(target)]
 
 
 def _neuron(target: Target) -> list[VendorSource]:
