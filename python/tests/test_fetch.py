@@ -30,6 +30,7 @@ from vllm_nix.sources import (
     WheelSource,
     load_sources,
 )
+from vllm_nix.targets import load_target
 
 pytestmark = [pytest.mark.nix, pytest.mark.usefixtures("private_store", "quiet_pip")]
 
