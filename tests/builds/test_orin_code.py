@@ -1,12 +1,20 @@
-"""With a torch for CUDA, the registry's 2.5.1: what a torch is asked when it was built."""
+"""Code for Orin, really compiled: nvcc 12.4, the registry's torch 2.5.1, and each project's own build."""
+
+import zipfile
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import Nix
+from vllm_nix.archs import archs
 
 pytestmark = [pytest.mark.nix, pytest.mark.slow]
 
 COMPILED = "(import ./tests/builds/sources/compiled.nix)"
+
+
+def architectures(library: Path) -> set[str]:
+    return {code.arch for code in archs(library).count("host")}
 
 
 def check(**wanted: str) -> str:
@@ -35,3 +43,19 @@ def test_a_torch_for_servers_is_not_orins(nix: Nix) -> None:
         "its NCCL is 2.21.5, not 2.27.7-1",
     ):
         assert f"torch: {sentence}" in said
+
+
+def test_a_kernel_of_flash_attention(nix: Nix) -> None:
+    [library] = nix.build(f"{COMPILED}.kernel").glob("*.so")
+    assert architectures(library) == {"sm_87"}
+
+
+def test_vllms_mixture_of_experts(nix: Nix, tmp_path: Path) -> None:
+    """By the expression that `vllm-jetson` uses; the whole wheel but for the other extensions."""
+    wheel = nix.build(f'{COMPILED}.vllm [ "_moe_C" ]')
+    assert wheel.name.endswith("-vllm-0.7.3+cu124-cp311-cp311-linux_x86_64.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        [name] = [each for each in archive.namelist() if each.endswith(".so")]
+        library = Path(archive.extract(name, tmp_path))
+    assert name == "vllm/_moe_C.abi3.so"
+    assert architectures(library) == {"sm_87"}
