@@ -224,7 +224,7 @@ def test_a_placeholder_is_refused(nix: Nix, make_wheel: MakeWheel) -> None:
     metadata = f"\n\n{words}\n\n"
     wheel = make_wheel("neuronx_cc", {"neuronx-cc/__init__.py": module}, "py3-none-any", metadata)
     message = nix.fail(environment(wheel))
-    assert f"neuronx_cc is a placeholder for a package that is kept elsewhere: {words}" in message
+    assert f"neuronx-cc is a placeholder for a package that is kept elsewhere: {words}" in message
     real = make_wheel("talks", {"talks.py": "x = 1\n" * 20000}, "py3-none-any", metadata)
     nix.build(environment(real))
 
