@@ -219,7 +219,7 @@ def test_a_patch_whose_text_is_gone_stops_the_build(nix: Nix) -> None:
         ),
         (
             'release = "0.7.3"; patches = [ "sm78" ];',
-            "vllm has no patch 'sm78'; there are: neuron, sm87",
+            "vllm has no patch 'sm78'; there are: neuron, offline, sm87, verl",
         ),
     ],
 )
