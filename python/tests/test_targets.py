@@ -117,3 +117,15 @@ def test_a_target_makes_what_the_registry_has_as_source_alone() -> None:
         "0.1.2",
     ]
     assert load_target("ascend18").requirements()[:2] == ["torch==2.9.0", "vllm-ascend==0.18.0"]
+
+
+@pytest.mark.nix
+@pytest.mark.parametrize("system", ["aarch64-linux", "x86_64-linux"])
+def test_what_builds_on_a_system_is_what_the_flake_has_for_it(nix: Nix, system: str) -> None:
+    locked = nix(
+        "nix-instantiate",
+        *("--eval", "--strict", "--json", "--expr"),
+        f'builtins.attrNames ((import ./nix/lib).lockedTargets "{system}")',
+    )
+    here = [name for name in target_names() if load_target(name).builds_on(system)]
+    assert here == json.loads(locked.stdout)

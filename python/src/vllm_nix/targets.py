@@ -29,6 +29,10 @@ class Target:
         """Nix systems, such as ``x86_64-linux``."""
         return tuple(self.data["systems"])
 
+    def builds_on(self, system: str) -> bool:
+        """Whether the flake has it for a Nix system: only what is locked can be assembled."""
+        return (TARGETS / self.name / f"pylock.{system}.toml").exists()
+
     @property
     def python(self) -> str:
         """The interpreter's ``major.minor``."""

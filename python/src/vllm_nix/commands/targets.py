@@ -15,13 +15,13 @@ def run(args: argparse.Namespace) -> int:
     here = f"{platform.machine()}-linux"
     targets = sorted(
         (load_target(name) for name in target_names()),
-        key=lambda target: here not in target.systems,
+        key=lambda target: not target.builds_on(here),
     )
     if args.json:
         print(json.dumps([_row(target, here) for target in targets], indent=2))
         return 0
     for target in targets:
-        mark = "*" if here in target.systems else " "
+        mark = "*" if target.builds_on(here) else " "
         print(f"{mark} {target.name:<10} {target.summary} ({', '.join(target.systems)})")
     print("\n* builds on this machine: nix build .#vllm-<target>")
     return 0
@@ -32,5 +32,5 @@ def _row(target: Target, here: str) -> dict[str, object]:
         "name": target.name,
         "summary": target.summary,
         "systems": target.systems,
-        "here": here in target.systems,
+        "here": target.builds_on(here),
     }
