@@ -9,7 +9,15 @@ let
   words = lib.concatStringsSep " ";
 in
 lib.replaceStrings
-  [ "@name@" "@site@" "@version@" "@toolkit@" "@atb@" "@atb-roots@" "@driver@" ]
+  [
+    "@name@"
+    "@site@"
+    "@version@"
+    "@toolkit@"
+    "@atb@"
+    "@atb-roots@"
+    "@driver@"
+  ]
   [
     "vllm-${target.name}"
     "@out@/${python.sitePackages}"
