@@ -23,10 +23,20 @@
       ];
       pkgsFor =
         system:
-        import nixpkgs {
-          inherit system;
-          overlays = [ self.overlays.default ];
-        };
+        let
+          pkgs = import nixpkgs {
+            inherit system;
+            overlays = [ self.overlays.default ];
+            # nixpkgs refuses CUDA otherwise, and takes a server's for a Jetson (nix/cuda-packages-for.nix).
+            config = {
+              allowUnfreePredicate = pkgs._cuda.lib.allowUnfreeCudaPredicate;
+              cudaSupport = true;
+              cudaCapabilities =
+                if system == "aarch64-linux" then self.lib.targets.jetson.cuda.capabilities else [ ];
+            };
+          };
+        in
+        pkgs;
       isEmbedded = pkgsFor "x86_64-linux" ? bringFile;
       # `f` gets a system and its packages. Its names must not depend on the packages: Nix looks for
       # `.#lib` among them first, and would fetch nixpkgs to see that it is not there.

@@ -34,10 +34,13 @@ symlinkJoin {
     cudaPackages.cudatoolkit
     driver
   ]
+  # nixpkgs has headers apart, and cudart's static library, which nvcc links with unless told otherwise.
   ++ lib.concatMap (library: [
     (lib.getDev library)
+    (lib.getInclude library)
     (lib.getLib library)
-  ]) libraries;
+  ]) libraries
+  ++ [ (lib.getOutput "static" cudaPackages.cuda_cudart) ];
   postBuild = "[[ -e $out/lib64 ]] || ln -s lib $out/lib64";
   passthru = { inherit libraries; };
 }

@@ -1,5 +1,5 @@
 # `nix develop`: this library's own environment; `nix develop .#cpu`: a target's; `nix develop .#jetson`,
-# of a target that compiles vLLM: what compiles it, so that `python setup.py bdist_wheel` works by hand.
+# of a target that compiles vLLM: what compiles it.
 { poetry2nix }:
 system: pkgs:
 let
@@ -13,29 +13,11 @@ let
         library
       ];
     };
-  toCompile =
-    name:
-    let
-      inherit (vllmPackages.${name}) vllm;
-      isVariable = key: _: builtins.match "[A-Z][A-Z0-9_]*" key != null;
-    in
-    pkgs.mkShell (
-      lib.filterAttrs isVariable vllm.drvAttrs
-      // {
-        inherit (vllm) memoryPerJob;
-        inputsFrom = [ vllm ];
-        packages = [ library ];
-        shellHook = ''
-          setMaxJobs
-          ${vllm.preBuild}
-        '';
-      }
-    );
 in
 lib.mapAttrs (
   name: target:
   if target.vllm.from == "source" && target.vllm.device == "cuda" then
-    toCompile name
+    vllmPackages.${name}.callPackage ./build-shell.nix { }
   else
     environment name
 ) ((import ./lib).lockedTargets system)

@@ -62,12 +62,8 @@ in
 // (
   if target ? cuda then
     {
-      cudaPackages = self.cudaPackagesFor target.cuda.toolkit;
+      cudaPackages = self.cudaPackagesFor target.cuda;
       cudaToolkit = self.callPackage ../nix/cuda-toolkit.nix { };
-      # nvcc works with some releases of g++ alone.
-      buildWheel = self.callPackage ../nix/build-wheel.nix (
-        if self.cudaPackages ? backendStdenv then { stdenv = self.cudaPackages.backendStdenv; } else { }
-      );
     }
   else
     { }

@@ -11,6 +11,12 @@ in
       python = final.python311;
       aliasWheel = self.callPackage ../pkgs/alias-wheel { };
       buildWheel = self.callPackage ../nix/build-wheel.nix { };
+      # nvcc works with some releases of g++ alone.
+      buildCudaWheel =
+        cudaPackages:
+        self.callPackage ../nix/build-wheel.nix (
+          if cudaPackages ? backendStdenv then { stdenv = cudaPackages.backendStdenv; } else { }
+        );
       cudaPackagesFor = self.callPackage ../nix/cuda-packages-for.nix { };
       fetchWheel = self.callPackage ../nix/fetch-wheel.nix { };
       wheel = self.callPackage ../nix/wheel.nix { };

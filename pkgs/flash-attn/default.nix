@@ -2,7 +2,7 @@
 # the registry has its source archive alone. It is compiled against the torch of the target's
 # locked wheels, 72 kernels: hours on a few cores.
 {
-  buildWheel,
+  buildCudaWheel,
   cudaPackagesFor,
   lib,
   maxJobsHook,
@@ -15,7 +15,9 @@
 }:
 let
   # Any CUDA of torch's major version compiles it; a base need not have the wheels' own.
-  cudaPackages = cudaPackagesFor "${lib.versions.major target.cuda.toolkit}.9";
+  cudaPackages = cudaPackagesFor (
+    target.cuda // { toolkit = "${lib.versions.major target.cuda.toolkit}.9"; }
+  );
   inherit (target.flash-attn) version;
   rows = (builtins.fromTOML (builtins.readFile ../vllm/sources.toml)).flash-attn;
   abi = "cp${lib.replaceStrings [ "." ] [ "" ] python.pythonVersion}";
@@ -23,7 +25,7 @@ let
   isNewer = capability: lib.versionAtLeast capability "9.0";
   newer = lib.filter isNewer target.cuda.capabilities;
 in
-buildWheel {
+buildCudaWheel cudaPackages {
   pname = "flash-attn";
   inherit version;
   tag = "${abi}-${abi}-linux_${stdenv.hostPlatform.parsed.cpu.name}";

@@ -11,7 +11,6 @@ let
   inherit (import ../../nix/lib) gencode;
   inherit (cudaPackages)
     backendStdenv
-    cuda_cccl
     cuda_cudart
     cuda_nvcc
     ;
@@ -31,13 +30,13 @@ backendStdenv.mkDerivation {
     maxJobsHook
   ];
   buildInputs = [
-    cuda_cccl
+    (cudaPackages.cccl or cudaPackages.cuda_cccl) # nixpkgs renamed it
     cuda_cudart
-    (lib.getDev cuda_nvcc)
+    (lib.getInclude cuda_nvcc)
     (lib.getDev nccl)
     (lib.getLib nccl)
   ]
-  ++ lib.optional (cudaPackages ? cuda_crt) cudaPackages.cuda_crt;
+  ++ lib.optional (cudaPackages ? cuda_crt && cudaPackages.cudaAtLeast "13.0") cudaPackages.cuda_crt;
   memoryPerJob = "1 GiB";
   makeFlags = [
     "CUDA_HOME=${lib.getBin cuda_nvcc}"

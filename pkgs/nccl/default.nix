@@ -19,7 +19,6 @@ let
   inherit (import ../../nix/lib) gencode isIntegratedGpu;
   inherit (cudaPackages)
     backendStdenv
-    cuda_cccl
     cuda_cudart
     cuda_nvcc
     ;
@@ -81,16 +80,16 @@ backendStdenv.mkDerivation {
     python
   ];
   buildInputs = [
-    cuda_cccl
+    (cudaPackages.cccl or cudaPackages.cuda_cccl) # nixpkgs renamed it
     cuda_cudart
-    (lib.getDev cuda_nvcc) # crt/host_config.h; from CUDA 13 on nixpkgs has it apart
+    (lib.getInclude cuda_nvcc) # crt/host_config.h; from CUDA 13 on nixpkgs has it apart
   ]
-  ++ lib.optional (cudaPackages ? cuda_crt) cudaPackages.cuda_crt;
+  ++ lib.optional (cudaPackages ? cuda_crt && cudaPackages.cudaAtLeast "13.0") cudaPackages.cuda_crt;
   memoryPerJob = "1 GiB"; # measured: 0.2 GiB, for the sums of all algorithms over floats
   env.ONLY_FUNCS = onlyFunctions;
   makeFlags = [
     "CUDA_HOME=${lib.getBin cuda_nvcc}"
-    "CUDA_INC=${lib.getDev cuda_cudart}/include"
+    "CUDA_INC=${lib.getInclude cuda_cudart}/include"
     "CUDA_LIB=${lib.getLib cuda_cudart}/lib"
     "CUDA_MAJOR=${lib.versions.major cudaPackages.cudaMajorMinorVersion}"
     "CUDA_MINOR=${lib.versions.minor cudaPackages.cudaMajorMinorVersion}"

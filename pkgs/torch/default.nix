@@ -2,7 +2,7 @@
 # is built, and refused unless it has what the target names: a torch without NCCL or for other
 # architectures is built without a word of warning.
 {
-  buildWheel,
+  buildCudaWheel,
   cmakeForWheels,
   cudaToolkit,
   cudaPackages,
@@ -41,7 +41,7 @@ let
   ]
   ++ lib.optional wantsNccl "--nccl=${target.nccl.version}";
 in
-buildWheel (
+buildCudaWheel cudaPackages (
   {
     pname = "torch";
     inherit version;
@@ -78,11 +78,12 @@ buildWheel (
     CMAKE_PREFIX_PATH = lib.concatStringsSep ":" (
       lib.concatMap (library: [
         (lib.getDev library)
+        (lib.getInclude library)
         (lib.getLib library)
       ]) libraries
     );
     CUDA_HOME = cudaToolkit;
-    CUDNN_INCLUDE_DIR = "${lib.getDev cudaPackages.cudnn}/include";
+    CUDNN_INCLUDE_DIR = "${lib.getInclude cudaPackages.cudnn}/include";
     CUDNN_LIB_DIR = "${lib.getLib cudaPackages.cudnn}/lib";
     # Its submodules ask for less than what CMake 4 still knows.
     CMAKE_POLICY_VERSION_MINIMUM = "3.5";

@@ -1,5 +1,6 @@
 # What a build of vLLM for CUDA has beside the others: the compilers, torch, and other projects' sources.
 {
+  buildCudaWheel,
   cmakeForWheels,
   cudaToolkit,
   cudaPackages,
@@ -22,6 +23,7 @@ if lib.versionAtLeast version "0.32.0" && lib.versionOlder host "13" then
   throw "vllm ${version} for CUDA needs g++ 13 or newer, and this base has ${host}; use nixpkgs"
 else
   {
+    buildWheel = buildCudaWheel cudaPackages;
     compiler = cudaPackages.cudaMajorMinorVersion;
     isPure = false;
     patches = [ "offline" ];

@@ -51,7 +51,7 @@ let
 
   make =
     build:
-    buildWheel (
+    (build.buildWheel or buildWheel) (
       {
         pname = "vllm";
         inherit version;

@@ -1,7 +1,7 @@
-"""Jetson's components as derivations, on each base: none is built, what each is given is read.
+"""Every target and component as derivations, on each base; of Jetson's, what each is given is read.
 
 VLLM_NIX_NIXPKGS may name a tree with nixpkgs' shape, such as a checkout of nixpkgs: the components are
-then instantiated on it too.
+then instantiated on it too. With another Nix first on the PATH all of it is that Nix's.
 """
 
 import json
@@ -36,6 +36,14 @@ Derivations = Mapping[str, Mapping[str, Any]]
 def tree(request: pytest.FixtureRequest) -> str | None:
     path: str | None = request.param
     return path
+
+
+def test_every_target_and_component(nix: Nix, tree: str | None) -> None:
+    command = ["nix-instantiate", "tests/builds/instantiation/every.nix"]
+    command += ["--arg", "tree", tree] if tree else []
+    paths = nix(*command).stdout.split()
+    for part in ("vllm-cpu", "vllm-jetson", "vllm-jetson7", "vllm-ascend", "torch-2.5.1-cp311"):
+        assert any(f"-{part}" in path for path in paths)
 
 
 @pytest.fixture(scope="module", params=["aarch64-linux", "x86_64-linux"])

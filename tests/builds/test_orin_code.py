@@ -59,3 +59,19 @@ def test_vllms_mixture_of_experts(nix: Nix, tmp_path: Path) -> None:
         library = Path(archive.extract(name, tmp_path))
     assert name == "vllm/_moe_C.abi3.so"
     assert architectures(library) == {"sm_87"}
+
+
+def test_setup_py_works_by_hand_in_the_shell(nix: Nix, tmp_path: Path) -> None:
+    """As docs/jetson.md says it; the wheel's smallest extension, where the shell is jetson's own."""
+    by_hand = "cp -r --no-preserve=mode $src vllm && cd vllm && python setup.py bdist_wheel"
+    shell = f'{COMPILED}.shell [ "cumem_allocator" ]'
+    nix(
+        *("nix", "develop", "--impure", "--ignore-environment", "--expr", shell),
+        *("--command", "bash", "-c", f"cd {tmp_path} && {by_hand}"),
+    )
+    [wheel] = (tmp_path / "vllm/dist").iterdir()
+    assert wheel.name == "vllm-0.7.3+cu124-cp311-cp311-linux_x86_64.whl"
+    with zipfile.ZipFile(wheel) as archive:
+        assert [each for each in archive.namelist() if each.endswith(".so")] == [
+            "vllm/cumem_allocator.abi3.so"
+        ]

@@ -3,6 +3,7 @@ let
   import' = overlays: import ../../nix/debian { inherit overlays; };
   without = import' [ ];
   with' = import' [ (import ../../overlays) ];
+  jetson = (import ../../nix/lib).targets.jetson.cuda;
 in
 {
   "it adds one name" = {
@@ -45,11 +46,13 @@ in
     expected = "mine";
   };
   "a target's CUDA is the newest of the base that its toolkit runs" = {
-    expr = with'.vllmPackages.cudaPackagesFor "13.4" == with'.cudaPackages_13_2;
+    expr =
+      with'.vllmPackages.cudaPackagesFor (jetson // { toolkit = "13.4"; }) == with'.cudaPackages_13_2;
     expected = true;
   };
   "a target's CUDA is none that is newer" = {
-    expr = (builtins.tryEval (with'.vllmPackages.cudaPackagesFor "13.1")).success;
+    expr =
+      (builtins.tryEval (with'.vllmPackages.cudaPackagesFor (jetson // { toolkit = "13.1"; }))).success;
     expected = false;
   };
 }

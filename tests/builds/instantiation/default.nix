@@ -3,12 +3,4 @@
   system,
   tree ? null,
 }:
-let
-  overlays = [ (import ../../../overlays) ];
-  pkgs = import (if tree == null then ../../../nix/debian else tree) {
-    inherit system;
-    config = { };
-    overlays = if tree == null then overlays else overlays ++ [ (import ./stand-ins.nix) ];
-  };
-in
-pkgs.vllmPackages.jetson
+(import ./packages.nix { inherit system tree; }).vllmPackages.jetson

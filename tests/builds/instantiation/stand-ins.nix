@@ -1,37 +1,60 @@
 # An overlay: nixpkgs' names where a tree is less than nixpkgs. Nothing can be built with them; what is
 # instantiated shows which attributes the components ask for, and with which parameters.
+#
+# CUDA's have the outputs that nixpkgs' files give them (pkgs/development/cuda-modules/packages).
 final: prev:
 let
   inherit (final) lib;
-  standIn = name: final.runCommand name { pname = name; } "false";
+  standIn =
+    name: outputs:
+    final.runCommand name {
+      pname = name;
+      inherit outputs;
+    } "false";
+  whole = [ "out" ];
+  split = [
+    "out"
+    "dev"
+    "include"
+    "lib"
+    "static"
+  ];
   python = lib.genAttrs [
     "fsspec"
     "networkx"
+    "rich"
     "sympy"
-  ] standIn;
+  ] (name: standIn name whole);
 in
 {
   cudaPackages_12_6 =
-    lib.genAttrs [
-      "cuda_cccl"
-      "cuda_cudart"
-      "cuda_cuobjdump"
-      "cuda_cupti"
-      "cuda_nvcc"
-      "cuda_nvrtc"
-      "cuda_nvtx"
-      "cudatoolkit"
-      "cudnn"
-      "libcublas"
-      "libcufft"
-      "libcurand"
-      "libcusolver"
-      "libcusparse"
-      "libnvjitlink"
-    ] standIn
+    lib.mapAttrs standIn (
+      lib.genAttrs [
+        "cuda_cccl"
+        "cuda_nvcc"
+        "cudatoolkit"
+      ] (_: whole)
+      // lib.genAttrs [
+        "cuda_cudart"
+        "cuda_cupti"
+        "cuda_nvrtc"
+        "cuda_nvtx"
+        "cudnn"
+        "libcublas"
+        "libcufft"
+        "libcurand"
+        "libcusolver"
+        "libcusparse"
+        "libnvjitlink"
+      ] (_: split)
+    )
     // {
       backendStdenv = final.stdenv;
+      cudaAtLeast = lib.versionAtLeast "12.6";
       cudaMajorMinorVersion = "12.6";
+      cuda_crt = throw "nixpkgs has the name in every release, and the package from CUDA 13 on";
+      # As if imported with config.cudaCapabilities = [ "8.7" ].
+      flags.isJetsonBuild = final.stdenv.hostPlatform.isAarch64;
     };
   python311 = prev.python311 // {
     pkgs = python // prev.python311.pkgs;

@@ -1,4 +1,4 @@
-# { vllm, check, kernel }: what a GPU's code is really compiled to, for Orin, on x86_64. Everything is jetson's
+# { vllm, shell, check, kernel }: what a GPU's code is really compiled to, for Orin, on x86_64. Everything is jetson's
 # own but torch, which is the registry's of the same release: the one in verl's lock.
 let
   pkgs = import ../../../nix/debian { overlays = [ (import ../../../overlays) ]; };
@@ -15,10 +15,18 @@ let
       vllm-flash-attn = pkgs.runCommand "no-flash-attention" { } "mkdir $out; touch $out/CMakeLists.txt";
     }
   );
+  vllm = extensions: scope.vllm.override { inherit extensions; };
   version = "2.5.9.post1";
 in
 {
-  vllm = extensions: scope.vllm.override { inherit extensions; };
+  inherit vllm;
+
+  # `nix develop .#jetson`.
+  shell =
+    extensions:
+    scope.callPackage ../../../nix/build-shell.nix {
+      vllm = vllm extensions;
+    };
 
   # What pkgs/torch/check.py says of that torch.
   check =

@@ -1,0 +1,23 @@
+# `nix develop .#jetson`: what compiles a target's vLLM, and its patched source as $src, so that
+# `python setup.py bdist_wheel` works by hand.
+{
+  lib,
+  mkShell,
+  vllm,
+  vllm-nix,
+}:
+let
+  isVariable = key: _: builtins.match "[A-Z][A-Z0-9_]*" key != null;
+in
+mkShell (
+  lib.filterAttrs isVariable vllm.drvAttrs
+  // {
+    inherit (vllm) memoryPerJob src;
+    inputsFrom = [ vllm ];
+    packages = [ vllm-nix ];
+    shellHook = ''
+      setMaxJobs
+      ${vllm.preBuild}
+    '';
+  }
+)

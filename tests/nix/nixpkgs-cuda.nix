@@ -1,0 +1,50 @@
+# CUDA as nixpkgs has it, in many outputs and twice for aarch64, by stand-ins on the embedded base.
+let
+  import' =
+    isJetsonBuild:
+    import ../../nix/debian {
+      system = "aarch64-linux";
+      overlays = [
+        (import ../../overlays)
+        (import ../builds/instantiation/stand-ins.nix)
+        (_: prev: {
+          cudaPackages_12_6 = prev.cudaPackages_12_6 // {
+            flags = { inherit isJetsonBuild; };
+          };
+        })
+      ];
+    };
+  scope = isJetsonBuild: (import' isJetsonBuild).vllmPackages.jetson;
+  jetson = scope true;
+  cuda = jetson.cudaPackages;
+in
+{
+  "the servers' CUDA is not Jetson's" = {
+    expr = map (isJetsonBuild: (builtins.tryEval (scope isJetsonBuild).cudaPackages).success) [
+      true
+      false
+    ];
+    expected = [
+      true
+      false
+    ];
+  };
+  "headers and the static runtime are in the toolkit" = {
+    expr = builtins.filter (output: !builtins.elem output jetson.cudaToolkit.paths) (
+      map (library: library.include) jetson.cudaToolkit.libraries ++ [ cuda.cuda_cudart.static ]
+    );
+    expected = [ ];
+  };
+  "torch is told of cuDNN's headers" = {
+    expr = jetson.torch.CUDNN_INCLUDE_DIR;
+    expected = "${cuda.cudnn.include}/include";
+  };
+  "NCCL is told of the runtime's headers" = {
+    expr = builtins.elem "CUDA_INC=${cuda.cuda_cudart.include}/include" jetson.nccl.makeFlags;
+    expected = true;
+  };
+  "a header package of CUDA 13 is not asked for before" = {
+    expr = builtins.isString jetson.nccl-tests.drvPath;
+    expected = true;
+  };
+}
