@@ -110,6 +110,40 @@ def test_pins_stay_unless_upgraded(publish: Publish, app: Requirements) -> None:
     assert relock(replace(app, require=("app>=2",)), SYSTEM).changes() == ["~ app 1.0 -> 2.0"]
 
 
+def test_pins_that_contradict_a_new_requirement_move_and_no_others(
+    publish: Publish, app: Requirements, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each pin in the way of the next, and one that must stay: of 2.0, the first index that uv
+    looks into has no fitting wheel."""
+    publish("app", "1.0", requires="dep<2 fixed==2.0")
+    publish("dep", "1.0", requires="deep<2")
+    publish("deep", "1.0")
+    publish("fixed", "2.0")
+    unfit = make_wheel(tmp_path / "other", "fixed", "2.0", "cp311-cp311-manylinux_2_35_x86_64")
+    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", write_index(tmp_path / "extra", [unfit]))
+    relock(app, SYSTEM).write()
+    publish("app", "2.0", requires="dep>=2 fixed==2.0")
+    publish("dep", "2.0", requires="deep>=2")
+    publish("deep", "2.0")
+    assert relock(app, SYSTEM).is_current
+    assert relock(replace(app, require=("app>=2",)), SYSTEM).changes() == [
+        "~ app 1.0 -> 2.0",
+        "~ deep 1.0 -> 2.0",
+        "~ dep 1.0 -> 2.0",
+    ]
+
+
+def test_a_set_with_its_own_index_that_cannot_be_reached_moves_to_what_pips_has(
+    publish: Publish, app: Requirements
+) -> None:
+    for version in ("1.0+cpu", "2.0+cpu"):
+        publish("torch", version)
+    wanted = replace(app, require=("torch==1.0+cpu",), index={"torch": "https://nowhere.invalid"})
+    relock(wanted, SYSTEM).write()
+    newer = replace(wanted, require=("torch==2.0+cpu",))
+    assert relock(newer, SYSTEM).changes() == ["~ torch 1.0+cpu -> 2.0+cpu"]
+
+
 def test_a_pin_stays_although_the_first_index_has_no_fitting_wheel_of_it(
     publish: Publish, app: Requirements, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,8 +13,17 @@ from typing import Any
 
 from vllm_nix.errors import Error, Unavailable
 from vllm_nix.pip import pip_configuration, uv_environment, uv_options
-from vllm_nix.pylock import Lock, format_lock
+from vllm_nix.pylock import Lock
 from vllm_nix.requirements import Requirements
+
+
+class Unsolvable(Error):
+    """No versions fit the requirements; `said` is all that uv says about it."""
+
+    def __init__(self, message: str, said: str) -> None:
+        super().__init__(message)
+        words = re.findall(r"[\w.-]+", said.partition(" hint: ")[0])
+        self.words = frozenset(word.strip(".") for word in words)
 
 
 def resolve(
@@ -22,51 +31,48 @@ def resolve(
 ) -> list[dict[str, Any]]:
     """The packages of a lock (PEP 751) as uv writes it, with addresses, for one system.
 
-    The versions of the `old` lock stay, all of them if that is a solution, else as many as uv
-    keeps. Packages come from where the user's pip looks; a set's own indexes are asked only if
-    that was not enough. Raises `Error` if there is no solution, and `Unavailable` without uv.
+    The versions of the `old` lock stay, but for those that uv names in what contradicts the
+    requirements. Packages come from where the user's pip looks; a set's own indexes are asked only
+    if that was not enough. Raises `Unsolvable`, and `Unavailable` without uv or a network.
     """
-    if old:
-        # Given an old lock, uv drops a version of which the first index has no fitting wheel.
-        pins = [f"{wheel.name}=={wheel.version}" for wheel in old.wheels]
+    own = requirements.index or {}  # what they hold is required by its version
+    locked = old.wheels if old else ()
+    pins = {wheel.name: wheel.version for wheel in locked if wheel.name not in own}
+    while True:
         try:
-            return _ask_indexes(requirements, system, None, pins)
-        except Unavailable:
-            raise
-        except Error:
-            pass  # they contradict the requirements
-    return _ask_indexes(requirements, system, old, [])
+            # Not as uv's preferences: it drops one of which the first index has no fitting wheel.
+            return _ask_indexes(requirements, system, pins)
+        except Unsolvable as error:
+            moved = pins.keys() & error.words
+            if not moved:
+                raise
+            pins = {name: pins[name] for name in pins.keys() - moved}
 
 
 def _ask_indexes(
-    requirements: Requirements, system: str, old: Lock | None, pins: list[str]
+    requirements: Requirements, system: str, pins: Mapping[str, str]
 ) -> list[dict[str, Any]]:
+    index = requirements.index or {}
     try:
-        return _compile(requirements, system, old, pins, {})
-    except Error as error:
-        index = requirements.index or {}
-        if not any(re.search(rf"\b{name}\b", str(error)) for name in index):
+        return _compile(requirements, system, pins, {})
+    except Unsolvable as error:
+        if not index.keys() & error.words:
             raise
-    return _compile(requirements, system, old, pins, index)
+    return _compile(requirements, system, pins, index)
 
 
 def _compile(
-    requirements: Requirements,
-    system: str,
-    old: Lock | None,
-    pins: list[str],
-    index: Mapping[str, str],
+    requirements: Requirements, system: str, pins: Mapping[str, str], index: Mapping[str, str]
 ) -> list[dict[str, Any]]:
     configuration = pip_configuration()
     machine = system.removesuffix("-linux")
     with tempfile.TemporaryDirectory(prefix="vllm-nix-") as name:
         folder = Path(name)
         lock = folder / "pylock.toml"
-        if old:
-            lock.write_text(format_lock(old, system), encoding="utf-8")
         (folder / "pyproject.toml").write_text(_project(requirements, index), encoding="utf-8")
         (folder / "overrides.txt").write_text(_overrides(requirements), encoding="utf-8")
-        (folder / "pins.txt").write_text("\n".join(pins), encoding="utf-8")
+        constraints = "\n".join(f"{name}=={version}" for name, version in pins.items())
+        (folder / "pins.txt").write_text(constraints, encoding="utf-8")
         command = [
             *(_uv(), "pip", "compile", "pyproject.toml", "--quiet", "--generate-hashes"),
             *("--format", "pylock.toml", "--output-file", lock.name),
@@ -86,8 +92,11 @@ def _compile(
             text=True,
         )
         if result.returncode != 0:
-            kind = Unavailable if "error sending request" in result.stderr else Error
-            raise kind(f"cannot lock {requirements.name} for {system}: {_reason(result.stderr)}")
+            said = " ".join(result.stderr.split())
+            message = f"cannot lock {requirements.name} for {system}: {_reason(said)}"
+            if "error sending request" in said:
+                raise Unavailable(message)
+            raise Unsolvable(message, said)
         packages: list[dict[str, Any]] = tomllib.loads(lock.read_text("utf-8"))["packages"]
         return packages
 
@@ -124,9 +133,9 @@ def _uv() -> str:
 _NO_WHEEL = re.compile(r"([\w.-]+)\S* has no (?:usable )?wheels|Wheels are required for `([^`]+)`")
 
 
-def _reason(stderr: str) -> str:
+def _reason(said: str) -> str:
     # Markers, in braces, say nothing about one platform.
-    text = re.sub(r"\{[^}]*\}", "", " ".join(stderr.split()))
+    text = re.sub(r"\{[^}]*\}", "", said)
     if package := _NO_WHEEL.search(text):
         return (
             f"no wheel of {package[1] or package[2]} fits this Python and platform, and source"
