@@ -36,6 +36,24 @@ def test_a_reader_that_stops_reading_is_no_error() -> None:
     assert result.stderr == ""
 
 
+@pytest.mark.parametrize(
+    ("place", "code", "said"),
+    [("> /dev/full", 3, "vllm-nix: No space left on device\n"), (">&-", 0, "")],
+)
+def test_an_output_that_takes_nothing(place: str, code: int, said: str) -> None:
+    command = f"{sys.executable} -m vllm_nix params jetson {place}"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (code, said)
+
+
+def test_a_current_folder_that_is_no_more(tmp_path: Path) -> None:
+    command = f"rmdir {tmp_path}; {sys.executable} -m vllm_nix serve cpu chat --api-key-file key"
+    result = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert (result.returncode, result.stderr) == (3, "vllm-nix: No such file or directory\n")
+
+
 def test_params_for_a_build_script(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["params", "jetson", "--format", "env"]) == 0
     assert "export TORCH_CUDA_ARCH_LIST=8.7\n" in capsys.readouterr().out

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from vllm_nix import __version__
-from vllm_nix.errors import Error
+from vllm_nix.errors import Error, Unavailable
 
 # In the order in which a user meets them. Each is a module in `vllm_nix.commands` with a docstring
 # (its help), `arguments(parser)` and `run(args) -> int`.
@@ -44,17 +44,29 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    argv = sys.argv[1:] if argv is None else argv
-    args = _parse(argv)
     try:
+        args = _parse(sys.argv[1:] if argv is None else argv)
         code = int(args.run(args))
-        sys.stdout.flush()
+        print(end="", flush=True)  # while it can still be said that nobody can read this
         return code
     except Error as error:
         print(f"vllm-nix: {error}", file=sys.stderr)
         return error.exit_code
-    except BrokenPipeError:  # the reader (`| head`) has gone; what is left goes nowhere
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader (`| head`) has gone
+        _drop_output()
         return 1
+    except OSError as error:  # a full disk, a current folder that is no more
+        _drop_output()
+        reason = ": ".join(filter(None, (error.filename, error.strerror))) or error
+        print(f"vllm-nix: {reason}", file=sys.stderr)
+        return Unavailable.exit_code
     except KeyboardInterrupt:
         return 130
+
+
+def _drop_output() -> None:
+    """What stdout cannot take goes nowhere: Python would stumble over it again when it ends."""
+    try:
+        print(end="", flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
