@@ -58,8 +58,9 @@ class Command:
 def read_api_key(file: Path) -> str:
     """The key in a file that its owner alone may read. Raises `InputError`."""
     try:
-        mode = file.stat().st_mode
-        text = file.read_text(encoding="utf-8")
+        with file.open(encoding="utf-8") as opened:
+            mode = os.fstat(opened.fileno()).st_mode  # of what is read, whatever its name is now
+            text = opened.read()
     except FileNotFoundError:
         raise InputError(
             f"there is no API key file {file}; make one: (umask 077; mkdir -p"
