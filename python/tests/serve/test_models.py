@@ -118,6 +118,18 @@ def test_half_a_model_is_not_brought(tmp_path: Path) -> None:
     assert not (tmp_path / "models").exists()
 
 
+@pytest.mark.parametrize("name", ["../../tiny", "a/b/c", "/models/none", "acme/../tiny", "~/none"])
+def test_a_name_that_is_no_models(name: str, tmp_path: Path) -> None:
+    """Joined to the download folder, it would lead out of it."""
+    model(tmp_path / "usb")
+    command = [sys.executable, "-m", "vllm_nix", "model", "cpu", name]
+    command += ["--from", str(tmp_path / "usb"), "--download-dir", str(tmp_path / "a/b/models")]
+    result = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert result.returncode == 2
+    assert f"'{name}' is neither a folder here nor a model's name" in result.stderr
+    assert [entry.name for entry in tmp_path.iterdir()] == ["usb"]
+
+
 def test_the_command_takes_a_profile_or_a_name(tmp_path: Path) -> None:
     (tmp_path / "env").mkdir()
     path = client(tmp_path / "env/bin", "hf", WRITES)

@@ -7,12 +7,15 @@ VLLM_USE_MODELSCOPE=1 asks ModelScope instead of Hugging Face, as it does in vLL
 
 import argparse
 import os
+import re
 from pathlib import Path
 
 from vllm_nix.errors import InputError
 from vllm_nix.serve import load_profile
 from vllm_nix.serve.models import bring, download
 from vllm_nix.targets import load_target, shared_profiles
+
+NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,8 +43,10 @@ def run(args: argparse.Namespace) -> int:
             raise InputError(f"{args.environment} is no environment: it has no bin")
         path = os.pathsep.join((str(args.environment.absolute() / "bin"), path))
     for model in models:
-        if Path(model).expanduser().is_dir():
-            place = Path(model)
+        if (folder := Path(model).expanduser()).is_dir():
+            place = folder
+        elif not NAME.fullmatch(model):
+            raise InputError(f"'{model}' is neither a folder here nor a model's name: owner/model")
         elif args.source:
             place = bring(args.source, model, downloads)
         else:
