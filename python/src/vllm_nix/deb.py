@@ -4,22 +4,20 @@ import io
 import tarfile
 from pathlib import Path
 
+from vllm_nix.archive import ArchiveError, members
 from vllm_nix.errors import Error
 
 
 def read_member(deb: Path, name: str) -> bytes:
     """The content of one file that the package installs. Raises `Error`."""
-    data, at = deb.read_bytes(), len(b"!<arch>\n")
+    data = deb.read_bytes()
     try:
-        while at < len(data):
-            header = data[at : at + 60]
-            size = int(header[48:58])
-            if header.startswith(b"data.tar"):
-                body = io.BytesIO(data[at + 60 : at + 60 + size])
+        for part in members(data):
+            if part.name.startswith("data.tar"):
+                body = io.BytesIO(data[part.offset : part.offset + part.size])
                 with tarfile.open(fileobj=body) as archive:
                     if member := archive.extractfile(name):
                         return member.read()
-            at += 60 + size + size % 2
-    except (KeyError, ValueError, tarfile.TarError) as error:
+    except (ArchiveError, KeyError, tarfile.TarError) as error:
         raise Error(f"{deb}: cannot read {name}: {error}") from error
     raise Error(f"{deb}: there is no file {name} in it")
