@@ -28,6 +28,23 @@ let
         (toString value)
       ];
 
+  # What it may open of the host's devices.
+  devices =
+    if target.vllm.device == "cpu" then
+      { PrivateDevices = true; }
+    else
+      {
+        SupplementaryGroups = [
+          "render"
+          "video"
+        ];
+      }
+      // lib.optionalAttrs (target.vllm.device == "cuda" && pkgs.stdenv.hostPlatform.isx86_64) {
+        # By its names in /proc/devices. A Jetson's driver has devices of many other names.
+        DevicePolicy = "closed";
+        DeviceAllow = "char-nvidia* rw";
+      };
+
   service =
     name: values:
     if !(target.serve or { } ? ${name}) then
@@ -45,24 +62,19 @@ let
             --api-key-file "$CREDENTIALS_DIRECTORY/api-key" --download-dir "$STATE_DIRECTORY" \
             ${lib.escapeShellArgs (lib.concatLists (lib.mapAttrsToList option values))}
         '';
-        serviceConfig = {
-          LoadCredential = "api-key:${cfg.apiKeyFile}";
+        serviceConfig = devices // {
+          LoadCredential = "api-key:${toString cfg.apiKeyFile}";
           DynamicUser = true;
           User = "vllm-nix"; # one for all, so that they share their models
           StateDirectory = "vllm-nix";
           CacheDirectory = "vllm-nix";
           UMask = "0077";
           Restart = "on-failure";
-          # GPUs and NPUs are devices of the host.
-          PrivateDevices = target.vllm.device == "cpu";
-          SupplementaryGroups = [
-            "render"
-            "video"
-          ];
           # Not MemoryDenyWriteExecute: torch.compile and Triton write code and run it.
           CapabilityBoundingSet = "";
           LockPersonality = true;
           NoNewPrivileges = true;
+          PrivateUsers = true;
           ProtectClock = true;
           ProtectControlGroups = true;
           ProtectHome = true;
@@ -70,16 +82,20 @@ let
           ProtectKernelLogs = true;
           ProtectKernelModules = true;
           ProtectKernelTunables = true;
+          ProtectProc = "invisible";
           RestrictAddressFamilies = [
             "AF_INET"
             "AF_INET6"
-            "AF_NETLINK"
+            "AF_NETLINK" # gloo and NCCL list the network's interfaces
             "AF_UNIX"
           ];
           RestrictNamespaces = true;
           RestrictRealtime = true;
           RestrictSUIDSGID = true;
           SystemCallArchitectures = "native";
+          SystemCallErrorNumber = "EPERM";
+          # Not @system-service alone: torch's processes share memory by pidfd_getfd, of @debug.
+          SystemCallFilter = "~@privileged";
         };
       };
 in
@@ -90,8 +106,8 @@ in
       description = "The target whose environment serves.";
     };
     apiKeyFile = lib.mkOption {
-      type = lib.types.str;
-      description = "The file with the key that clients send; never a path in the store.";
+      type = lib.types.externalPath; # everybody can read the store
+      description = "The file with the key that clients send.";
     };
     profiles = lib.mkOption {
       type =

@@ -1,11 +1,14 @@
 # The NixOS module, with as much of a module system as it asks for.
 let
-  pkgs = import ../../nix/debian {
-    system = "x86_64-linux";
-    overlays = [ (import ../../overlays) ];
-  };
-  services =
-    profiles:
+  pkgsOf =
+    system:
+    import ../../nix/debian {
+      inherit system;
+      overlays = [ (import ../../overlays) ];
+    };
+  pkgs = pkgsOf "x86_64-linux";
+  servicesOf =
+    target: pkgs: profiles:
     (import ../../nix/module.nix {
       inherit pkgs;
       lib = pkgs.lib // {
@@ -15,17 +18,26 @@ let
           attrsOf = type: type;
           oneOf = types: types;
           bool = null;
+          externalPath = null;
           float = null;
           int = null;
           str = null;
         };
       };
       config.services.vllm-nix = {
-        target = "cpu";
+        inherit target profiles;
         apiKeyFile = "/run/secrets/vllm";
-        inherit profiles;
       };
     }).config.systemd.services;
+  services = servicesOf "cpu" pkgs;
+  # What a service of a target may open of the host's devices.
+  devicesOf =
+    target: system:
+    builtins.intersectAttrs {
+      DeviceAllow = null;
+      DevicePolicy = null;
+      PrivateDevices = null;
+    } (servicesOf target (pkgsOf system) { chat = { }; }).vllm-chat.serviceConfig;
   chat =
     (services {
       chat = {
@@ -70,9 +82,20 @@ in
       false
     ];
   };
-  "a processor needs no devices" = {
-    expr = chat.serviceConfig.PrivateDevices;
-    expected = true;
+  "a service sees its own device alone, where its names are known" = {
+    expr = [
+      (devicesOf "cpu" "x86_64-linux")
+      (devicesOf "cuda" "x86_64-linux")
+      (devicesOf "jetson7" "aarch64-linux")
+    ];
+    expected = [
+      { PrivateDevices = true; }
+      {
+        DeviceAllow = "char-nvidia* rw";
+        DevicePolicy = "closed";
+      }
+      { }
+    ];
   };
   "an unknown profile is refused" = {
     expr =
