@@ -1,10 +1,15 @@
-"""Documents that are written by programs equal what these write."""
+"""Documents say what is so: pages written by programs, links, commands."""
 
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from vllm_nix import cli
+from vllm_nix.sources import set_names
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,3 +34,33 @@ def test_the_checks_of_verify() -> None:
     )
     assert (ROOT / "docs/verify.md").read_text(encoding="utf-8") == done.stdout
     assert done.stdout.count("\n| `") >= 29
+
+
+PAGES = [page for place in (".", "docs", "nix/debian") for page in ROOT.glob(f"{place}/*.md")]
+
+
+def anchors(page: Path) -> set[str]:
+    """What links can name: the headings, as GitHub turns them into anchors."""
+    titles = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
+        file, _, anchor = link.partition("#")
+        if not file.startswith("https://"):
+            place = page.parent / file if file else page
+            assert place.exists(), link
+            assert not anchor or anchor in anchors(place), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_printed_commands_are_taken(page: Path) -> None:
+    """Each indented line that starts `vllm-nix` is a command that the parser takes as it stands."""
+    text = page.read_text(encoding="utf-8")
+    for line in re.findall(r"^    (?:\$ )?(?:\.venv/bin/)?vllm-nix (.*)$", text, re.MULTILINE):
+        words = shlex.split(line.partition(" && ")[0], comments=True)
+        args = cli._parse(words)
+        named = [getattr(args, "target", None), *getattr(args, "sets", ())]
+        assert {name for name in named if name} <= {*set_names()}, line
