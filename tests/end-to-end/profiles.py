@@ -6,61 +6,24 @@ The right answers are known: they are worked out in plain Python (vllm_nix.verif
 Exit code 0 when all of them are given, and none to a client without the API key.
 """
 
-import contextlib
 import json
 import math
-import os
 import random
-import signal
-import socket
-import subprocess
 import sys
 import tempfile
 import time
 import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from server import Client, free_port, running
+
 from vllm_nix.verification.tiny_model import HIDDEN, PROMPT, TEXT, TinyModel
 
-LIMIT = 900  # seconds until a server must be ready; 50 on a machine that does nothing else
 KEY = "the-key-of-the-clients"
 # Letters of no pair in the vocabulary: each is the token of its byte.
 OTHER = "zqv xqz"
-
-
-class Client:
-    """Asks one server, as a user of it would."""
-
-    def __init__(self, port: int) -> None:
-        self.address = f"http://127.0.0.1:{port}"
-
-    def get(self, path: str) -> str:
-        with urllib.request.urlopen(self.address + path, timeout=10) as response:
-            return str(response.read().decode())
-
-    def post(self, path: str, body: Any, key: str | None = KEY) -> Any:
-        headers = {"content-type": "application/json"}
-        if key:
-            headers["authorization"] = f"Bearer {key}"
-        request = urllib.request.Request(self.address + path, json.dumps(body).encode(), headers)
-        with urllib.request.urlopen(request, timeout=300) as response:
-            return json.load(response)
-
-    def status(self, path: str, body: Any, key: str | None) -> int:
-        try:
-            self.post(path, body, key)
-        except urllib.error.HTTPError as error:
-            return error.code
-        return 200
-
-    def metric(self, name: str) -> float:
-        """The sum of a counter in vLLM's metrics."""
-        lines = [line for line in self.get("/metrics").splitlines() if line.startswith(name)]
-        assert lines, f"no {name} in /metrics"
-        return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
 
 
 def chat(client: Client, model: TinyModel) -> str:
@@ -74,8 +37,8 @@ def chat(client: Client, model: TinyModel) -> str:
 def speculative(client: Client, model: TinyModel) -> str:
     """The draft is the model itself, so that it drafts what the model would say."""
     said = chat(client, model)
-    drafted = client.metric("vllm:spec_decode_num_draft_tokens_total")
-    accepted = client.metric("vllm:spec_decode_num_accepted_tokens_total")
+    drafted = metric(client, "vllm:spec_decode_num_draft_tokens_total")
+    accepted = metric(client, "vllm:spec_decode_num_accepted_tokens_total")
     assert accepted >= 5, f"{accepted} of {drafted} draft tokens accepted"
     return f"{said}; {accepted:g} of {drafted:g} draft tokens accepted"
 
@@ -107,8 +70,20 @@ def reranker(client: Client, model: TinyModel) -> str:
 
 
 def refuses_strangers(client: Client, path: str, body: Any) -> None:
-    assert client.status(path, body, key=None) == 401
-    assert client.status(path, body, key="another") == 401
+    for key in (None, "another"):
+        try:
+            Client(client.port, key).post(path, body)
+        except urllib.error.HTTPError as error:
+            assert error.code == 401
+        else:
+            raise AssertionError(f"{path} answers a client whose key is {key}")
+
+
+def metric(client: Client, name: str) -> float:
+    """The sum of a counter in vLLM's metrics."""
+    lines = [line for line in client.get("/metrics").splitlines() if line.startswith(name)]
+    assert lines, f"no {name} in /metrics"
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
 
 
 def cosine(one: list[float], other: list[float]) -> float:
@@ -146,85 +121,33 @@ PROFILES: dict[str, Callable[[Client, TinyModel], str]] = {
 }
 
 
-@contextlib.contextmanager
-def served(environment: Path, profile: str, folder: Path) -> Iterator[tuple[Client, TinyModel]]:
-    """A server of the profile, ready; what it said is shown if something fails."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+def ask(environment: Path, profile: str, folder: Path) -> str:
+    """What a server of the profile said; raises `AssertionError` where it is wrong."""
+    started, port = time.monotonic(), free_port()
     model = write_model(profile, folder / "tiny")
     key = folder / "key"
     key.touch(mode=0o600)
     key.write_text(KEY)
-    words = [
-        sys.executable,
-        "-m",
-        "vllm_nix",
-        "serve",
-        "cpu",
-        profile,
-        "--environment",
-        environment,
-    ]
-    words += ["--model", folder / "tiny", "--port", str(port), "--api-key-file", key]
-    words += ["--download-dir", folder, "--max-model-len", "128"]
+    command = [sys.executable, "-m", "vllm_nix", "serve", "cpu", profile]
+    command += ["--environment", environment, "--model", folder / "tiny", "--port", str(port)]
+    command += ["--api-key-file", key, "--download-dir", folder, "--max-model-len", "128"]
     if profile == "speculative":
-        words += ["--draft-model", folder / "tiny"]
+        command += ["--draft-model", folder / "tiny"]
     if profile != "chat":  # which compiles, as its optimisation level says
-        words += ["--", "--enforce-eager"]
-    variables = {
-        "HF_HUB_OFFLINE": "1",
-        "HOME": str(folder),
-        "PATH": "/nonexistent",  # everything it calls must come with it
-        "TMPDIR": str(folder),
-        "VLLM_CPU_KVCACHE_SPACE": "1",
-        "VLLM_NO_USAGE_STATS": "1",
-    }
-    with (folder / "log").open("w+") as log:
-        server = subprocess.Popen(
-            words, env=variables, stdout=log, stderr=log, cwd=folder, start_new_session=True
-        )
-        try:
-            client = Client(port)
-            wait(server, client)
-            commands = Path(f"/proc/{server.pid}/cmdline").read_bytes()
-            assert KEY.encode() not in commands, "a process list shows the key"
-            yield client, model
-        except BaseException:
-            log.seek(0)
-            sys.stderr.write(log.read()[-20000:])
-            raise
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(server.pid, signal.SIGKILL)
-            server.wait()
-
-
-def wait(server: subprocess.Popen[bytes], client: Client) -> None:
-    deadline = time.monotonic() + LIMIT
-    while time.monotonic() < deadline:
-        if server.poll() is not None:
-            raise RuntimeError(f"vLLM stopped with exit code {server.returncode}")
-        try:
-            client.get("/health")
-        except OSError:
-            time.sleep(0.5)
-        else:
-            return
-    raise RuntimeError(f"vLLM was not ready after {LIMIT} s")
+        command += ["--", "--enforce-eager"]
+    client = Client(port, KEY)
+    with running(command, folder, client) as server:
+        ready = time.monotonic() - started
+        shown = Path(f"/proc/{server}/cmdline").read_bytes()
+        assert KEY.encode() not in shown, "a process list shows the key"
+        return f"{PROFILES[profile](client, model)}; ready after {ready:.0f} s"
 
 
 def main() -> None:
     environment = Path(sys.argv[1]).resolve()
     for profile in sys.argv[2:]:
-        started = time.monotonic()
-        with (
-            tempfile.TemporaryDirectory() as name,
-            served(environment, profile, Path(name)) as (client, model),
-        ):
-            ready = time.monotonic() - started
-            said = PROFILES[profile](client, model)
-            print(f"{profile}: {said}; ready after {ready:.0f} s", flush=True)
+        with tempfile.TemporaryDirectory() as name:
+            print(f"{profile}: {ask(environment, profile, Path(name))}", flush=True)
 
 
 if __name__ == "__main__":

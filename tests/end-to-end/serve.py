@@ -7,60 +7,35 @@ the server runs, its processes are held against the rule that they map no librar
 Exit code 0 when both hold.
 """
 
-import contextlib
 import json
 import os
-import signal
-import socket
-import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
-from typing import Any
+
+from server import Client, free_port, running
 
 from vllm_nix.verification.tiny_model import PROMPT, TEXT, TinyModel
 
-LIMIT = 300  # seconds until the server must be ready
 TOKENS = 8
 
 
 def main() -> int:
     environment = Path(sys.argv[1]).resolve()
     manifest = json.loads((environment / "share/vllm-nix/target.json").read_text())
+    body = {"model": "tiny", "prompt": TEXT, "max_tokens": TOKENS, "temperature": 0}
+    model, port = TinyModel.make(), free_port()
+    client, started = Client(port), time.monotonic()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        model = TinyModel.make()
         model.write(folder / "model")
-        port = free_port()
-        started = time.monotonic()
-        with (folder / "log").open("w+") as log:
-            server = start(environment, folder, port, log)
-            try:
-                wait(server, port)
-                print(f"vLLM is ready after {time.monotonic() - started:.0f} s")
-                answer = post(
-                    port,
-                    "/v1/completions",
-                    {
-                        "model": "tiny",
-                        "prompt": TEXT,
-                        "max_tokens": TOKENS,
-                        "temperature": 0,
-                        "return_token_ids": True,
-                    },
-                )
-                foreign = host_files(server.pid, [*map(Path, ("/nix/store", "/dev")), folder])
-            except Exception:
-                log.seek(0)
-                sys.stderr.write(log.read()[-20000:])
-                raise
-            finally:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(server.pid, signal.SIGKILL)
-                server.wait()
+        command = [environment / "bin/vllm", "serve", folder / "model"]
+        command += ["--served-model-name", "tiny", "--host", "127.0.0.1", "--port", str(port)]
+        with running(command, folder, client) as session:
+            print(f"vLLM is ready after {time.monotonic() - started:.0f} s")
+            answer = client.post("/v1/completions", body | {"return_token_ids": True})
+            foreign = host_files(session, [*map(Path, ("/nix/store", "/dev")), folder])
     choice = answer["choices"][0]
     print(f"{TEXT!r} goes on with {choice['text']!r}")
     drivers = set(manifest["driver-libraries"])
@@ -69,63 +44,6 @@ def main() -> int:
     right = choice["token_ids"] == model.answer(PROMPT, TOKENS)
     print(f"the answer is {'right' if right else 'WRONG'}")
     return 0 if right and not leaks else 1
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def start(environment: Path, folder: Path, port: int, log: Any) -> subprocess.Popen[bytes]:
-    variables = {
-        "HF_HUB_OFFLINE": "1",
-        "HOME": str(folder),
-        "PATH": "/nonexistent",  # everything it calls must come with it
-        "TMPDIR": str(folder),
-        "VLLM_CPU_KVCACHE_SPACE": "1",
-        "VLLM_NO_USAGE_STATS": "1",
-    }
-    arguments = [
-        "--served-model-name",
-        "tiny",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-    ]
-    return subprocess.Popen(
-        [environment / "bin/vllm", "serve", folder / "model", *arguments],
-        env=variables,
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        cwd=folder,
-        start_new_session=True,
-    )
-
-
-def wait(server: subprocess.Popen[bytes], port: int) -> None:
-    deadline = time.monotonic() + LIMIT
-    while time.monotonic() < deadline:
-        if server.poll() is not None:
-            raise RuntimeError(f"vLLM stopped with exit code {server.returncode}")
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
-                return
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
-            time.sleep(0.5)
-    raise RuntimeError(f"vLLM was not ready after {LIMIT} s")
-
-
-def post(port: int, path: str, body: dict[str, Any]) -> Any:
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{port}{path}",
-        json.dumps(body).encode(),
-        {"content-type": "application/json"},
-    )
-    with urllib.request.urlopen(request, timeout=120) as response:
-        return json.load(response)
 
 
 def host_files(session: int, own: list[Path]) -> set[str]:
