@@ -1,5 +1,6 @@
 """The launcher of an environment for Ascend: CANN found on the host, or missed in one sentence."""
 
+import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,8 @@ import pytest
 
 from tests.builds.test_wheel import expression
 from tests.conftest import Nix
+from vllm_nix.verification import cann as verified
+from vllm_nix.verification.environment import Environment
 
 pytestmark = pytest.mark.nix
 
@@ -138,6 +141,22 @@ def test_another_toolkit_is_taken_where_the_user_says_so(ascend: Ascend, cann: P
     other = cann.parent / "other"
     (cann / "ascend-toolkit/latest").rename(other)
     assert ascend.variable("ASCEND_HOME_PATH", ASCEND_HOME_PATH=str(other)) == [str(other)]
+
+
+def test_verify_finds_what_lies_in_the_users_own_home(
+    ascend: Ascend, cann: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where CANN is for who installs it without being root; verify's children have another home."""
+    home = tmp_path / "home"
+    (home / "Ascend").mkdir()
+    (cann / "ascend-toolkit").rename(home / "Ascend/ascend-toolkit")
+    monkeypatch.setenv("HOME", str(home))
+    parameters = json.loads((ascend.path / "share/vllm-nix/target.json").read_text())["parameters"]
+    environment = Environment(ascend.path, tmp_path, 60, homes=verified.homes(parameters))
+    outcome = environment.run(environment.python, "-c", VARIABLES.format("ASCEND_HOME_PATH"))
+    found = Path(outcome.stdout.strip()).resolve()
+    assert found == home / "Ascend/ascend-toolkit/latest"
+    assert found in verified.places(parameters)
 
 
 def test_a_process_that_it_starts_finds_the_same(ascend: Ascend, cann: Path) -> None:

@@ -81,10 +81,20 @@ def applies(distributions: Iterable[Distribution]) -> bool:
 
 def places(parameters: Mapping[str, Any]) -> tuple[Path, ...]:
     """Where the launcher of a target's environment looks for CANN; none, if it does not."""
-    data = parameters.get("cann", {})
     named = [os.environ.get(name, "") for name in ("ASCEND_HOME_PATH", "ATB_HOME_PATH")]
-    listed = [place for key in ("toolkit", "atb", "driver") for place in data.get(key, ())]
-    return tuple(Path(place).expanduser() for place in [*named, *listed] if place) if data else ()
+    listed = _listed(parameters)
+    return tuple(Path(place).expanduser() for place in [*named, *listed] if place and listed)
+
+
+def homes(parameters: Mapping[str, Any]) -> dict[str, Path]:
+    """The folders of the user's home that the launcher looks into, by their names there."""
+    tops = (Path(place).parts[1] for place in _listed(parameters) if place.startswith("~/"))
+    return {top: Path.home() / top for top in tops}
+
+
+def _listed(parameters: Mapping[str, Any]) -> list[str]:
+    data = parameters.get("cann", {})
+    return [place for key in ("toolkit", "atb", "driver") for place in data.get(key, ())]
 
 
 def gaps(

@@ -19,12 +19,14 @@ _FOREIGN = ("PYTHON", "VLLM_", "HF_", "XDG_", "VIRTUAL_ENV")
 @dataclass(frozen=True, slots=True)
 class Environment:
     """A folder with `bin/python`, or packages alone. Children write below `scratch`, may be silent for `limit` s, end
-    when `stop` is set, and are given the variables `settings`."""
+    when `stop` is set, and are given the variables `settings`. Their home is empty but for `homes`: links,
+    by name, to what of the user's own they are to find there."""
 
     root: Path
     scratch: Path
     limit: float
     settings: Mapping[str, str] = field(default_factory=dict)
+    homes: Mapping[str, Path] = field(default_factory=dict)
     stop: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
@@ -48,6 +50,8 @@ class Environment:
     def run(self, *command: str | Path) -> Outcome:
         """Runs a program of the environment, offline. Raises OSError if it cannot be started."""
         folder = Path(tempfile.mkdtemp(dir=self.scratch))
+        for name, place in self.homes.items():
+            (folder / name).symlink_to(place)
         return child.run(
             command,
             folder=folder,

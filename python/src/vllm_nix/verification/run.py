@@ -91,6 +91,8 @@ def _context(
     environment: Environment, steps: Sequence[Step], target: str | None, question: Question
 ) -> Context:
     manifest = read_manifest(environment.root)
+    if manifest:
+        environment = replace(environment, homes=cann.homes(manifest.parameters))
     wanted = load_target(target).data if target else manifest.parameters if manifest else {}
     named = named_devices(question, wanted)
     interpreter = ask_interpreter(environment)
