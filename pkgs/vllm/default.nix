@@ -35,6 +35,14 @@ let
         (stubNeuron compiler)
       ];
       patches = [ "neuron" ];
+      environment = lib.optionalAttrs (isOlder "0.4.0") {
+        # A model that its registry names, and its archive lacks.
+        preBuild = ''
+          models=vllm/model_executor/models/neuron
+          install -D ${./neuron/llama.py} $models/llama.py
+          touch $models/__init__.py
+        '';
+      };
     };
   };
   build =

@@ -3,7 +3,7 @@
 { lib }:
 let
   known = {
-    neuron = import ./neuron.nix;
+    neuron = import ./neuron;
     offline = import ./offline.nix;
     sm87 = import ./sm87.nix;
     verl = import ./verl.nix;

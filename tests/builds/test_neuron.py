@@ -1,5 +1,7 @@
 """AWS Neuron: what is built without its SDK, and what is said where the SDK is needed."""
 
+import json
+import subprocess
 import tomllib
 import zipfile
 from email.parser import HeaderParser
@@ -8,10 +10,13 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, Nix
+from vllm_nix.serve import load_profile
+from vllm_nix.verification.tiny_model import TinyModel
 
 pytestmark = pytest.mark.nix
 
 SDK = tomllib.loads((ROOT / "pkgs/neuron/sdk.toml").read_text())
+STAND_IN = ROOT / "tests/builds/neuron"
 PACKAGES = "with import ./nix/debian { overlays = [ (import ./overlays) ]; }; vllmPackages"
 
 
@@ -52,6 +57,49 @@ def test_the_wheel_is_named_after_the_compiler(
     assert asked >= required
     assert not {each for each in asked if each.startswith(("torch==", "xformers", "triton"))}
     assert version.endswith(f"neuron{compiler.replace('.', '')}")
+
+
+def test_its_engine_generates_with_a_stand_in_for_the_sdk(
+    nix: Nix, environment: Path, tmp_path: Path
+) -> None:
+    """vLLM 0.3.3 as `serve neuron chat` starts it, up to what it asks of transformers-neuronx: more
+    prompts than slots, of several lengths, and each answer is that of its own prompt alone."""
+    with zipfile.ZipFile(nix.build(f"{PACKAGES}.neuron.vllm")) as wheel:
+        wheel.extractall(tmp_path / "wheel")
+    model = tmp_path / "model"
+    TinyModel.make().write(model)
+    config = json.loads((model / "config.json").read_text())
+    config |= {"architectures": ["LlamaForCausalLM"], "model_type": "llama"}
+    (model / "config.json").write_text(json.dumps(config))
+
+    overrides = {"model": str(model), "max-model-len": 256, "max-num-seqs": 4}
+    words = load_profile("neuron", "chat", overrides).command().words
+    prompts = [[1, 2, 3], [4, 5, 6, 7, 8, 9, 10], [11], [12, 13], list(range(100, 200)), [14] * 40]
+    result = subprocess.run(
+        [environment / "bin/python", STAND_IN / "generate.py", *words],
+        input=json.dumps(prompts),
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={
+            "HF_HUB_OFFLINE": "1",
+            "HOME": str(tmp_path),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONPATH": f"{tmp_path / 'wheel'}:{STAND_IN}",
+            "TMPDIR": str(tmp_path),
+        },
+    )
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout.splitlines()[-1]) == [answer(prompt) for prompt in prompts]
+
+
+def answer(prompt: list[int]) -> list[int]:
+    """What the stand-in's model says after a prompt."""
+    tokens = list(prompt)
+    for _ in range(6):
+        tokens.append((7 * sum(tokens) + len(tokens)) % 512)
+    return tokens[len(prompt) :]
 
 
 def test_a_file_of_the_sdk_says_whose_it_is_and_what_to_run(nix: Nix) -> None:

@@ -16,4 +16,13 @@
     old = "open(get_path(\"requirements-neuron.txt\"))";
     new = "io.StringIO(\"sentencepiece\\nnumpy\\ntransformers-neuronx >= 0.9.0\\ntorch-neuronx >= 2.1.0\\nneuronx-cc\\nfastapi\\nuvicorn[standard]\\npydantic >= 2.0\\nprometheus_client >= 0.18.0\")";
   }
+  # "argument --block-size: invalid choice: 1024": a block of its cache is a whole sequence, so that no
+  # model could be served with more than 128 tokens. Later releases set the size themselves.
+  {
+    from = "0.3.0";
+    before = "0.4.0";
+    file = "vllm/engine/arg_utils.py";
+    old = "choices=[8, 16, 32, 128]";
+    new = "choices=[8, 16, 32] + [2**n for n in range(6, 16)]";
+  }
 ]
