@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,21 +26,29 @@ pytestmark = pytest.mark.nix
 FLAGS = tomllib.loads((ROOT / "python/src/vllm_nix/data/flags.toml").read_text())
 SOURCES = tomllib.loads((ROOT / "pkgs/vllm/sources.toml").read_text())["vllm"]
 # What releases import, and the CPU target's newer vLLM has no more, or not yet.
-MISSING = {"0.33.0": ["orjson"], "0.18.0": ["diskcache", "gguf"], "0.6.4.post1": ["gguf"]}
+MISSING = {
+    "0.33.0": ["orjson"],
+    "0.18.0": ["diskcache", "gguf"],
+    "0.6.4.post1": ["gguf"],
+    "0.3.3": ["outlines"],
+}
+
+# Of which targets have one with another command line.
+PATCHES = {"0.3.3": '"neuron"'}
 
 ALL = [(target, name) for target in target_names() for name in profile_names(target)]
 OF_TARGETS = {load_target(target).data["vllm"]["version"] for target, _ in ALL}
-# Those before 0.6.4 import what today's wheels have no more: what flags.toml says of them was read only.
+# The others before 0.6.4 import what today's wheels have no more: what flags.toml says of them was read.
 RELEASES = [
     pytest.param(release, marks=() if release in OF_TARGETS else pytest.mark.slow)
     for release in ["0.32.0", *SOURCES]
-    if Version(release) >= Version("0.6.4")
+    if release in OF_TARGETS or Version(release) >= Version("0.6.4")
 ]
 
 # Each value that a profile can have, on its own.
 BASE = {"model": "m", "host": "::1", "port": 7, "download-dir": "/models"}
 VALUES: list[Mapping[str, Any]] = [
-    {"served-model-name": "s", "max-model-len": 512, "memory-share": 0.25},
+    {"served-model-name": "s", "max-model-len": 512, "memory-share": 0.25, "max-num-seqs": 4},
     {"tensor-parallel-size": 2},
     {"task": "generate"},
     {"task": "embed"},
@@ -71,13 +79,15 @@ class Answers:
             yield profile, words, line
 
 
-def profiles(release: str) -> Iterator[Mapping[str, Any]]:
-    """The values each by itself, and the profiles of the targets that have this release."""
+def profiles(release: str) -> Iterator[tuple[Mapping[str, Any], str, Sequence[str]]]:
+    """The values each by itself, and the profiles of the targets that have this release: with the device,
+    and the words of vLLM's own."""
     for value in VALUES:
-        yield {**BASE, **value}
+        yield {**BASE, **value}, "cuda", ()
     for target, name in ALL:
-        if load_target(target).data["vllm"]["version"] == release:
-            yield load_profile(target, name).values
+        profile = load_profile(target, name)
+        if profile.release == release:
+            yield profile.values, profile.device, profile.values.get("arguments", ())
 
 
 @pytest.fixture(params=RELEASES, scope="module")
@@ -89,9 +99,9 @@ def answers(
 ) -> Answers:
     release: str = request.param
     asked = []
-    for profile in profiles(release):
+    for profile, device, extra in profiles(release):
         try:
-            asked.append((profile, render(profile, release, "cuda")))
+            asked.append((profile, (*render(profile, release, device), *extra)))
         except InputError:
             continue  # tests of flags.toml say which, and why
     folder = tmp_path_factory.mktemp("release")
@@ -139,7 +149,7 @@ def alias(release: str, folder: Path) -> Path:
 def source(nix: Nix, release: str) -> Path:
     return nix.build(
         "(import ./nix/debian { overlays = [ (import ./overlays) ]; })"
-        f'.vllmPackages.vllmSource {{ release = "{release}"; }}'
+        f'.vllmPackages.vllmSource {{ release = "{release}"; patches = [ {PATCHES.get(release, "")} ]; }}'
     )
 
 
@@ -152,6 +162,7 @@ def test_every_profile_is_understood(answers: Answers) -> None:
         assert (values["host"], values["port"]) == (profile["host"], profile["port"])
         for key, name in (
             ("max-model-len", "max_model_len"),
+            ("max-num-seqs", "max_num_seqs"),
             ("memory-share", "gpu_memory_utilization"),
             ("tensor-parallel-size", "tensor_parallel_size"),
             ("trust-remote-code", "trust_remote_code"),
@@ -161,7 +172,7 @@ def test_every_profile_is_understood(answers: Answers) -> None:
             ("prefix-caching", "enable_prefix_caching"),
             ("chunked-prefill", "enable_chunked_prefill"),
         ):
-            assert key not in profile or bool(values[name]) == profile[key], words
+            assert key not in profile or bool(values.get(name)) == profile[key], words
 
 
 def test_the_optimization_level_arrives(answers: Answers) -> None:

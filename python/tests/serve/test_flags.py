@@ -58,7 +58,12 @@ def test_the_command_before_there_was_one() -> None:
 @pytest.mark.parametrize(
     ("release", "device", "values", "sentence"),
     [
-        ("0.3.3", "neuron", DRAFT, "vLLM 0.3.3 has no draft-model: draft models came later"),
+        ("0.3.3", "cuda", DRAFT, "vLLM 0.3.3 has no draft-model: draft models came later"),
+        ("0.7.3", "neuron", DRAFT, "vLLM 0.7.3 cannot serve this: its Neuron engine has no specul"),
+        ("0.7.3", "neuron", {"prefix-caching": True}, "shares no prefix; prefix-caching = false"),
+        ("0.7.3", "neuron", {"chunked-prefill": True}, "as a whole; chunked-prefill = false"),
+        ("0.7.3", "neuron", {"task": "embed"}, "its Neuron engine generates text alone"),
+        ("0.3.3", "neuron", {"task": "rerank"}, "its Neuron engine generates text alone"),
         ("0.14.1", "cuda", DRAFT, "vLLM 0.14.1 has no draft-model: the engine V1 had no draft"),
         ("0.15.0", "cpu", DRAFT, "cannot serve this: its CPU engine has no speculative decoding"),
         (
@@ -85,6 +90,7 @@ def test_what_a_release_cannot_do(release: str, device: str, values: Any, senten
 
 
 def test_what_it_can() -> None:
+    assert flags("0.3.3", optimization_level=0) == [], "none is what it has"
     both = {**DRAFT, "chunked-prefill": True}
     assert "--enable-chunked-prefill" in flags("0.7.3", **both)
     assert "--enable-chunked-prefill" in flags("0.33.0", **both)
@@ -98,6 +104,8 @@ def test_flags_by_hand_that_the_release_lacks() -> None:
         ("0.33.0", ["--num-speculative-tokens=5"], "has no --num-speculative-tokens; it has --sp"),
         ("0.7.3", ["--runner", "pooling"], "vLLM 0.7.3 has no --runner; it has --task"),
         ("0.7.3", ["--speculative-config", "{}"], "has no --speculative-config; it has"),
+        ("0.3.3", ["--runner", "pooling"], "^vLLM 0.3.3 has no --runner$"),
+        ("0.3.3", ["--task", "embed"], "^vLLM 0.3.3 has no --task$"),
     ):
         with pytest.raises(InputError, match=sentence):
             check_arguments(words, release)

@@ -11,18 +11,25 @@ from vllm_nix.serve import load_profile, profile_names
 from vllm_nix.targets import load_target, target_names
 
 ALL = [(target, name) for target in target_names() for name in profile_names(target)]
+START = {"neuron": ("python", "-m", "vllm.entrypoints.openai.api_server", "--model")}
 PROFILES = ("chat", "embedding", "reranker", "speculative")
 
 
-def test_the_cpu_target_has_the_four() -> None:
-    assert profile_names("cpu") == PROFILES
+@pytest.mark.parametrize("target", ["ascend", "ascend18", "cpu", "cuda", "jetson", "jetson7"])
+def test_a_target_for_every_model_has_the_four(target: str) -> None:
+    assert profile_names(target) == PROFILES
+
+
+@pytest.mark.parametrize("target", target_names())
+def test_every_target_chats(target: str) -> None:
+    assert "chat" in profile_names(target)
 
 
 @pytest.mark.parametrize(("target", "name"), ALL)
 def test_every_profile_makes_a_command(target: str, name: str) -> None:
     profile = load_profile(target, name)
     words = profile.command().words
-    assert words[:3] == ("vllm", "serve", profile.values["model"])
+    assert words[: words.index(profile.values["model"])] == START.get(target, ("vllm", "serve"))
     assert words[words.index("--port") + 1] == str(profile.values["port"])
 
 
@@ -42,6 +49,12 @@ def test_overrides_go_first() -> None:
     command = load_profile("cpu", "chat", {"port": 9000, "chunked-prefill": False}).command()
     assert command.port == 9000
     assert "--no-enable-chunked-prefill" in command.words
+
+
+def test_the_blocks_of_neurons_cache_are_as_long_as_a_sequence() -> None:
+    words = load_profile("neuron", "chat", {"max-model-len": 512}).command().words
+    assert words[words.index("--block-size") + 1] == words[words.index("--max-model-len") + 1]
+    assert "--block-size" not in load_profile("neuron7", "chat").command().words, "0.7.3 does it"
 
 
 def test_words_of_vllms_own_come_last() -> None:

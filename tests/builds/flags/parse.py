@@ -111,7 +111,7 @@ def plain(value: Any) -> Any:
 
 
 def speculative_fields() -> list[str]:
-    with contextlib.suppress(ImportError, TypeError):
+    with contextlib.suppress(ImportError, AttributeError, TypeError):
         config = importlib.import_module("vllm.config").SpeculativeConfig
         return [each.name for each in dataclasses.fields(config)]
     return []

@@ -30,7 +30,8 @@ def render(profile: Data, release: str, device: str) -> tuple[str, ...]:
     for key, rows in _table()["spelling"].items():
         if key not in profile:
             continue
-        row = _row(key, rows, version, release, profile[key])
+        usable = [row for row in rows if device in row.get("devices", [device])]
+        row = _row(key, usable, version, release, profile[key])
         if "field" in row:
             objects.setdefault(row["flag"], {}).update(
                 {**row.get("also", {}), row["field"]: profile[key]}
@@ -49,17 +50,26 @@ def check_arguments(arguments: Sequence[str], release: str) -> None:
         if not _is_for(row, version):
             for word in arguments:
                 if word.partition("=")[0] in row["names"]:
-                    hint = f"; it has {row['instead']}" if "instead" in row else ""
+                    instead = row.get("instead", "")
+                    hint = f"; it has {instead}" if _has(version, instead) else ""
                     raise InputError(f"vLLM {release} has no {word.partition('=')[0]}{hint}")
+
+
+def _has(version: Version, words: str) -> bool:
+    """Whether a release has every flag among the words."""
+    rows = [row for row in _table()["flag"] if set(words.split()) & set(row["names"])]
+    return bool(words) and all(_is_for(row, version) for row in rows)
 
 
 def _row(key: str, rows: Sequence[Data], version: Version, release: str, value: object) -> Data:
     """The row of `rows` that says `value` in this release."""
     for row in rows:
         if _is_for(row, version):
+            if _text(value) in row.get("values", ()):
+                return row
             if "because" in row:
                 raise InputError(f"vLLM {release} has no {key}: {row['because']}")
-            if "values" in row and _text(value) not in row["values"]:
+            if "values" in row:
                 known = ", ".join(_firsts(rows, value)) or "no other release has"
                 raise InputError(f"vLLM {release} has no {key} = {_text(value)}; {known}")
             return row
@@ -93,7 +103,7 @@ def _is_for(row: Data, version: Version) -> bool:
 def _is_refused(rule: Data, profile: Data, device: str) -> bool:
     unless = rule.get("unless", {})
     return (
-        all(key in profile for key in rule["with"])
+        all(key in profile for key in rule.get("with", ()))
         and all(profile.get(key) == value for key, value in rule.get("when", {}).items())
         and not (unless and all(profile.get(key) == value for key, value in unless.items()))
         and device in rule.get("devices", [device])

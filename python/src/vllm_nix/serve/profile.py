@@ -114,7 +114,13 @@ def _check(target: Target, name: str, values: Mapping[str, Any]) -> None:
         raise InputError(f"{place}: draft-model and draft-tokens need one another")
 
 
-_COUNTS = ("draft-tokens", "draft-tensor-parallel-size", "tensor-parallel-size", "max-model-len")
+_COUNTS = (
+    "draft-tokens",
+    "draft-tensor-parallel-size",
+    "tensor-parallel-size",
+    "max-model-len",
+    "max-num-seqs",
+)
 
 
 def _name(model: str) -> str:
