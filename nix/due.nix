@@ -1,12 +1,14 @@
 # Type: String -> [ Replacement ] -> [ Replacement ]
-# The replacements that a version needs, each `{ from ? "0", before ? null, file, old, new }`.
+# The replacements that a version needs, each `{ from ? null, before ? null, file, old, new }`.
 { lib }:
 version:
 lib.filter (
   {
-    from ? "0",
+    from ? null,
     before ? null,
     ...
   }:
-  lib.versionAtLeast version from && (before == null || lib.versionOlder version before)
+  # A commit is a version too, and "dc9d410b" is older than any number.
+  (from == null || lib.versionAtLeast version from)
+  && (before == null || lib.versionOlder version before)
 )

@@ -20,8 +20,8 @@
       new = "pass";
     }
   ];
-  # CMakeLists.txt (the commits of vLLM 0.7): the lists choose the highest of the same major version
-  # that is not above the wanted one, so that 8.9 stands beside 8.7.
+  # CMakeLists.txt (the commits from vLLM 0.7 on): the lists, in any order, choose the highest of the same
+  # major version that is not above the wanted one, so that 8.9 stands beside 8.7.
   cmake = [
     {
       file = "CMakeLists.txt";
@@ -30,8 +30,8 @@
     }
     {
       file = "CMakeLists.txt";
-      old = "FA2_ARCHS \"8.0;9.0\"";
-      new = "FA2_ARCHS \"8.0;8.7;8.9;9.0\"";
+      old = "FA2_ARCHS \"8.0";
+      new = "FA2_ARCHS \"8.7;8.9;8.0";
     }
     # flash-attention 3 is for Hopper; elsewhere it is more than a hundred files for nothing.
     {

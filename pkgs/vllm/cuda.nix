@@ -8,6 +8,7 @@
   lib,
   maxJobsHook,
   ninja,
+  runCommand,
   stdenv,
   stubTorch,
   target,
@@ -52,5 +53,13 @@ else
     # Before that, flash-attention is a wheel of its own.
     // lib.optionalAttrs (lib.versionAtLeast version "0.6.2") {
       VLLM_FLASH_ATTN_SRC_DIR = vllm-flash-attn;
+    }
+    # Configured for every GPU, compiled for Hopper and newer.
+    // lib.optionalAttrs (lib.versionAtLeast version "0.8.0") {
+      FLASH_MLA_SRC_DIR =
+        if lib.any (each: lib.versionAtLeast each "9.0") target.cuda.capabilities then
+          throw "vllm ${version} compiles FlashMLA for capabilities from 9.0 on, and its source is not known here; take the registry's wheel"
+        else
+          runCommand "no-flash-mla" { } "mkdir $out";
     };
   }

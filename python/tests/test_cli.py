@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -5,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from vllm_nix import cli
-from vllm_nix.targets import target_names
+from vllm_nix.commands import params
+from vllm_nix.targets import Target, load_target, target_names
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -54,9 +56,49 @@ def test_a_current_folder_that_is_no_more(tmp_path: Path) -> None:
     assert (result.returncode, result.stderr) == (3, "vllm-nix: No such file or directory\n")
 
 
+def exported(script: str) -> dict[str, str]:
+    """What a shell without an environment of its own exports after `eval`."""
+    command = 'eval "$1"; env -0'
+    result = subprocess.run(
+        ["bash", "-c", command, "bash", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PATH": os.environ["PATH"]},
+    )
+    pairs = (line.partition("=") for line in result.stdout.split("\0") if line)
+    variables = {name: value for name, _, value in pairs}
+    return {name: variables[name] for name in variables.keys() - {"PATH", "PWD", "SHLVL", "_"}}
+
+
 def test_params_for_a_build_script(capsys: pytest.CaptureFixture[str]) -> None:
+    """One board: its own capability, and the rest of a build by hand."""
     assert cli.main(["params", "jetson", "--format", "env"]) == 0
-    assert "export TORCH_CUDA_ARCH_LIST=8.7\n" in capsys.readouterr().out
+    assert exported(capsys.readouterr().out) == {
+        "PYTORCH_BUILD_NUMBER": "1",
+        "PYTORCH_BUILD_VERSION": "2.5.1",
+        "TORCH_CUDA_ARCH_LIST": "8.7",
+        "USE_DISTRIBUTED": "1",
+        "USE_NCCL": "1",
+        "USE_PYTORCH_QNNPACK": "0",
+        "USE_QNNPACK": "0",
+        "USE_SYSTEM_NCCL": "1",
+        "VLLM_TARGET_DEVICE": "cuda",
+    }
+
+
+def test_params_for_a_fleet(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A classic script's eight capabilities: one word to the shell, in their order."""
+    jetson = load_target("jetson").data
+    capabilities = ["7.0", "7.2", "7.5", "8.0", "8.6", "8.7", "8.9", "9.0"]
+    fleet = Target("fleet", {**jetson, "cuda": {**jetson["cuda"], "capabilities": capabilities}})
+    monkeypatch.setattr(params, "load_target", lambda _: fleet)
+    assert cli.main(["params", "fleet", "--format", "env"]) == 0
+    environment = exported(capsys.readouterr().out)
+    assert environment["TORCH_CUDA_ARCH_LIST"] == "7.0;7.2;7.5;8.0;8.6;8.7;8.9;9.0"
+    assert environment.keys() == load_target("jetson").environment().keys()
 
 
 def test_one_command_does_not_import_the_others() -> None:

@@ -9,10 +9,19 @@ from typing import Any
 import pytest
 
 from vllm_nix.errors import InputError
-from vllm_nix.targets import check_target, load_target, read_target, target_names
+from vllm_nix.targets import Target, check_target, load_target, read_target, target_names
 
 Nix = Callable[..., subprocess.CompletedProcess[str]]
 BAD = tomllib.loads((Path(__file__).parent / "bad_targets.toml").read_text())
+# A classic script's, for every board at once: the eight that vLLM 0.7.3 compiles for (CMakeLists.txt:34),
+# all of which CUDA 12.2 can.
+FLEET = {
+    "target": "jetson",
+    "set": {
+        "cuda.toolkit": "12.2",
+        "cuda.capabilities": ["7.0", "7.2", "7.5", "8.0", "8.6", "8.7", "8.9", "9.0"],
+    },
+}
 
 
 def broken(case: dict[str, Any]) -> dict[str, Any]:
@@ -89,18 +98,20 @@ def test_a_file_that_is_no_toml_names_the_file_and_the_line(tmp_path: Path) -> N
         read_target(file)
 
 
-def test_jetson_exports_what_the_classic_build_script_exports() -> None:
-    assert load_target("jetson").environment() == {
-        "PYTORCH_BUILD_NUMBER": "1",
-        "PYTORCH_BUILD_VERSION": "2.5.1",
-        "TORCH_CUDA_ARCH_LIST": "8.7",
-        "USE_DISTRIBUTED": "1",
-        "USE_NCCL": "1",
-        "USE_PYTORCH_QNNPACK": "0",
-        "USE_QNNPACK": "0",
-        "USE_SYSTEM_NCCL": "1",
-        "VLLM_TARGET_DEVICE": "cuda",
-    }
+@pytest.mark.nix
+def test_nix_renders_a_fleets_capabilities_alike(nix: Nix, tmp_path: Path) -> None:
+    fleet = broken(FLEET)
+    (tmp_path / "data.json").write_text(json.dumps(fleet))
+    expression = f"import ./nix/lib/environment.nix (builtins.fromJSON (builtins.readFile {tmp_path}/data.json))"
+    result = nix("nix-instantiate", "--eval", "--strict", "--json", "--expr", expression)
+    assert json.loads(result.stdout) == Target("fleet", fleet).environment()
+
+
+def test_a_fleet_of_jetsons_and_servers_is_two_builds() -> None:
+    with pytest.raises(
+        InputError, match=r"7\.2 is Jetson's and 7\.0 is not; one build cannot serve"
+    ):
+        check_target("target.toml", broken(FLEET))
 
 
 def test_the_cpu_target_locks_torch_and_vllm() -> None:

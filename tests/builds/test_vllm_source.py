@@ -4,16 +4,21 @@ CMake, Ninja, g++ and nvcc are real, and nothing is compiled: Ninja says what it
 file. Only torch is a stand-in (sources/torch), and what CMake is told of compiler versions.
 """
 
+import io
 import json
 import os
 import re
+import subprocess
+import tarfile
+import tomllib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
-from tests.conftest import Nix
+from tests.conftest import ROOT, Nix
 
 pytestmark = pytest.mark.nix
 
@@ -141,7 +146,10 @@ def test_the_oldest_releases_setup_takes_orin(nix: Nix) -> None:
 
 @pytest.mark.parametrize(
     "release",
-    [pytest.param(v, marks=pytest.mark.slow) for v in ("0.7.0", "0.7.1", "0.7.2")] + ["0.7.3"],
+    [
+        *(pytest.param(v, marks=pytest.mark.slow) for v in ("0.7.0", "0.7.1", "0.7.2", "0.8.3")),
+        *("0.7.3", "0.33.0"),
+    ],
 )
 def test_flash_attention_3_is_asked_for_on_hopper_alone(nix: Nix, release: str) -> None:
     hopper = "vllm.vllm_flash_attn._vllm_fa3_C"
@@ -178,23 +186,75 @@ def test_flash_attentions_setup_leaves_the_choice_to_torch(nix: Nix) -> None:
     assert "flash-attention: set TORCH_CUDA_ARCH_LIST, such as 8.7" in nix.fail(unset)
 
 
-@pytest.mark.skipif(
-    "VLLM_NIX_FLASH_ATTENTION" not in os.environ,
-    reason="VLLM_NIX_FLASH_ATTENTION names no folder with vllm-flash-attn 720c9486",
+# No registry has vllm-flash-attn's source. The commit that 0.33.0 names is newer than the public copies
+# that could be had when this was written; the last of theirs stands in for it.
+CLONE = os.environ.get("VLLM_NIX_FLASH_ATTENTION", "")
+with_clone = pytest.mark.skipif(
+    not CLONE, reason="VLLM_NIX_FLASH_ATTENTION names no clone of vllm-project/flash-attention"
 )
-def test_flash_attentions_cmake_becomes_native(nix: Nix) -> None:
-    """No registry has this source: the one of vLLM 0.7.3, which its CMakeLists.txt builds."""
-    folder = os.environ["VLLM_NIX_FLASH_ATTENTION"]
+ROWS = tomllib.loads((ROOT / "pkgs/vllm-flash-attn/sources.toml").read_text())
+
+
+def checkout(commit: str, folder: Path, *paths: str) -> Path:
+    """A commit's tree, as GitHub's archives have it: submodules are empty folders."""
+    archive = subprocess.run(
+        ["git", "-C", CLONE, "archive", commit, *paths], check=True, capture_output=True
+    ).stdout
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tree:
+        tree.extractall(folder, filter="tar")
+    return folder
+
+
+@with_clone
+@pytest.mark.parametrize("commit", ROWS)
+def test_the_hash_of_a_row_is_its_trees(nix: Nix, commit: str, tmp_path: Path) -> None:
+    assert (
+        nix("nix", "hash", "path", str(checkout(commit, tmp_path))).stdout.strip()
+        == (ROWS[commit]["hash"])
+    )
+
+
+@with_clone
+@pytest.mark.parametrize(
+    ("release", "arguments", "commit", "before", "after"),
+    [
+        pytest.param(
+            *("0.7.3", 'toolkit = "12.6";', "720c94869cf2e0ff5a706e9c7f1dce0939686ade"),
+            *({("sm_80",): 191}, {("sm_87",): 60}),
+            id="0.7.3",
+        ),
+        pytest.param(
+            *("0.8.3", 'toolkit = "12.6";', "dc9d410b3e2d6534a4c70724c2515f4def670a22"),
+            *({("sm_80",): 231}, {("sm_87",): 60}),
+            id="0.8.3",
+        ),
+        pytest.param(
+            *("0.33.0", PTX.arguments, "617264c1c7955c9e84817654ebeedff069f3c5f1"),
+            *({("compute_80", "sm_80"): 76, NONE: 192}, {("sm_87",): 76}),
+            id="0.33.0",
+        ),
+    ],
+)
+def test_flash_attentions_cmake_becomes_native(
+    nix: Nix,
+    release: str,
+    arguments: str,
+    commit: str,
+    before: Code,
+    after: Code,
+    tmp_path: Path,
+) -> None:
+    folder = checkout(commit, tmp_path, "CMakeLists.txt", "cmake", "csrc", "hopper")
     patched = f"""(vllmPackages.patchedSource {{
         pname = "vllm-flash-attn";
-        version = "720c9486";
+        version = "{commit[:8]}";
         src = {folder};
         replacements = flashAttention.cmake;
       }})"""
-    arguments = f'source = {vllm("0.7.3", SM87)}; toolkit = "12.6"; flashAttention = '
+    configured = f"source = {vllm(release, SM87)}; {arguments} flashAttention = "
     extension = r"_vllm_fa[23]_C"
-    assert compiled(nix, f"{arguments}{folder};", extension) == {("sm_80",): 191}
-    assert compiled(nix, f"{arguments}{patched};", extension) == {("sm_87",): 60}
+    assert compiled(nix, f"{configured}{folder};", extension) == before
+    assert compiled(nix, f"{configured}{patched};", extension) == after
 
 
 def test_a_patch_whose_text_is_gone_stops_the_build(nix: Nix) -> None:

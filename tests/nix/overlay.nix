@@ -50,6 +50,35 @@ in
       with'.vllmPackages.cudaPackagesFor (jetson // { toolkit = "13.4"; }) == with'.cudaPackages_13_2;
     expected = true;
   };
+  "a release that configures FlashMLA gets it for Hopper alone, or says that it cannot" = {
+    expr =
+      let
+        vllm =
+          capability:
+          (with'.vllmPackages.jetson.overrideScope (
+            _: super: {
+              target = super.target // {
+                cuda = jetson // {
+                  capabilities = [ capability ];
+                };
+                vllm = super.target.vllm // {
+                  version = "0.8.3";
+                };
+              };
+            }
+          )).vllm;
+      in
+      [
+        (vllm "8.7").FLASH_MLA_SRC_DIR.name
+        (builtins.tryEval (vllm "9.0").FLASH_MLA_SRC_DIR).success
+        ((with'.vllmPackages.jetson.vllm.drvAttrs) ? FLASH_MLA_SRC_DIR)
+      ];
+    expected = [
+      "no-flash-mla"
+      false
+      false
+    ];
+  };
   "a target's CUDA is none that is newer" = {
     expr =
       (builtins.tryEval (with'.vllmPackages.cudaPackagesFor (jetson // { toolkit = "13.1"; }))).success;

@@ -18,6 +18,7 @@ runCommandCC "extensions"
       python311
       python311.pkgs.packaging
       python311.pkgs.setuptools
+      python311.pkgs.setuptools-rust
       python311.pkgs.setuptools-scm
       python311.pkgs.wheel
     ];
