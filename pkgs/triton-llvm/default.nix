@@ -1,6 +1,8 @@
-# LLVM and MLIR at the commit that a Triton release is written against; no release of LLVM fits.
+# LLVM and MLIR at the commit that a Triton release is written against; no release of LLVM fits. g++ 15 finds no
+# uint64_t in those before August 2024 (llvm-project#101761): CUDA's compiler is of their time.
 {
   cmake,
+  cudaPackages,
   fetchFromGitHub,
   lib,
   maxJobsHook,
@@ -19,7 +21,7 @@ let
       or (throw "no LLVM is known for triton ${triton}; there are: ${lib.concatStringsSep ", " (lib.attrNames rows)}");
   native = if stdenv.hostPlatform.isAarch64 then "AArch64" else "X86";
 in
-stdenv.mkDerivation {
+(cudaPackages.backendStdenv or stdenv).mkDerivation {
   pname = "triton-llvm";
   version = "unstable-${lib.substring 0 8 row.rev}";
   src = fetchFromGitHub {

@@ -1,7 +1,8 @@
 # Triton's wheel for a target. Its setup.py downloads LLVM, pybind11, JSON and NVIDIA's tools unless their
-# variables are set; the tools are put where it would have, so that the wheel has them at run time.
+# variables are set; the tools are put where it would have, so that the wheel has them at run time. The
+# compiler is the one of its LLVM.
 {
-  buildWheel,
+  buildCudaWheel,
   cmakeForWheels,
   cudaPackages,
   fetchFromGitHub,
@@ -23,7 +24,7 @@ let
   abi = "cp${lib.replaceStrings [ "." ] [ "" ] python.pythonVersion}";
   toolkit = cudaPackages.cudatoolkit;
 in
-buildWheel (
+buildCudaWheel cudaPackages (
   {
     pname = "triton";
     inherit version;

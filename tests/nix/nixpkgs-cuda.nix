@@ -7,9 +7,12 @@ let
       overlays = [
         (import ../../overlays)
         (import ../builds/instantiation/stand-ins.nix)
-        (_: prev: {
+        (final: prev: {
           cudaPackages_12_6 = prev.cudaPackages_12_6 // {
             flags = { inherit isJetsonBuild; };
+            backendStdenv = final.stdenv // {
+              mkDerivation = arguments: final.stdenv.mkDerivation (arguments // { compiler = "CUDA's"; });
+            };
           };
         })
       ];
@@ -28,6 +31,17 @@ in
       true
       false
     ];
+  };
+  "all of it is compiled by what nvcc works with, and by what is older than g++ 15" = {
+    expr = map (name: jetson.${name}.compiler) [
+      "nccl"
+      "nccl-tests"
+      "torch"
+      "triton"
+      "triton-llvm"
+      "vllm"
+    ];
+    expected = builtins.genList (_: "CUDA's") 6;
   };
   "headers and the static runtime are in the toolkit" = {
     expr = builtins.filter (output: !builtins.elem output jetson.cudaToolkit.paths) (
