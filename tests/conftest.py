@@ -22,6 +22,11 @@ OPTIONS = {
 }
 EMBEDDED = ("--override-input", "nixpkgs", "path:./nix/debian")
 
+emulated = pytest.mark.skipif(
+    os.uname().machine != "aarch64" and not Path("/proc/sys/fs/binfmt_misc/qemu-aarch64").exists(),
+    reason="no emulation of aarch64 (qemu-user-static, binfmt_misc)",
+)
+
 
 @dataclass(frozen=True)
 class Nix:

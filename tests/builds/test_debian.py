@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, Nix
+from tests.conftest import ROOT, Nix, emulated
 
 pytestmark = pytest.mark.nix
 
@@ -36,10 +36,7 @@ def test_it_builds(nix: Nix, name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    not Path("/proc/sys/fs/binfmt_misc/qemu-aarch64").exists(),
-    reason="no emulation of aarch64 (qemu-user-static, binfmt_misc)",
-)
+@emulated
 @pytest.mark.parametrize("name", ["cmake", "compile", "python"])
 def test_it_builds_for_aarch64_under_emulation(nix: Nix, name: str) -> None:
     """Needs `vllm-nix fetch --system aarch64-linux debian`."""

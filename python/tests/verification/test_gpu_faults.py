@@ -285,6 +285,22 @@ def test_other_architectures(gpu_sample: Sample) -> None:
     assert found == {"torch-flags": "failed : compiled for sm_80 sm_90 (expected sm_87)\n"}
 
 
+@pytest.mark.parametrize(
+    ("cuda", "expected"),
+    [
+        ("12.4", {}),
+        ("12.8", {"torch-build": "failed : built for CUDA 12.8 (expected built for CUDA 12.6)\n"}),
+        ("11.8", {"torch-build": "failed : built for CUDA 11.8 (expected built for CUDA 12.6)\n"}),
+    ],
+)
+def test_a_wheel_may_be_older_and_for_related_devices(
+    gpu_sample: Sample, cuda: str, expected: dict[str, str]
+) -> None:
+    jetson(gpu_sample, **{"from": "wheel"})
+    cuda_torch(gpu_sample, TORCH.replace("sm_87", "sm_80 sm_90").replace('"12.6"', f'"{cuda}"'))
+    assert faults(verify(gpu_sample.root, only=("torch-build", "torch-flags"))) == expected
+
+
 def test_build_number(gpu_sample: Sample) -> None:
     jetson(gpu_sample, **{"build-number": 2})
     found = faults(verify(gpu_sample.root, only=FLAGS))

@@ -3,13 +3,15 @@
 pip replaces torch when another package asks for a version, by the first build that its index has:
 for the CPU, for another CUDA, for another system. The version with its label, and the CUDA release
 that it was built with, are compared with the target and with torch's own metadata; and where a GPU
-was asked for, torch must have been built for one.
+was asked for, torch must have been built for one. A registry's wheel may be built with an older CUDA of
+the target's major release, which the target's driver runs (CUDA's minor version compatibility).
 
 Seen in vllm#15169, vllm#7575, jetson-containers#1514, vllm#2021.
 """
 
 from collections.abc import Iterator
 
+from vllm_nix.devices import release
 from vllm_nix.verification.check import Context, Finding, check, failed, ok
 
 
@@ -25,7 +27,8 @@ def torch_build(context: Context) -> Iterator[Finding]:
                 cure=f"install torch {wanted} again: another build took its place",
             )
     toolkit = context.parameter("cuda", "toolkit")
-    if context.parameters and cuda != toolkit:
+    is_wheel = context.parameter("torch", "from") == "wheel"
+    if context.parameters and cuda != toolkit and not (is_wheel and _older(cuda, toolkit)):
         yield failed(
             f"built for {_device(cuda)}",
             expected=f"built for {_device(toolkit)}",
@@ -53,6 +56,13 @@ def _versions(context: Context) -> Iterator[tuple[str, str]]:
 def _same(version: str, wanted: str) -> bool:
     """Equal, or with a label that `wanted` leaves open: the registry's wheels add it inside."""
     return version == wanted or ("+" not in wanted and version.partition("+")[0] == wanted)
+
+
+def _older(cuda: str | None, toolkit: str | None) -> bool:
+    """Whether both are of one major release, and the first is the older one."""
+    if cuda is None or toolkit is None:
+        return False
+    return release(cuda)[0] == release(toolkit)[0] and release(cuda) < release(toolkit)
 
 
 def _device(cuda: str | None) -> str:

@@ -3,7 +3,8 @@
 What PyTorch remembers of its build: the architectures (`torch._C._cuda_getArchFlags`, which, unlike
 `torch.cuda.get_arch_list`, needs no GPU), and the switches in `torch.__config__`. QNNPACK shows as
 a definition among the compiler's flags, the others by name. Switches that leave no trace are not
-asked for: USE_DISTRIBUTED is `distributed`'s, NCCL's version `nccl`'s.
+asked for: USE_DISTRIBUTED is `distributed`'s, NCCL's version `nccl`'s. A registry's wheel is compiled for
+devices of its makers' choice: whether they cover the target's is for `gpu-code` to say.
 
 Seen in vllm#2021, vllm#15169, vllm#7575.
 """
@@ -23,8 +24,10 @@ DEFINED = ("USE_QNNPACK", "USE_PYTORCH_QNNPACK", "USE_XNNPACK")
 def torch_flags(context: Context) -> Iterator[Finding]:
     switches = context.parameter("torch", "env") or {}
     capabilities = context.parameter("cuda", "capabilities") or []
+    if context.parameter("torch", "from") == "wheel":
+        capabilities = []
     if not switches and not capabilities:
-        raise SkipError("no target names switches")
+        raise SkipError("torch is not compiled for a target")
     answer = context.ask(*FLAGS)
     if not answer["cuda"] and capabilities:
         raise SkipError("torch is built for the CPU: see `torch-build`")
