@@ -29,7 +29,7 @@
             overlays = [ self.overlays.default ];
             # nixpkgs refuses CUDA otherwise, and takes a server's for a Jetson (nix/cuda-packages-for.nix).
             config = {
-              allowUnfreePredicate = pkgs._cuda.lib.allowUnfreeCudaPredicate;
+              allowUnfreePredicate = package: pkgs._cuda.lib.allowUnfreeCudaPredicate package;
               cudaSupport = true;
               cudaCapabilities =
                 if system == "aarch64-linux" then self.lib.targets.jetson.cuda.capabilities else [ ];
