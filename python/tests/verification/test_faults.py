@@ -391,7 +391,7 @@ def test_another_python(sample: Sample) -> None:
     assert "(expected Python 2.7)" in found["interpreter"]
 
 
-@pytest.mark.parametrize("kind", ["dangling", "crashing", "no interpreter"])
+@pytest.mark.parametrize("kind", ["dangling", "crashing", "no interpreter", "no Python"])
 def test_python_that_does_not_start(sample: Sample, kind: str) -> None:
     python = sample.root / "bin" / "python"
     for name in ("python", "python3"):
@@ -400,10 +400,19 @@ def test_python_that_does_not_start(sample: Sample, kind: str) -> None:
         python.symlink_to("/opt/gone/python3")
         text = "does not start: it links to /opt/gone/python3, which is gone"
     else:
-        start = "/bin/sh" if kind == "crashing" else "/opt/gone/sh"
-        python.write_text(f"#!{start}\nkill -SEGV $$\n")
+        python.write_text(
+            {
+                "crashing": "#!/bin/sh\nkill -SEGV $$\n",
+                "no interpreter": "#!/opt/gone/sh\n",
+                "no Python": "#!/bin/sh\necho '{}' > /proc/self/fd/$4\n",
+            }[kind]
+        )
         python.chmod(0o755)
-        text = "killed by SIGSEGV" if kind == "crashing" else "the shell that it names is missing"
+        text = {
+            "crashing": "killed by SIGSEGV",
+            "no interpreter": "the shell that it names is missing",
+            "no Python": "it is no Python: it answers {}",
+        }[kind]
     report = verify(sample.root)
     found = faults(report)
     assert list(found) == ["interpreter"]

@@ -1,10 +1,12 @@
 import json
+import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vllm_nix import verify
 from vllm_nix.errors import InputError
 from vllm_nix.verification.manifest import PLACE, _manifest, read_manifest
 
@@ -34,6 +36,17 @@ def test_reads(tmp_path: Path) -> None:
 
 def test_none(tmp_path: Path) -> None:
     assert read_manifest(tmp_path) is None
+
+
+@pytest.mark.parametrize("key", ["cuda.capabilities", "cann.toolkit"])
+@pytest.mark.parametrize("value", [3, "8.7", [8], {"a": 1}, False])
+def test_parameters_of_another_kind(tmp_path: Path, key: str, value: object) -> None:
+    table, _, name = key.partition(".")
+    write(tmp_path, json.dumps(GOOD | {"parameters": {table: {name: value}}}))
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/python").symlink_to(sys.executable)
+    with pytest.raises(InputError, match=f"^the manifest's {key}: .* is no list of texts$"):
+        verify(tmp_path, only=["manifest"])
 
 
 @pytest.mark.parametrize(

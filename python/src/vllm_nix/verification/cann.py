@@ -14,6 +14,7 @@ from typing import Any
 from vllm_nix.verification.distributions import Distribution
 from vllm_nix.verification.elf_files import ElfFiles
 from vllm_nix.verification.linker import host_folders
+from vllm_nix.verification.manifest import texts
 
 PACKAGES = frozenset(("torch-npu", "vllm-ascend"))
 _FOLDERS = ("torch_npu", "vllm_ascend")
@@ -80,7 +81,10 @@ def applies(distributions: Iterable[Distribution]) -> bool:
 
 
 def places(parameters: Mapping[str, Any]) -> tuple[Path, ...]:
-    """Where the launcher of a target's environment looks for CANN; none, if it does not."""
+    """Where the launcher of a target's environment looks for CANN; none, if it does not.
+
+    Raises `InputError`.
+    """
     named = [os.environ.get(name, "") for name in ("ASCEND_HOME_PATH", "ATB_HOME_PATH")]
     listed = _listed(parameters)
     return tuple(Path(place).expanduser() for place in [*named, *listed] if place and listed)
@@ -93,8 +97,8 @@ def homes(parameters: Mapping[str, Any]) -> dict[str, Path]:
 
 
 def _listed(parameters: Mapping[str, Any]) -> list[str]:
-    data = parameters.get("cann", {})
-    return [place for key in ("toolkit", "atb", "driver") for place in data.get(key, ())]
+    keys = ("toolkit", "atb", "driver")
+    return [place for key in keys for place in texts(parameters, "cann", key)]
 
 
 def gaps(

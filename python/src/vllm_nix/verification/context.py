@@ -13,7 +13,7 @@ from vllm_nix.verification.elf_files import ElfFiles
 from vllm_nix.verification.environment import Environment
 from vllm_nix.verification.gpu_code import GpuCode
 from vllm_nix.verification.interpreter import Interpreter
-from vllm_nix.verification.manifest import Manifest
+from vllm_nix.verification.manifest import Manifest, lookup
 from vllm_nix.verification.survey import Survey, needed
 
 
@@ -116,10 +116,3 @@ class Context:
     def parameter(self, *keys: str) -> Any:
         """One parameter of the target, such as ("torch", "version"); None if it is not set."""
         return lookup(self.parameters, *keys)
-
-
-def lookup(data: Any, *keys: str) -> Any:
-    """The value at the end of `keys`; None if there is none. A manifest is not trusted."""
-    for key in keys:
-        data = data.get(key) if isinstance(data, Mapping) else None
-    return data

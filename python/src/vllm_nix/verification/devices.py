@@ -6,9 +6,8 @@ from typing import Any
 
 from vllm_nix import devices
 from vllm_nix.devices import Device
-from vllm_nix.errors import InputError
-from vllm_nix.verification.context import lookup
 from vllm_nix.verification.driver import Driver
+from vllm_nix.verification.manifest import lookup, texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,18 +21,11 @@ class Question:
 
 def named_devices(question: Question, parameters: Mapping[str, Any]) -> tuple[Device, ...]:
     """The devices that were asked for, by name or by the target. Raises `InputError`."""
-    names = [question.device] if question.device else _capabilities(parameters)
+    names = [question.device] if question.device else texts(parameters, "cuda", "capabilities")
     jetpack = jetpack_of(question, parameters)
     toolkit = None if jetpack else lookup(parameters, "cuda", "toolkit")
     cuda = question.cuda or (str(toolkit) if toolkit else None)
     return tuple(devices.device(name, cuda, jetpack) for name in names)
-
-
-def _capabilities(parameters: Mapping[str, Any]) -> list[str]:
-    found = lookup(parameters, "cuda", "capabilities") or []
-    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
-        raise InputError(f"the manifest's cuda.capabilities: {found!r} is no list of texts")
-    return found
 
 
 def devices_here(question: Question, driver: Driver | str) -> tuple[Device, ...]:

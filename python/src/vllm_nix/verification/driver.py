@@ -31,10 +31,7 @@ class Driver:
 
 def ask_driver(environment: Environment) -> Driver | str:
     """Asks in a child process, for a broken driver may crash or hang; else why there is none."""
-    try:
-        outcome = environment.probe("driver")
-    except OSError:
-        return "there is no interpreter to ask the driver with"
+    outcome = environment.probe("driver")
     if outcome.end or len(outcome.answers) != 1:
         return f"the NVIDIA driver's library breaks its process: {outcome.end or 'no answer'}"
     answer = outcome.answers[0]

@@ -30,14 +30,17 @@ def ask_interpreter(environment: Environment) -> Interpreter | str:
     if outcome.end or len(outcome.answers) != 1:
         return f"{outcome.end or 'no answer'}: {outcome.last_words() or 'no output'}"
     answer = outcome.answers[0]
-    return Interpreter(
-        version=str(answer["version"]),
-        implementation=str(answer["implementation"]),
-        prefix=Path(answer["prefix"]),
-        binary=Path(answer["binary"]),
-        site_packages=Path(answer["site-packages"]),
-        markers=answer["markers"],
-    )
+    try:
+        return Interpreter(
+            version=str(answer["version"]),
+            implementation=str(answer["implementation"]),
+            prefix=Path(answer["prefix"]),
+            binary=Path(answer["binary"]),
+            site_packages=Path(answer["site-packages"]),
+            markers=answer["markers"],
+        )
+    except (KeyError, TypeError):
+        return f"it is no Python: it answers {answer}"
 
 
 def _why_not(python: Path, error: OSError) -> str:

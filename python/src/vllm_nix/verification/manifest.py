@@ -50,6 +50,22 @@ def read_manifest(root: Path) -> Manifest | None:
         raise InputError(f"{file}: {error}; build the environment again") from error
 
 
+def lookup(data: Any, *keys: str) -> Any:
+    """The value at the end of `keys`; None if there is none. A manifest is not trusted."""
+    for key in keys:
+        data = data.get(key) if isinstance(data, Mapping) else None
+    return data
+
+
+def texts(data: Any, *keys: str) -> list[str]:
+    """The same of a list of texts; empty if there is none. Raises `InputError` for anything else."""
+    found = lookup(data, *keys)
+    found = [] if found is None else found
+    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+        raise InputError(f"the manifest's {'.'.join(keys)}: {found!r} is no list of texts")
+    return found
+
+
 def _manifest(data: Any) -> Manifest:
     if _get(data, "schema", int) != 1:
         raise ValueError(f"schema {data['schema']} is not 1, the one that this program knows")

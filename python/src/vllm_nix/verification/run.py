@@ -96,7 +96,8 @@ def _context(
     wanted = load_target(target).data if target else manifest.parameters if manifest else {}
     named = named_devices(question, wanted)
     interpreter = ask_interpreter(environment)
-    driver = ask_driver(environment)
+    silent = "there is no interpreter to ask the driver with"
+    driver = silent if isinstance(interpreter, str) else ask_driver(environment)
     site_packages = _site_packages(environment.root, interpreter)
     distributions = read_distributions(site_packages)
     elf_files = ElfFiles(site_packages)
