@@ -21,7 +21,7 @@ from vllm_nix.verification.entry_points import read_entry_points
 from vllm_nix.verification.gpu_code import has_refused
 from vllm_nix.verification.symbols import read_symbols
 
-ANY = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+ANY = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def registering(folder: Path, text: bytes) -> Distribution:
