@@ -362,6 +362,11 @@ def test_wrong_device(
         verify(gpu_sample.root, device=device, cuda=cuda, jetpack=jetpack)
 
 
+def test_kernels_for_newer_devices_alone_are_no_fault(gpu_sample: Sample) -> None:
+    gpu_sample.install("extra", "1", {"extra/hopper.so": carrier([("cubin", 90)])})
+    assert faults(on_orin(gpu_sample, only=["gpu-code"])) == {}
+
+
 def test_unused_ptx_is_no_fault(gpu_sample: Sample) -> None:
     units = carrier([("cubin", 87), ("ptx", 87, (9, 3))])
     gpu_sample.install("extra", "1", {"extra/kernels.so": units})
