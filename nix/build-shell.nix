@@ -5,6 +5,7 @@
   mkShell,
   vllm,
   vllm-nix,
+  tools,
 }:
 let
   isVariable = key: _: builtins.match "[A-Z][A-Z0-9_]*" key != null;
@@ -14,7 +15,7 @@ mkShell (
   // {
     inherit (vllm) memoryPerJob src;
     inputsFrom = [ vllm ];
-    packages = [ vllm-nix ];
+    packages = [ vllm-nix ] ++ tools;
     shellHook = ''
       setMaxJobs
       ${vllm.preBuild}

@@ -14,7 +14,7 @@ let
     in
     lib.genAttrs (
       sources
-      ++ lib.optional (target ? nccl) "nccl-tests"
+      ++ lib.optional (target ? nccl || lib.elem "nccl-tests" (target.shell.tools or [ ])) "nccl-tests"
       ++ lib.optional (lib.elem "triton" target.components) "triton-llvm"
     ) (each: scope.${each})
     // builtins.listToAttrs (

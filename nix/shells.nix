@@ -5,21 +5,34 @@ system: pkgs:
 let
   inherit (pkgs) lib vllmPackages;
   library = vllmPackages.vllm-nix;
+  # `start` is for the target's own components, which need the driver.
+  toolsOf =
+    target: start:
+    let
+      scope = vllmPackages.${target.name};
+    in
+    map (tool: if scope ? ${tool} then start scope.${tool} else pkgs.${tool}) (
+      target.shell.tools or [ ]
+    );
   environment =
-    name:
+    target:
+    let
+      run = vllmPackages."vllm-${target.name}";
+    in
     pkgs.mkShell {
       packages = [
-        vllmPackages."vllm-${name}"
+        run
         library
-      ];
+      ]
+      ++ toolsOf target (vllmPackages.withDriver run);
     };
 in
 lib.mapAttrs (
-  name: target:
+  _: target:
   if target.vllm.from == "source" && target.vllm.device == "cuda" then
-    vllmPackages.${name}.callPackage ./build-shell.nix { }
+    vllmPackages.${target.name}.callPackage ./build-shell.nix { tools = toolsOf target (tool: tool); }
   else
-    environment name
+    environment target
 ) ((import ./lib).lockedTargets system)
 // {
   default = pkgs.mkShell {

@@ -9,10 +9,12 @@ in
 {
   inherit target;
   cutlass = self.callPackage ../pkgs/cutlass { };
-  flash-attn = self.callPackage ../pkgs/flash-attn { };
+  flash-attn = self.callPackage ../pkgs/flash-attn { cudaPackages = self.cudaPackagesForTorch; };
   lockedWheels = self.callPackage ../nix/locked-wheels.nix { };
-  nccl = self.callPackage ../pkgs/nccl { };
-  nccl-tests = self.callPackage ../pkgs/nccl-tests { };
+  nccl = self.callPackage (
+    if target.torch.from == "wheel" then ../pkgs/nccl/of-torch.nix else ../pkgs/nccl
+  ) { };
+  nccl-tests = self.callPackage ../pkgs/nccl-tests { cudaPackages = self.cudaPackagesForTorch; };
   torch = self.callPackage ../pkgs/torch { };
   torchForBuild = self.callPackage ../pkgs/torch/for-build.nix { };
   triton = self.callPackage ../pkgs/triton { };
@@ -63,6 +65,15 @@ in
   if target ? cuda then
     {
       cudaPackages = self.cudaPackagesFor target.cuda;
+      # Beside torch's wheel, any CUDA of its major version compiles code for given capabilities; a base
+      # need not have the wheels' own.
+      cudaPackagesForTorch =
+        if target.torch.from == "wheel" then
+          self.cudaPackagesFor (
+            target.cuda // { toolkit = "${builtins.head (builtins.splitVersion target.cuda.toolkit)}.9"; }
+          )
+        else
+          self.cudaPackages;
       cudaToolkit = self.callPackage ../nix/cuda-toolkit.nix { };
     }
   else

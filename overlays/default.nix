@@ -39,6 +39,7 @@ in
       due = self.callPackage ../nix/due.nix { };
       patchedSource = self.callPackage ../nix/patched-source.nix { };
       patchedWheel = self.callPackage ../nix/patched-wheel { };
+      withDriver = self.callPackage ../nix/with-driver.nix { };
       registrySource = self.callPackage ../nix/registry-source.nix { };
       stubNeuron = self.callPackage ../pkgs/stub-neuron { };
       stubTorch = self.callPackage ../pkgs/stub-torch { };

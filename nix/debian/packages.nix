@@ -73,6 +73,7 @@ lib.genAttrs (import ./absent.nix) (import ./missing.nix)
   gnumake = self.noBinSh groups.gnumake;
   git = callPackage ./build-support/git.nix { } groups.git;
   openmpi = callPackage ./build-support/openmpi.nix { } groups.openmpi;
+  tmux = callPackage ./build-support/tmux { } groups.tmux;
   python311 = callPackage ./python {
     installed = deb.installed.python311;
     inherit wheels;

@@ -3,7 +3,7 @@
 # locked wheels, 72 kernels: hours on a few cores.
 {
   buildCudaWheel,
-  cudaPackagesFor,
+  cudaPackages,
   lib,
   maxJobsHook,
   ninja,
@@ -14,10 +14,6 @@
   withoutFlashAttn,
 }:
 let
-  # Any CUDA of torch's major version compiles it; a base need not have the wheels' own.
-  cudaPackages = cudaPackagesFor (
-    target.cuda // { toolkit = "${lib.versions.major target.cuda.toolkit}.9"; }
-  );
   inherit (target.flash-attn) version;
   rows = (builtins.fromTOML (builtins.readFile ../vllm/sources.toml)).flash-attn;
   abi = "cp${lib.replaceStrings [ "." ] [ "" ] python.pythonVersion}";

@@ -24,7 +24,9 @@ patchedSource {
     inherit rev;
     inherit (row) hash;
   };
-  replacements = lib.optionals forOrin (import ./sm87.nix).${row.sm87};
+  replacements =
+    lib.optionals forOrin (import ./sm87.nix).${row.sm87}
+    ++ lib.optionals (row.sm87 or "" == "cmake") (import ./hopper.nix);
   # A submodule of its own; vLLM's release of it does.
   postPatch = ''
     rm -rf csrc/cutlass

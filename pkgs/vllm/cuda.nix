@@ -27,7 +27,10 @@ else
     buildWheel = buildCudaWheel cudaPackages;
     compiler = cudaPackages.cudaMajorMinorVersion;
     isPure = false;
-    patches = [ "offline" ];
+    patches = [
+      "hopper"
+      "offline"
+    ];
     build-system = torchForBuild;
     inherit (cudaToolkit) libraries;
     # What the wheel requires can be told without the torch that takes hours to build.

@@ -3,6 +3,7 @@
 { lib }:
 let
   known = {
+    hopper = import ./hopper.nix;
     neuron = import ./neuron;
     offline = import ./offline.nix;
     sm87 = import ./sm87.nix;

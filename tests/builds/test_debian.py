@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,21 @@ print(open("/proc/self/maps").read())
     paths = {line.split()[-1] for line in result.stdout.splitlines() if "/" in line}
     assert any("libssl.so.3" in path for path in paths)
     assert {path for path in paths if not path.startswith("/nix/store/")} == set()
+
+
+def test_tmux_starts_without_a_locale(nix: Nix, tmp_path: Path) -> None:
+    """It wants UTF-8; what runs in it finds the host's locales, and not the base's."""
+    tmux = nix.build(f"({BASE}).tmux") / "bin/tmux"
+    command = [str(tmux), "-S", "socket", "new-session", "-d", "env > part; mv part whole"]
+    environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    subprocess.run(command, env=environment, cwd=tmp_path, check=True)
+    whole = tmp_path / "whole"
+    for _ in range(200):
+        if whole.exists():
+            break
+        time.sleep(0.1)
+    assert "TERM_PROGRAM=tmux" in whole.read_text().splitlines()
+    assert "LOCPATH" not in whole.read_text()
 
 
 def test_the_compiler_works_outside_a_build(nix: Nix, tmp_path: Path) -> None:

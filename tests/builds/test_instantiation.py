@@ -6,7 +6,7 @@ then instantiated on it too. With another Nix first on the PATH all of it is tha
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -46,18 +46,26 @@ def test_every_target_and_component(nix: Nix, tree: str | None) -> None:
         assert any(f"-{part}" in path for path in paths)
 
 
-@pytest.fixture(scope="module", params=["aarch64-linux", "x86_64-linux"])
-def derivations(nix: Nix, tree: str | None, request: pytest.FixtureRequest) -> Derivations:
+def instantiate(
+    nix: Nix, tree: str | None, components: Sequence[str], **arguments: str
+) -> Derivations:
     """The environment of each component's builder, by its name."""
-    command = ["nix-instantiate", "tests/builds/instantiation", "--argstr", "system", request.param]
-    command += ["--argstr", "tree", tree] if tree else []
-    for component in COMPONENTS:
+    command = ["nix-instantiate", "tests/builds/instantiation"]
+    for name, value in (arguments | ({"tree": tree} if tree else {})).items():
+        command += ["--argstr", name, value]
+    for component in components:
         command += ["-A", component]
     paths = nix(*command).stdout.split()
     shown = json.loads(nix("nix", "show-derivation", *paths).stdout)
     return {
-        component: shown[path]["env"] for component, path in zip(COMPONENTS, paths, strict=True)
+        component: shown[path]["env"] for component, path in zip(components, paths, strict=True)
     }
+
+
+@pytest.fixture(scope="module", params=["aarch64-linux", "x86_64-linux"])
+def derivations(nix: Nix, tree: str | None, request: pytest.FixtureRequest) -> Derivations:
+    """Jetson's."""
+    return instantiate(nix, tree, COMPONENTS, target="jetson", system=request.param)
 
 
 def test_torch_gets_the_targets_switches(derivations: Derivations) -> None:
@@ -111,3 +119,24 @@ def test_vllm_is_compiled_from_the_folders_it_is_given(derivations: Derivations)
 
 def test_flash_attention_is_patched_for_orin(derivations: Derivations) -> None:
     assert "8.0;8.6;8.7;8.9;9.0" in derivations["vllm-flash-attn"]["postPatch"]
+
+
+def test_for_a_desktop_the_same_expressions_stand_beside_torchs_wheel(
+    nix: Nix, tree: str | None
+) -> None:
+    components = ("vllm", "vllm-flash-attn", "nccl-tests", "vllm-cuda12")
+    made = instantiate(nix, tree, components, target="cuda12", system="x86_64-linux")
+    vllm, flash_attn = made["vllm"], made["vllm-flash-attn"]["postPatch"]
+    assert vllm["TORCH_CUDA_ARCH_LIST"] == "8.6"
+    assert vllm["name"].startswith("vllm-0.7.3+cu12")
+    assert "-torch-2.5.1" in vllm["nativeBuildInputs"]
+    assert "FA3_ARCHS" in flash_attn
+    assert "8.7" not in flash_attn
+    assert "compute_86,code=sm_86" in made["nccl-tests"]["preBuild"]
+    assert made["vllm-cuda12"]["name"] == "vllm-cuda12"
+
+
+def test_torchs_own_nccl_is_measured(nix: Nix, tree: str | None) -> None:
+    [tests] = instantiate(nix, tree, ["nccl-tests"], target="cuda", system="x86_64-linux").values()
+    assert "-nccl-2.30.7" in tests["buildInputs"]
+    assert "CUDA_MAJOR=13" in tests["makeFlags"]

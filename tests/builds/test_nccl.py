@@ -14,12 +14,13 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, Nix
+from vllm_nix.pylock import read_lock
 
 pytestmark = pytest.mark.nix
 
 PACKAGES = """
     pkgs = import ./nix/debian { overlays = [ (import ./overlays) ]; };
-    inherit (pkgs.vllmPackages) cpu jetson;
+    inherit (pkgs.vllmPackages) cpu cuda jetson;
     for = capabilities: jetson.nccl.override {
       target = jetson.target // { cuda = jetson.target.cuda // { inherit capabilities; }; };
     };
@@ -45,7 +46,9 @@ def refusal(nix: Nix, expression: str) -> str:
 
 
 def need_source(nix: Nix, package: str) -> None:
-    source = value(nix, f"let {PACKAGES} nccl = {package}; in toString (nccl.src.src or nccl.src)")
+    source = value(
+        nix, f"let {PACKAGES} package = {package}; in toString (package.src.src or package.src)"
+    )
     if not Path(source).exists():
         pytest.skip(f"{source} was not brought: see docs/jetson.md")
 
@@ -89,7 +92,7 @@ def test_what_it_cannot_make_is_one_sentence(nix: Nix) -> None:
     message = refusal(nix, f"({unknown}).drvPath")
     assert "no source of nccl 1.0 is known; there are: 2.21.5-1, 2.22.3-1, 2.27.7-1" in message
     message = refusal(nix, f"let {PACKAGES} in cpu.nccl.drvPath")
-    assert "cpu has no cuda.capabilities, and so no NCCL" in message
+    assert "the wheels of cpu hold no NCCL; its torch is 2.13.0+cpu" in message
 
 
 @pytest.mark.parametrize("version", ["2.22.3-1", "2.27.7-1", "2.28.7-1", "2.29.3-1"])
@@ -133,3 +136,28 @@ def test_its_tests_are_for_orin_alone(nix: Nix) -> None:
     command = [str(tests / "bin/all_reduce_perf"), "--help"]
     usage = subprocess.run(command, env={}, capture_output=True, text=True, check=False)
     assert "USAGE: all_reduce_perf" in usage.stdout
+
+
+def test_beside_torchs_wheel_it_is_torchs_own(nix: Nix) -> None:
+    """That of the lock; and what measures it holds code for the target's GPUs and no PTX."""
+    [locked] = [
+        wheel.version
+        for wheel in read_lock(ROOT / "nix/targets/cuda/pylock.x86_64-linux.toml").wheels
+        if wheel.name == "nvidia-nccl-cu13"
+    ]
+    assert value(nix, f"let {PACKAGES} in cuda.nccl.version") == locked
+    flags = value(nix, f"let {PACKAGES} in cuda.nccl-tests.preBuild")
+    assert flags.strip() == ('makeFlagsArray+=("NVCC_GENCODE=-gencode=arch=compute_86,code=sm_86")')
+
+
+@pytest.mark.slow  # 3 minutes; needs `vllm-nix fetch cuda`
+def test_torchs_own_is_what_its_tests_load(nix: Nix) -> None:
+    need_source(nix, "cuda.nccl-tests")
+    tests = nix.build(f"let {PACKAGES} in cuda.nccl-tests")
+    torchs = nix.build(f"let {PACKAGES} in cuda.nccl") / "lib/libnccl.so.2"
+    assert "-nvidia-nccl-cu13-" in str(torchs.resolve())
+    assert codes(tests / "bin") == {("cubin", "sm_86")}
+    environment = {"LD_TRACE_LOADED_OBJECTS": "1"}
+    command = [str(tests / "bin/all_reduce_perf")]
+    loaded = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert f"libnccl.so.2 => {torchs} " in loaded.stdout

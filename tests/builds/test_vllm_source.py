@@ -154,7 +154,7 @@ def test_the_oldest_releases_setup_takes_orin(nix: Nix) -> None:
 def test_flash_attention_3_is_asked_for_on_hopper_alone(nix: Nix, release: str) -> None:
     hopper = "vllm.vllm_flash_attn._vllm_fa3_C"
     assert hopper in asked_for(nix, vllm(release))
-    source = vllm(release, SM87)
+    source = vllm(release, '[ "hopper" ]')
     assert hopper not in asked_for(nix, source)
     assert "vllm.vllm_flash_attn._vllm_fa2_C" in asked_for(nix, source)
     assert hopper in asked_for(nix, f'{source}; capabilities = "8.7;9.0"')
@@ -249,7 +249,7 @@ def test_flash_attentions_cmake_becomes_native(
         pname = "vllm-flash-attn";
         version = "{commit[:8]}";
         src = {folder};
-        replacements = flashAttention.cmake;
+        replacements = flashAttention.cmake ++ import ./pkgs/vllm-flash-attn/hopper.nix;
       }})"""
     configured = f"source = {vllm(release, SM87)}; {arguments} flashAttention = "
     extension = r"_vllm_fa[23]_C"
@@ -279,7 +279,7 @@ def test_a_patch_whose_text_is_gone_stops_the_build(nix: Nix) -> None:
         ),
         (
             'release = "0.7.3"; patches = [ "sm78" ];',
-            "vllm has no patch 'sm78'; there are: neuron, offline, sm87, verl",
+            "vllm has no patch 'sm78'; there are: hopper, neuron, offline, sm87, verl",
         ),
     ],
 )

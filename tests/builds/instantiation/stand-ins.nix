@@ -25,12 +25,12 @@ let
     "rich"
     "sympy"
   ] (name: standIn name whole);
-in
-{
-  cudaPackages_12_6 =
+  cudaPackages =
+    release:
     lib.mapAttrs standIn (
       lib.genAttrs [
         "cuda_cccl"
+        "cuda_crt"
         "cuda_nvcc"
         "cudatoolkit"
       ] (_: whole)
@@ -50,12 +50,17 @@ in
     )
     // {
       backendStdenv = final.stdenv;
-      cudaAtLeast = lib.versionAtLeast "12.6";
-      cudaMajorMinorVersion = "12.6";
-      cuda_crt = throw "nixpkgs has the name in every release, and the package from CUDA 13 on";
-      # As if imported with config.cudaCapabilities = [ "8.7" ].
-      flags.isJetsonBuild = final.stdenv.hostPlatform.isAarch64;
+      cudaAtLeast = lib.versionAtLeast release;
+      cudaMajorMinorVersion = release;
     };
+in
+{
+  cudaPackages_12_6 = cudaPackages "12.6" // {
+    cuda_crt = throw "nixpkgs has the name in every release, and the package from CUDA 13 on";
+    # As if imported with config.cudaCapabilities = [ "8.7" ].
+    flags.isJetsonBuild = final.stdenv.hostPlatform.isAarch64;
+  };
+  cudaPackages_13_0 = cudaPackages "13.0";
   python311 = prev.python311 // {
     pkgs = python // prev.python311.pkgs;
   };
