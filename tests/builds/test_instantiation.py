@@ -7,6 +7,7 @@ then instantiated on it too. With another Nix first on the PATH all of it is tha
 import json
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -57,8 +58,11 @@ def instantiate(
         command += ["-A", component]
     paths = nix(*command).stdout.split()
     shown = json.loads(nix("nix", "show-derivation", *paths).stdout)
+    # Newer releases of Nix have them a level deeper, by the paths' names.
+    by_name = {Path(path).name: each for path, each in shown.get("derivations", shown).items()}
     return {
-        component: shown[path]["env"] for component, path in zip(components, paths, strict=True)
+        component: by_name[Path(path).name]["env"]
+        for component, path in zip(components, paths, strict=True)
     }
 
 

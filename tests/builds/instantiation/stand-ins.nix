@@ -55,12 +55,16 @@ let
     };
 in
 {
-  cudaPackages_12_6 = cudaPackages "12.6" // {
-    cuda_crt = throw "nixpkgs has the name in every release, and the package from CUDA 13 on";
-    # As if imported with config.cudaCapabilities = [ "8.7" ].
-    flags.isJetsonBuild = final.stdenv.hostPlatform.isAarch64;
-  };
-  cudaPackages_13_0 = cudaPackages "13.0";
+  cudaPackages_12_6 =
+    prev.cudaPackages_12_6 or (
+      cudaPackages "12.6"
+      // {
+        cuda_crt = throw "nixpkgs has the name in every release, and the package from CUDA 13 on";
+        # As if imported with config.cudaCapabilities = [ "8.7" ].
+        flags.isJetsonBuild = final.stdenv.hostPlatform.isAarch64;
+      }
+    );
+  cudaPackages_13_0 = prev.cudaPackages_13_0 or (cudaPackages "13.0");
   python311 = prev.python311 // {
     pkgs = python // prev.python311.pkgs;
   };
