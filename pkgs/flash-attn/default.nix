@@ -11,7 +11,7 @@
   registrySource,
   stdenv,
   target,
-  withoutFlashAttn,
+  torchForBuild,
 }:
 let
   inherit (target.flash-attn) version;
@@ -38,8 +38,8 @@ buildCudaWheel cudaPackages {
     python.pkgs.packaging
     python.pkgs.setuptools
     python.pkgs.wheel
-  ];
-  preBuild = "export PYTHONPATH=$PYTHONPATH:${withoutFlashAttn}/${python.sitePackages}";
+  ]
+  ++ torchForBuild; # and no more of the environment: targets with the same torch share the wheel
   CUDA_HOME = cudaPackages.cudatoolkit;
   FLASH_ATTENTION_FORCE_BUILD = "TRUE"; # or it looks for a wheel on the network
   FLASH_ATTN_CUDA_ARCHS = lib.concatMapStringsSep ";" (lib.replaceStrings [ "." ] [ "" ]) (
