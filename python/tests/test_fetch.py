@@ -126,6 +126,17 @@ def test_a_wheels_own_index_is_asked_when_pips_lacks_it(wheels: list[Path], tmp_
     assert source(wheels[0]).path.exists()
 
 
+def test_the_others_come_where_ones_own_index_is_out_of_reach(
+    wheels: list[Path], tmp_path: Path
+) -> None:
+    torch = source(
+        make_wheel(tmp_path / "torch", "torch", "2+cpu"), index="https://nowhere.invalid"
+    )
+    with pytest.raises(Unavailable, match=r"no network: pip .* for torch-2[+]cpu-py3"):
+        fetch(sources(torch, *map(source, wheels)), jobs=1)  # torch first, as it comes alone
+    assert all(source(wheel).path.exists() for wheel in wheels)
+
+
 def test_a_wheel_that_is_nowhere(wheels: list[Path], tmp_path: Path) -> None:
     gone = source(make_wheel(tmp_path / "gone", "gone", "1"))
     with pytest.raises(Error, match=r"pip finds no gone==1 .* --from DIR"):

@@ -150,13 +150,18 @@ class _Fetch:
         for suite, component in {(deb.suite, deb.component) for deb in debs}:
             self.mirrors[suite] = chosen or find_mirror(suite, component)
         with ThreadPoolExecutor(self.jobs) as pool:
-            pending = {pool.submit(self._download, batch) for batch in batches(needed)}
+            started = {pool.submit(self._download, batch): batch[0] for batch in batches(needed)}
+            pending = set(started)
             try:
                 while pending:
                     finished, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
                     for future in finished:
-                        future.result()
+                        if not getattr(started[future], "index", None):
+                            future.result()
                     self._report()
+                # Where one's own index could not be reached, the others have come nevertheless.
+                for future in started:
+                    future.result()
             except BaseException:
                 for future in pending:
                     future.cancel()
