@@ -4,13 +4,16 @@ import json
 import os
 import subprocess
 import zipfile
+from collections.abc import Callable
 from email.parser import HeaderParser
 from pathlib import Path
 
 import pytest
 
+from tests.builds.ascend.stand_in import install
 from tests.conftest import ROOT, Nix
 from vllm_nix.pylock import read_lock
+from vllm_nix.verification import Status, verify
 from vllm_nix.verification.cann import WITHOUT
 
 PACKAGES = "with import ./nix/debian { overlays = [ (import ./overlays) ]; }; vllmPackages"
@@ -68,6 +71,49 @@ def test_a_lock_has_nothing_of_cuda(target: str, torch: str, system: str) -> Non
     assert "vllm" not in versions, "it is made here"
 
 
+class Environment:
+    """A built environment, and how a program of it is run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __call__(self, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(self.path / "bin" / command[0]), *command[1:]],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={"HOME": os.environ["HOME"], **variables},
+        )
+
+
+def check_without_cann(environment: Environment) -> None:
+    """What there is to see of vLLM and its plugin on a machine that has neither CANN nor an NPU."""
+    assert environment("vllm", "--version", **WITHOUT).stdout.splitlines()[-1:] == ["0.7.3"]
+    refused = environment("vllm", "--version")
+    assert refused.returncode == 3
+    assert "vllm-ascend: this machine lacks parts of CANN: the toolkit 8.1.RC1" in refused.stderr
+    versions = (
+        "import importlib.metadata as m, json; "
+        "print(json.dumps([m.version(n) for n in ('vllm', 'vllm-ascend', 'torch-npu')]))"
+    )
+    found = json.loads(environment("python", "-c", versions, **WITHOUT).stdout)
+    assert found == ["0.7.3+empty", "0.7.3.post1", "2.5.1"]
+    plugin = "import vllm_ascend; print(vllm_ascend.register())"
+    platform = environment("python", "-c", plugin, **WITHOUT).stdout
+    assert platform.strip() == "vllm_ascend.platform.NPUPlatform"
+    imported = environment("python", "-c", "import vllm; print(vllm.__version__)", **WITHOUT)
+    assert imported.stdout.splitlines()[-1:] == ["0.7.3"], imported.stderr
+    shown = environment("python", "-m", "pip", "show", "vllm", **WITHOUT).stdout
+    assert "Version: 0.7.3+empty\n" in shown
+
+
+def failed(environment: Environment) -> list[str]:
+    """The checks of verify that fail."""
+    report = verify(environment.path, limit=1200)
+    return [result.id for result in report.results if result.status == Status.FAILED]
+
+
 @emulated
 @pytest.mark.nix
 @pytest.mark.slow
@@ -78,27 +124,44 @@ def test_the_whole_of_it_on_aarch64(nix: Nix) -> None:
         *("nix-build", "--no-out-link", "--option", "extra-platforms", "aarch64-linux"),
         *("--expr", f"({base}).vllmPackages.vllm-ascend"),
     )
-    environment = Path(built.stdout.strip())
+    environment = Environment(Path(built.stdout.strip()))
+    check_without_cann(environment)
+    assert failed(environment) == ["platform-plugin"], "CANN is not there, and no more"
 
-    def run(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [str(environment / "bin" / command[0]), *command[1:]],
-            capture_output=True,
-            text=True,
-            check=False,
-            env={"HOME": os.environ["HOME"], **variables},
-        )
 
-    assert "0.7.3" in run("vllm", "--version", **WITHOUT).stdout
-    refused = run("vllm", "--version")
-    assert refused.returncode == 3
-    assert "vllm-ascend: this machine lacks parts of CANN: the toolkit 8.1.RC1" in refused.stderr
-    versions = (
-        "import importlib.metadata as m, json; "
-        "print(json.dumps([m.version(n) for n in ('vllm', 'vllm-ascend', 'torch-npu')]))"
+@pytest.fixture(scope="module")
+def on_x86_64(nix: Nix) -> Environment:
+    """Needs the wheels of verl, and those of `ascend` but for torch (docs/ascend.md, x86_64)."""
+    if os.uname().machine != "x86_64":
+        pytest.skip("not an x86_64")
+    return Environment(nix.build("import ./tests/builds/ascend/x86_64.nix"))
+
+
+@pytest.mark.nix
+@pytest.mark.slow
+def test_the_whole_of_it_on_x86_64_but_for_torch(on_x86_64: Environment) -> None:
+    check_without_cann(on_x86_64)
+    assert failed(on_x86_64) == ["platform-plugin", "torch-build"], "CANN, and NVIDIA's torch"
+
+
+@pytest.mark.nix
+@pytest.mark.slow
+def test_with_cann_in_the_users_home(
+    on_x86_64: Environment,
+    compile_library: Callable[..., bytes],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """torch_npu's own libraries bind to a CANN that answers "no devices": all but the NPU's own work."""
+    npu = on_x86_64.path / "lib/python3.11/site-packages/torch_npu"
+    install(tmp_path / "home/Ascend", npu.resolve().rglob("*.so"), compile_library)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    code = (
+        "import torch; from vllm.platforms import current_platform;"
+        "print(torch.npu.device_count(), type(current_platform).__module__)"
     )
-    found = json.loads(run("python", "-c", versions, **WITHOUT).stdout)
-    assert found == ["0.7.3+empty", "0.7.3.post1", "2.5.1"]
-    plugin = "import vllm_ascend; print(vllm_ascend.register())"
-    platform = run("python", "-c", plugin, **WITHOUT).stdout
-    assert platform.strip() == "vllm_ascend.platform.NPUPlatform"
+    result = on_x86_64("python", "-c", code, VLLM_LOGGING_LEVEL="ERROR")
+    assert result.stdout.splitlines()[-1:] == ["0 vllm_ascend.platform"], result.stderr
+    served = on_x86_64("vllm", "serve", "--help")
+    assert "--tensor-parallel-size" in served.stdout, served.stderr
+    assert failed(on_x86_64) == ["torch-build"], "NVIDIA's torch"
