@@ -24,16 +24,14 @@ Command = Sequence[str | Path]
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: medians in seconds; no `theirs` where there is nothing to run."""
+    """One line of the table: medians in seconds."""
 
     what: str
     ours: float
-    other: str = ""
-    theirs: float | None = None
+    other: str
+    theirs: float
 
     def __str__(self) -> str:
-        if self.theirs is None:
-            return f"| {self.what} | {self.ours:.2f} s | | | |"
         ratio = self.theirs / self.ours
         return (
             f"| {self.what} | {self.ours:.2f} s | {self.other} | {self.theirs:.2f} s "
@@ -41,13 +39,8 @@ class Row:
         )
 
 
-def nothing() -> None:
-    pass
-
-
-def seconds(command: Command, before: Callable[[], None] = nothing) -> float:
-    """The wall time of one run, after `before`. A command that fails is an error, not a time."""
-    before()
+def seconds(command: Command) -> float:
+    """The wall time of one run. A command that fails is an error, not a time."""
     started = time.perf_counter()
     result = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True)
     taken = time.perf_counter() - started
