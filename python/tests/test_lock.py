@@ -110,6 +110,20 @@ def test_pins_stay_unless_upgraded(publish: Publish, app: Requirements) -> None:
     assert relock(replace(app, require=("app>=2",)), SYSTEM).changes() == ["~ app 1.0 -> 2.0"]
 
 
+def test_every_place_that_pip_knows_is_looked_into(
+    publish: Publish, app: Requirements, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish("app", "1.0", requires="a b c d")
+    indexes = [
+        write_index(tmp_path / f"index-{name}", [make_wheel(tmp_path / name, name, "1.0")])
+        for name in "ab"
+    ]
+    folders = [make_wheel(tmp_path / name, name, "1.0").parent for name in "cd"]
+    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", " ".join(indexes))
+    monkeypatch.setenv("PIP_FIND_LINKS", " ".join(map(str, folders)))
+    assert [wheel.name for wheel in relock(app, SYSTEM).new.wheels] == ["a", "app", "b", "c", "d"]
+
+
 def test_pins_that_contradict_a_new_requirement_move_and_no_others(
     publish: Publish, app: Requirements, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,19 +24,18 @@ install.index-url='https://install.example/simple'
 
 def test_uv_looks_where_pip_looks() -> None:
     configuration = {
-        "index-url": "https://mirror.example/simple",
-        "extra-index-url": "https://a.example https://b.example",
+        "index-url": "https://me:secret@mirror.example/simple",
+        "extra-index-url": "https://a.example\nhttps://b.example",
         "no-index": "true",
         "timeout": "60",
         "cert": "/etc/cert.pem",
     }
-    assert uv_options(configuration) == [
-        *("--index-strategy", "unsafe-best-match"),
-        *("--default-index", "https://mirror.example/simple"),
-        *("--extra-index-url", "https://a.example", "--extra-index-url", "https://b.example"),
-        "--no-index",
-    ]
-    assert uv_environment(configuration) == {"SSL_CERT_FILE": "/etc/cert.pem"}
+    assert uv_options(configuration) == ["--index-strategy", "unsafe-best-match", "--no-index"]
+    assert uv_environment(configuration) == {
+        "UV_DEFAULT_INDEX": "https://me:secret@mirror.example/simple",
+        "UV_EXTRA_INDEX_URL": "https://a.example https://b.example",
+        "SSL_CERT_FILE": "/etc/cert.pem",
+    }
 
 
 @pytest.mark.usefixtures("quiet_pip")
@@ -49,11 +48,12 @@ def test_pip_itself_says_what_is_configured(
     )
     monkeypatch.setenv("PIP_CONFIG_FILE", str(file))
     monkeypatch.setenv("PIP_TRUSTED_HOST", "mirror.example")
-    assert uv_options(pip_configuration())[2:] == [
-        *("--default-index", "https://mirror.example/simple"),
-        *("--find-links", "/a", "--find-links", "/b"),
-        *("--allow-insecure-host", "mirror.example"),
-    ]
+    variables = uv_environment(pip_configuration())
+    assert {name: value for name, value in variables.items() if name.startswith("UV_")} == {
+        "UV_DEFAULT_INDEX": "https://mirror.example/simple",
+        "UV_FIND_LINKS": "/a,/b",
+        "UV_INSECURE_HOST": "mirror.example",
+    }
 
 
 @pytest.mark.usefixtures("quiet_pip")

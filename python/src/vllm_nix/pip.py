@@ -53,23 +53,29 @@ def parse_configuration(listing: str) -> dict[str, str]:
 
 
 def uv_options(configuration: Mapping[str, str]) -> list[str]:
-    """What makes uv look where pip looks; uv does not read pip's configuration."""
+    """How uv chooses among the places of `uv_environment`: as pip does."""
     # pip ranks all its indexes alike and takes the best version, wherever it is.
     options = ["--index-strategy", "unsafe-best-match"]
-    for name, option in (
-        ("index-url", "--default-index"),
-        ("extra-index-url", "--extra-index-url"),
-        ("find-links", "--find-links"),
-        ("trusted-host", "--allow-insecure-host"),
-    ):
-        for value in configuration.get(name, "").split():
-            options += [option, value]
     if configuration.get("no-index", "").lower() in ("1", "on", "true", "yes"):
         options.append("--no-index")
     return options
 
 
 def uv_environment(configuration: Mapping[str, str]) -> dict[str, str]:
-    """The variables by which uv takes what pip has as settings."""
-    names = {"cert": "SSL_CERT_FILE", "proxy": "ALL_PROXY"}
-    return {names[key]: value for key, value in configuration.items() if key in names}
+    """The variables by which uv looks where pip looks; uv does not read pip's configuration.
+
+    Not options: an address may hold a password, and a process list shows command lines.
+    """
+    variables = {
+        "index-url": ("UV_DEFAULT_INDEX", " "),
+        "extra-index-url": ("UV_EXTRA_INDEX_URL", " "),
+        "find-links": ("UV_FIND_LINKS", ","),
+        "trusted-host": ("UV_INSECURE_HOST", " "),
+        "cert": ("SSL_CERT_FILE", " "),
+        "proxy": ("ALL_PROXY", " "),
+    }
+    return {
+        name: separator.join(configuration[key].split())
+        for key, (name, separator) in variables.items()
+        if key in configuration
+    }
