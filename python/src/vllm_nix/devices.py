@@ -43,9 +43,7 @@ class JetPack:
     """A JetPack release. `libraries` says whose CUDA libraries it takes: "l4t" or "sbsa"."""
 
     release: str
-    l4t: str
     cuda: str
-    driver: str
     libraries: str
     capabilities: tuple[str, ...]
 
@@ -94,9 +92,7 @@ def jetpack_release(text: str) -> JetPack:
     row = known[number]
     return JetPack(
         release=number,
-        l4t=row["l4t"],
         cuda=row["cuda"],
-        driver=row["driver"],
         libraries=row["libraries"],
         capabilities=tuple(row["capabilities"]),
     )
