@@ -137,12 +137,9 @@ class _Fetch:
 
     def download(self) -> None:
         cached = [source for source in self.wanted if self.cache.has(source)]
-        needed = [source for source in self.wanted if source not in cached]
-        if vendors := [source for source in needed if isinstance(source, VendorSource)]:
-            raise Unavailable(
-                f"{len(vendors)} files come from their vendor alone: accept its licence, download"
-                f" {' '.join(source.url for source in vendors)}, and pass their folder by --from"
-            )
+        missing = [source for source in self.wanted if source not in cached]
+        vendors = [source for source in missing if isinstance(source, VendorSource)]
+        needed = [source for source in missing if source not in vendors]
         check_room(total_size(needed), self.cache.root, store_dir())
         self._add({source: self.cache.place(source) for source in cached})
         debs = [source for source in needed if isinstance(source, DebSource)]
@@ -167,6 +164,11 @@ class _Fetch:
                     future.cancel()
                 self.children.stop()
                 raise
+        if vendors:
+            raise Unavailable(
+                f"{len(vendors)} files come from their vendor alone: accept its licence, download"
+                f" {' '.join(source.url for source in vendors)}, and pass their folder by --from"
+            )
 
     def _download(self, batch: Sequence[Source]) -> None:
         with self.cache.part() as part:
