@@ -13,7 +13,17 @@ from vllm_nix.verification import Status, verify
 
 NEEDED, RUNPATH = 1, 29
 # A Python of the host, as the tests have it, is not one of the store.
-FOR_GPUS = {"gpu-code", "ptx", "attention", "sbsa", "nvml", "memory", "triton", "platform-plugin"}
+FOR_GPUS = {
+    "gpu-code",
+    "ptx",
+    "attention",
+    "sbsa",
+    "nvml",
+    "memory",
+    "triton",
+    "platform-plugin",
+    "neuron",
+}
 FOR_GPUS |= {"live-device", "live-nccl", "live-triton", "live-attention"}
 HOST_BOUND = ("interpreter", "elf", "host-libraries")
 

