@@ -39,7 +39,7 @@ lint: setup
 	.venv/bin/ruff check $(config) .
 	.venv/bin/ruff format --check $(config) .
 	cd python && ../.venv/bin/mypy
-	cd nix && MYPYPATH=wheel:../python/src/vllm_nix ../.venv/bin/mypy --strict wheel patched-wheel environment
+	cd nix && MYPYPATH=wheel:../python/src/vllm_nix ../.venv/bin/mypy --strict wheel patched-wheel environment ../pkgs/neuron
 
 bench: build ## ratios beside what one would otherwise run
 	.venv/bin/python -m benchmarks

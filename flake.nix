@@ -68,9 +68,15 @@
         path = ./templates/default;
         description = "A flake of one's own with a target's overlay";
       };
-      hydraJobs = {
-        inherit (self) packages checks;
-        components = forSystems (import ./nix/hydra.nix);
-      };
+      hydraJobs =
+        let
+          jobs = forSystems (import ./nix/hydra.nix { inherit (self) packages checks; });
+          ofKind = kind: builtins.mapAttrs (_: kinds: kinds.${kind}) jobs;
+        in
+        {
+          packages = ofKind "packages";
+          checks = ofKind "checks";
+          components = ofKind "components";
+        };
     };
 }

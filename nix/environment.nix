@@ -18,6 +18,9 @@ let
   drivers = target.driver.libraries or [ ];
   # What its own software brings on the host, folders and all: CANN.
   cann = import ./environment/cann.nix { inherit lib python target; };
+  host =
+    lib.optionalString (target ? cann) cann
+    + lib.optionalString (target ? neuron) (builtins.readFile ./neuron-driver.sh);
   tools = map (name: lib.getBin pkgs.${name}) (target.run.tools or [ ]);
 
   hasCompiler = lib.any (wheel: wheel.pname == "nvidia-cuda-nvcc") wheels;
@@ -64,7 +67,7 @@ let
           lib.mapAttrsToList (name: value: "export ${name}=${lib.escapeShellArg value}") variables
         ))
         (lib.concatStringsSep " " drivers)
-        (lib.optionalString (target ? cann) cann)
+        host
       ]
       (builtins.readFile ./environment/launcher.sh)
   );
@@ -86,6 +89,10 @@ runCommand "vllm-${target.name}"
       description = target.summary;
       mainProgram = "vllm";
       platforms = target.systems;
+    }
+    // lib.optionalAttrs (target ? neuron) {
+      license = lib.licenses.unfree;
+      hydraPlatforms = [ ]; # AWS's licence forbids to pass its files on
     };
   }
   ''

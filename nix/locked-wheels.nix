@@ -3,6 +3,7 @@
 {
   fetchWheel,
   lib,
+  pkgs,
   stdenv,
   target,
   vllmWheel,
@@ -12,6 +13,7 @@ let
   inherit (stdenv.hostPlatform) system;
   inherit (import ./lib) lockFile pylock;
   lock = lockFile target.name system;
+  libraries = name: map (each: pkgs.${each}) ((target.wheels.libraries or { }).${name} or [ ]);
   fetch = fetchWheel {
     target = target.name;
     index = target.wheels.index or { };
@@ -35,9 +37,9 @@ let
 in
 if !builtins.elem system target.systems then
   throw "vllm-${target.name} is for ${lib.concatStringsSep ", " target.systems}, not ${system}"
-else if !builtins.pathExists lock && target ? neuron then
-  throw "vllm-${target.name} needs AWS Neuron's SDK ${target.neuron.sdk}, which AWS alone hands out; with its files: vllm-nix fetch ${target.name} --from FOLDER; nix-build -A vllmPackages.${target.name}.built; vllm-nix lock ${target.name} --built result"
 else if !builtins.pathExists lock then
   throw "vllm-${target.name} has no lock for ${system}; run: vllm-nix lock ${target.name}"
 else
-  map (entry: wheel (patched (entry // { src = fetch entry; }))) (pylock lock)
+  map (
+    entry: wheel (patched (entry // { src = fetch entry; }) // { libraries = libraries entry.name; })
+  ) (pylock lock)

@@ -3,28 +3,41 @@
 # forbids to pass it on: on the embedded base it is brought by hand, on nixpkgs it comes from AWS's own
 # index, for those who allow unfree packages. Keep it out of public caches.
 {
-  autoPatchelfHook,
   bringFile ? null,
+  callPackage,
   fetchurl,
   lib,
   python,
+  runCommandLocal,
   stdenv,
   target,
+  transformers-neuronx,
+  vllm,
 }:
 let
   inherit (target.neuron) sdk;
   releases = builtins.fromTOML (builtins.readFile ./sdk.toml);
   files =
     releases.${sdk}
-      or (throw "no file of AWS Neuron's SDK ${sdk} is known by its hash; there are: ${lib.concatStringsSep ", " (lib.attrNames releases)}");
+      or (throw "AWS Neuron's SDK ${sdk} is not known here; there are: ${lib.concatStringsSep ", " (lib.attrNames releases)}");
   meta = {
     license = lib.licenses.unfree;
     homepage = "https://awsdocs-neuron.readthedocs-hosted.com";
+    hydraPlatforms = [ ]; # what is built of it must not be published either
   };
 
-  file =
-    url: entry:
-    if bringFile != null then
+  # Type: String -> { file, sha256 ? null, ... } -> Path
+  bring =
+    place: entry:
+    let
+      url = "${place}/${lib.replaceStrings [ "+" ] [ "%2B" ] entry.file}";
+    in
+    if !(entry ? sha256) then
+      runCommandLocal entry.file { inherit meta; } ''
+        echo "${entry.file} of AWS Neuron's SDK ${sdk} is AWS's to hand out, and has no published hash: bring it from ${place}/, write its sha256sum into pkgs/neuron/sdk.toml, then run: vllm-nix fetch ${target.name} --from FOLDER"
+        exit 1
+      ''
+    else if bringFile != null then
       bringFile {
         inherit (entry) sha256;
         name = entry.file;
@@ -36,46 +49,54 @@ let
         inherit meta url;
         name = entry.file;
       };
-  encoded = lib.replaceStrings [ "+" ] [ "%2B" ];
 
-  wheels = lib.mapAttrs (
+  tools = callPackage ./tools.nix { inherit debs meta sdk; };
+  debs = lib.mapAttrs (
+    name: bring "https://apt.repos.neuron.amazonaws.com/pool/main/a/${name}"
+  ) files.debs;
+
+  # What a wheel may require: another by its version, and by name alone what the target excludes or
+  # overrides.
+  inherit (import ../../nix/lib) lockFile pylock;
+  lock = lockFile target.name stdenv.hostPlatform.system;
+  others =
+    lib.optionals (builtins.pathExists lock) (pylock lock)
+    ++ [
+      transformers-neuronx
+      vllm
+    ]
+    ++ lib.mapAttrsToList (name: { version, ... }: { inherit name version; }) files.wheels;
+  PACKAGES = builtins.toJSON {
+    versions = lib.listToAttrs (map ({ name, version, ... }: lib.nameValuePair name version) others);
+    settled = target.wheels.exclude or [ ] ++ target.wheels.override or [ ];
+  };
+
+  wheel =
     name: entry:
-    file "https://pip.repos.neuron.amazonaws.com/${name}/${encoded entry.file}" entry
+    let
+      src = bring "https://pip.repos.neuron.amazonaws.com/${name}" entry;
+    in
+    runCommandLocal entry.file
+      {
+        inherit meta PACKAGES;
+        PYTHONPATH = "${python.pkgs.packaging}/${python.sitePackages}";
+        nativeBuildInputs = [ python ];
+      }
+      ''
+        ${python.interpreter} ${./check_requirements.py} ${src} ${entry.file} ${target.name}
+        ln -s ${src} $out
+      ''
     // {
       inherit name;
       inherit (entry) version file;
-    }
-  ) files.wheels;
-  debs = lib.mapAttrs (
-    name: entry: file "https://apt.repos.neuron.amazonaws.com/pool/main/a/${name}/${entry.file}" entry
-  ) files.debs;
+      libraries = [ tools ]; # libnrt
+      # For the resolver of locks alone: no file of AWS's, and in no environment.
+      metadata = runCommandLocal entry.file { } ''
+        ${python.interpreter} ${./metadata_wheel.py} $out ${name} ${entry.version} ${lib.escapeShellArgs entry.requires}
+      '';
+    };
 in
 {
-  inherit wheels debs;
-
-  # The runtime, its collectives, neuron-ls and neuron-top: what AWS installs below /opt/aws/neuron. The
-  # kernel's driver, aws-neuronx-dkms, is the host's.
-  tools = stdenv.mkDerivation {
-    pname = "neuron-tools";
-    version = sdk;
-    srcs = lib.attrValues debs;
-    nativeBuildInputs = [
-      autoPatchelfHook
-      python
-    ];
-    buildInputs = [ stdenv.cc.cc ];
-    dontUnpack = true;
-    dontConfigure = true;
-    dontBuild = true;
-    installPhase = ''
-      for deb in $srcs; do
-        ar x "$deb"
-        ${python.interpreter} -m tarfile -e data.tar.*
-        rm data.tar.*
-      done
-      mkdir -p $out
-      cp -r opt/aws/neuron/. $out
-    '';
-    inherit meta;
-  };
+  inherit debs tools;
+  wheels = lib.mapAttrs wheel files.wheels;
 }

@@ -359,6 +359,15 @@ def test_a_vendors_file_is_brought_by_hand(tmp_path: Path) -> None:
     assert vendor.path.read_bytes() == wheel.read_bytes()
 
 
+def test_what_is_not_the_vendors_is_fetched_all_the_same(wheels: list[Path]) -> None:
+    url = "https://pip.repos.neuron.amazonaws.com/neuronx-cc/it.whl"
+    vendor = VendorSource(file="it.whl", sha256="0" * 64, url=url)
+    ours = source(wheels[0])
+    with pytest.raises(Unavailable, match="1 files come from their vendor alone"):
+        fetch(Sources((vendor, ours)))
+    assert ours.path.read_bytes() == wheels[0].read_bytes()
+
+
 def test_neuron_needs_its_sdk_by_the_published_hashes() -> None:
     needed = load_sources(["neuron"], "x86_64-linux", "nixpkgs").files
     files = {source.url: source for source in needed if isinstance(source, VendorSource)}
@@ -371,9 +380,14 @@ def test_neuron_needs_its_sdk_by_the_published_hashes() -> None:
         "https://apt.repos.neuron.amazonaws.com/pool/main/a/aws-neuronx-tools/"
         "aws-neuronx-tools_2.16.1.0_amd64.deb"
     ) in files
-    assert {source.file for source in needed} - {source.file for source in files.values()} == {
-        "vllm-0.3.3.tar.gz"
-    }
+    others = {source.file for source in needed if not isinstance(source, VendorSource)}
+    assert others >= {"vllm-0.3.3.tar.gz", "torch-2.1.1-cp311-cp311-manylinux1_x86_64.whl"}
+    assert not {file for file in others if "neuron" in file}
+
+
+def test_a_file_of_the_sdk_without_a_known_hash_cannot_be_fetched() -> None:
+    needed = load_sources(["neuron7"], "x86_64-linux", "nixpkgs").files
+    assert not [source for source in needed if isinstance(source, VendorSource)]
 
 
 def test_a_target_from_source_needs_its_locked_wheels_too() -> None:

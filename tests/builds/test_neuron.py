@@ -1,15 +1,24 @@
-"""AWS Neuron: what is built without its SDK, and what is said where the SDK is needed."""
+"""AWS Neuron: what is built without its SDK, what is said where the SDK is needed, and that the SDK's
+files would do. Its own are not here: files of the same names and shapes stand in, in a copy of the tree.
+"""
 
 import json
+import os
+import re
+import shutil
 import subprocess
+import sys
 import tomllib
 import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from email.parser import HeaderParser
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, Nix
+from tests.builds.test_wheel import expression
+from tests.conftest import EMBEDDED, ROOT, Nix
 from vllm_nix.serve import load_profile
 from vllm_nix.verification.tiny_model import TinyModel
 
@@ -18,6 +27,7 @@ pytestmark = pytest.mark.nix
 SDK = tomllib.loads((ROOT / "pkgs/neuron/sdk.toml").read_text())
 STAND_IN = ROOT / "tests/builds/neuron"
 PACKAGES = "with import ./nix/debian { overlays = [ (import ./overlays) ]; }; vllmPackages"
+TARGETS = {"neuron": "2.16.0", "neuron7": "2.21.1"}
 
 
 @pytest.mark.parametrize(
@@ -57,6 +67,7 @@ def test_the_wheel_is_named_after_the_compiler(
     assert asked >= required
     assert not {each for each in asked if each.startswith(("torch==", "xformers", "triton"))}
     assert version.endswith(f"neuron{compiler.replace('.', '')}")
+    assert SDK[TARGETS[target]]["wheels"]["neuronx-cc"]["version"].startswith(f"{compiler}.")
 
 
 def test_its_engine_generates_with_a_stand_in_for_the_sdk(
@@ -103,42 +114,237 @@ def answer(prompt: list[int]) -> list[int]:
 
 
 def test_a_file_of_the_sdk_says_whose_it_is_and_what_to_run(nix: Nix) -> None:
-    message = nix.fail(f"{PACKAGES}.neuron.neuronx-cc")
-    file = SDK["2.16"]["wheels"]["neuronx-cc"]["file"].replace("+", "%2B")
+    file = SDK["2.16.0"]["wheels"]["neuronx-cc"]["file"].replace("+", "%2B")
     assert (
         "not in the store; it is AWS's to hand out: "
         f"https://pip.repos.neuron.amazonaws.com/neuronx-cc/{file}; "
         "then run: vllm-nix fetch neuron --from FOLDER"
-    ) in message
+    ) in nix.fail(f"{PACKAGES}.neuron.neuronx-cc")
 
 
-def test_an_sdk_without_known_hashes_is_named(nix: Nix) -> None:
-    assert "no file of AWS Neuron's SDK 2.21 is known by its hash; there are: 2.16" in nix.fail(
-        f"{PACKAGES}.neuron7.neuronx-cc"
-    )
-
-
-def test_the_environment_says_what_it_lacks(nix: Nix) -> None:
+@pytest.mark.parametrize(
+    ("target", "name", "place"),
+    [
+        ("neuron", "neuronx-hwm", "https://pip.repos.neuron.amazonaws.com/neuronx-hwm/"),
+        ("neuron7", "neuronx-cc", "https://pip.repos.neuron.amazonaws.com/neuronx-cc/"),
+    ],
+)
+def test_a_file_without_a_published_hash_is_refused(
+    nix: Nix, target: str, name: str, place: str
+) -> None:
+    file = SDK[TARGETS[target]]["wheels"][name]["file"]
     assert (
-        "vllm-neuron needs AWS Neuron's SDK 2.16, which AWS alone hands out; with its files: "
-        "vllm-nix fetch neuron --from FOLDER; nix-build -A vllmPackages.neuron.built; "
-        "vllm-nix lock neuron --built result"
-    ) in nix.fail(f"{PACKAGES}.vllm-neuron")
+        f"{file} of AWS Neuron's SDK {TARGETS[target]} is AWS's to hand out, and has no published"
+        f" hash: bring it from {place}, write its sha256sum into pkgs/neuron/sdk.toml, then run:"
+        f" vllm-nix fetch {target} --from FOLDER"
+    ) in nix.fail(f"{PACKAGES}.{target}.{name}")
 
 
-def test_the_tools_are_unpacked_from_their_packages(nix: Nix, tmp_path: Path) -> None:
-    """With a package of the same shape: the SDK's own are not here."""
-    folder = tmp_path / "deb/opt/aws/neuron/bin"
-    folder.mkdir(parents=True)
-    (folder / "neuron-ls").write_text("#!/bin/sh\n")
-    packed = nix.build(
-        f"""with import ./nix/debian {{ }}; runCommandCC "tools.deb" {{ nativeBuildInputs = [ python311 ]; }} ''
-          cd ${{{tmp_path}/deb}} && python3 -m tarfile -c $TMPDIR/data.tar.xz opt && cd $TMPDIR
-          echo 2.0 > debian-binary
-          ar rc $out debian-binary data.tar.xz
-        ''"""
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_flake_has_the_targets(nix: Nix, target: str) -> None:
+    """The environment, its wheels, and the shell with the tools: instantiated without a file of AWS's."""
+    attribute = f".#packages.x86_64-linux.vllm-{target}"
+    nix("nix", "eval", "--raw", *EMBEDDED, f"{attribute}.wheels.drvPath")
+    shell = nix(
+        "nix", "eval", "--raw", *EMBEDDED, f".#devShells.x86_64-linux.{target}.drvPath"
+    ).stdout
+    shown = json.loads(nix("nix", "show-derivation", shell).stdout)
+    inputs = " ".join(shown[shell]["inputDrvs"])
+    assert f"neuron-tools-{TARGETS[target]}" in inputs
+    assert f"-vllm-{target}.drv" in inputs
+
+
+def test_hydra_publishes_nothing_of_the_sdk(nix: Nix) -> None:
+    jobs = json.loads(
+        nix(
+            *("nix", "eval", "--json", *EMBEDDED, ".#hydraJobs", "--apply"),
+            "jobs: { packages = builtins.attrNames jobs.packages.x86_64-linux; "
+            "checks = builtins.attrNames jobs.checks.x86_64-linux; "
+            "components = builtins.attrNames jobs.components.x86_64-linux.neuron; }",
+        ).stdout
     )
-    tools = nix.build(
-        f"{PACKAGES}.neuron.neuronSdk.tools.overrideAttrs (_: {{ srcs = [ {packed} ]; }})"
+    assert jobs["components"] == ["transformers-neuronx", "vllm"]
+    for kind in ("packages", "checks"):
+        assert "vllm-cpu" in jobs[kind]
+        assert not [name for name in jobs[kind] if "neuron" in name]
+
+
+def test_on_nixpkgs_it_is_unfree_and_awss_own_address(nix: Nix) -> None:
+    """nixpkgs refuses by the licence; its fetchurl is handed the address."""
+    shown = nix(
+        *("nix-instantiate", "--eval", "--strict", "--json", "--expr"),
+        f"""let sdk = ({PACKAGES}).neuron.neuronSdk.override {{
+              bringFile = null;
+              fetchurl = file: {{ inherit (file) url sha256; inherit (file.meta.license) free; }};
+            }};
+            in sdk.debs.aws-neuronx-tools
+               // {{ whole = ({PACKAGES}).vllm-neuron.meta.license.free; }}""",
     )
-    assert (tools / "bin/neuron-ls").exists()
+    assert json.loads(shown.stdout) == {
+        "url": "https://apt.repos.neuron.amazonaws.com/pool/main/a/aws-neuronx-tools/"
+        "aws-neuronx-tools_2.16.1.0_amd64.deb",
+        "sha256": SDK["2.16.0"]["debs"]["aws-neuronx-tools"]["sha256"],
+        "free": False,
+        "whole": False,
+    }
+
+
+@pytest.mark.skipif(Path("/dev/neuron0").exists(), reason="this machine has a Neuron device")
+def test_vllm_says_that_there_is_no_driver(nix: Nix, make_wheel: Callable[..., Path]) -> None:
+    vllm = {
+        "vllm/__init__.py": "def main():\n    print('0.7.3')\n",
+        "vllm-1.0.dist-info/entry_points.txt": "[console_scripts]\nvllm = vllm:main\n",
+    }
+    built = expression(
+        make_wheel("vllm", vllm), attribute="environment", arguments="more.neuron = { };"
+    )
+    programs = nix.build(built) / "bin"
+    for command in (["vllm", "serve"], ["python", "-m", "vllm.entrypoints.openai.api_server"]):
+        ended = subprocess.run(
+            [programs / command[0], *command[1:]], check=False, capture_output=True, text=True
+        )
+        assert ended.returncode == 3
+        assert ended.stderr == (
+            "vllm: this machine has no /dev/neuron0: it is no Trn1 or Inf2 instance,"
+            " or lacks AWS's driver, aws-neuronx-dkms\n"
+        )
+    subprocess.run([programs / "python", "-c", "import vllm"], check=True)
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A copy of the tree whose sdk.toml has the hashes of stand-ins, which are in the store."""
+
+    root: Path
+
+    def of(self, value: str) -> str:
+        """The expression of a value in the target's scope."""
+        return f"with ({PACKAGES.replace('./', f'{self.root}/')}).neuron; {value}"
+
+
+@pytest.fixture
+def copy(
+    tmp_path: Path,
+    make_wheel: Callable[..., Path],
+    compile_library: Callable[..., bytes],
+) -> Callable[..., Copy]:
+    """Makes the copy; `requires` are the SDK's wheels' own, instead of those in sdk.toml."""
+
+    def make(**requires: list[str]) -> Copy:
+        root, brought = tmp_path / "tree", tmp_path / "brought"
+        brought.mkdir()
+        for folder in ("nix", "overlays", "pkgs", "python/src"):
+            shutil.copytree(ROOT / folder, root / folder, symlinks=True)
+        hashes = {
+            row["file"]: stand_in(name, row, requires.get(name.replace("-", "_")))
+            for kind in SDK["2.16.0"].values()
+            for name, row in kind.items()
+        }
+        path = root / "pkgs/neuron/sdk.toml"
+        text = re.sub(r"(?m)^sha256 = .*\n", "", path.read_text())
+        for file, sha256 in hashes.items():
+            text = text.replace(f'file = "{file}"\n', f'file = "{file}"\nsha256 = "{sha256}"\n')
+        path.write_text(text)
+        fetched = subprocess.run(
+            [sys.executable, "-m", "vllm_nix", "fetch", "neuron", "--from", os.fspath(brought)],
+            check=False,
+            env={
+                **os.environ,
+                "PYTHONPATH": os.fspath(root / "python/src"),
+                "XDG_CACHE_HOME": os.fspath(tmp_path / "cache"),
+            },
+            capture_output=True,
+            text=True,
+        )
+        # The lock's wheels are not in that folder, and need not be here.
+        assert fetched.returncode == 0 or "of the files needed: " in fetched.stderr
+        return Copy(root)
+
+    def stand_in(name: str, row: dict[str, object], requires: list[str] | None) -> str:
+        target = tmp_path / "brought" / str(row["file"])
+        if target.suffix == ".deb":
+            pack(target, deb_files(name))
+        else:
+            module = name.replace("-", "_")
+            files: dict[str, str | bytes] = {f"{module}/__init__.py": ""}
+            if name == "libneuronxla":
+                files[f"{module}/libneuronpjrt.so"] = runtime_user("libneuronpjrt.so")
+            own = row["requires"] if requires is None else requires
+            assert isinstance(own, list)
+            lines = "".join(f"Requires-Dist: {each}\n" for each in own)
+            made = make_wheel(module, files, description=lines, version=row["version"])
+            target.write_bytes(made.read_bytes())
+        return subprocess.run(
+            ["sha256sum", target], check=True, capture_output=True, text=True
+        ).stdout.split()[0]
+
+    def runtime() -> bytes:
+        return compile_library("int nrt;", "-Wl,-soname,libnrt.so.1", name="libnrt.so.1")
+
+    def runtime_user(name: str) -> bytes:
+        runtime()
+        source = "extern int nrt; int *at = &nrt;"
+        return compile_library(source, f"-L{tmp_path}", "-l:libnrt.so.1", name=name)
+
+    def program() -> bytes:
+        runtime()
+        (tmp_path / "program.c").write_text("extern int nrt; int main() { return nrt; }")
+        command = ["gcc", "program.c", "-o", "program", f"-L{tmp_path}", "-l:libnrt.so.1"]
+        subprocess.run(command, check=True, cwd=tmp_path)
+        return (tmp_path / "program").read_bytes()
+
+    def deb_files(name: str) -> dict[str, bytes]:
+        return {
+            "aws-neuronx-runtime-lib": {"lib/libnrt.so.1": runtime()},
+            "aws-neuronx-collectives": {"lib/libnccom.so": runtime_user("libnccom.so")},
+            "aws-neuronx-tools": {"bin/neuron-ls": program(), "bin/neuron-top": program()},
+        }[name]
+
+    def pack(deb: Path, files: dict[str, bytes]) -> None:
+        tree = tmp_path / "deb"
+        shutil.rmtree(tree, ignore_errors=True)
+        for place, content in files.items():
+            path = tree / "root/opt/aws/neuron" / place
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+            path.chmod(0o755)
+        (tree / "debian-binary").write_text("2.0\n")
+        members = ["debian-binary", "data.tar.xz"]
+        subprocess.run(["tar", "-C", "root", "-cJf", "data.tar.xz", "."], check=True, cwd=tree)
+        subprocess.run(["ar", "rc", deb, *members], check=True, cwd=tree)
+
+    return make
+
+
+def loads(library: Path) -> bool:
+    command = [sys.executable, "-c", f"import ctypes; ctypes.CDLL({os.fspath(library)!r})"]
+    return subprocess.run(command, check=False).returncode == 0
+
+
+def test_the_tools_run_and_find_the_runtime(nix: Nix, copy: Callable[..., Copy]) -> None:
+    tools = nix.build(copy().of("neuronSdk.tools"))
+    for program in ("neuron-ls", "neuron-top"):
+        subprocess.run([program], check=True, env={"PATH": f"{tools}/bin"})
+    assert loads(tools / "lib/libnccom.so")
+
+
+def test_the_wheels_get_what_they_require_and_find_the_runtime(
+    nix: Nix, copy: Callable[..., Copy]
+) -> None:
+    """The lock has what sdk.toml says of them."""
+    wheels = [f"(unpackWheel {name})" for name in SDK["2.16.0"]["wheels"]]
+    expression = copy().of(f"[ {' '.join(wheels)} ]")
+    built = nix("nix-build", "--no-out-link", "--expr", expression).stdout.split()
+    assert len(built) == len(wheels)
+    (library,) = [found for path in built for found in Path(path).rglob("libneuronpjrt.so")]
+    assert loads(library)
+
+
+def test_a_requirement_that_the_lock_lacks_is_named(nix: Nix, copy: Callable[..., Copy]) -> None:
+    """The lock was resolved by what is public of their metadata; their own is checked."""
+    own = ["torch==2.2.*", "unheard-of", "libneuronxla (<3.0,>2.0.x)", "torch-xla==2.1.1"]
+    assert (
+        f"{SDK['2.16.0']['wheels']['torch-neuronx']['file']} requires torch==2.2.*, not 2.1.1,"
+        " unheard-of, which is not there: correct its `requires` in pkgs/neuron/sdk.toml,"
+        " and lock neuron again"
+    ) in nix.fail(copy(torch_neuronx=own).of("torch-neuronx"))

@@ -185,6 +185,7 @@ def _local_size(wheel: Mapping[str, Any], file: str, sha256: str) -> int | None:
     url = urlparse(wheel.get("url", ""))
     local = Path(unquote(url.path)) if url.scheme == "file" else None
     for path in (local, fixed_path(store_name(file), sha256)):
-        if path and path.is_file():
-            return path.stat().st_size
+        # A build that failed for want of the file leaves an empty one in its place.
+        if path and path.is_file() and (size := path.stat().st_size):
+            return size
     return None

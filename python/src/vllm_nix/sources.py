@@ -140,15 +140,14 @@ def _own_sources(name: str, system: str) -> Sequence[Source]:
     target = load_target(name)
     if system not in target.systems:
         raise InputError(f"{name} is not for {system}; it is for {', '.join(target.systems)}")
-    vendor = _neuron(target)
     is_locked = (TARGETS / name / f"pylock.{system}.toml").exists()
     # What is built from source may require nothing by name, and be locked all the same.
-    has_wheels = is_locked or (target.requirements() and not vendor)
-    return [*vendor, *(_wheels(name, system) if has_wheels else ()), *_made(target)]
+    has_wheels = is_locked or target.requirements()
+    return [*_neuron(target), *(_wheels(name, system) if has_wheels else ()), *_made(target)]
 
 
 def _neuron(target: Target) -> list[VendorSource]:
-    """The files of AWS Neuron's SDK, if a target needs one whose hashes are known."""
+    """The files of AWS Neuron's SDK that a target needs, but for those without a known hash."""
     path = PACKAGES / "neuron" / "sdk.toml"
     sdk = target.data.get("neuron", {}).get("sdk")
     files = tomllib.loads(path.read_text(encoding="utf-8")).get(sdk, {})
@@ -164,6 +163,7 @@ def _neuron(target: Target) -> list[VendorSource]:
         )
         for kind, place in places.items()
         for name, row in files.get(kind, {}).items()
+        if "sha256" in row
     ]
 
 
