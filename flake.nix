@@ -60,6 +60,7 @@
         nixpkgs.overlays = [ self.overlays.default ];
       };
       packages = forSystems (import ./nix/packages.nix);
+      legacyPackages = forSystems (import ./nix/unfree.nix);
       apps = forSystems (import ./nix/apps.nix);
       checks = forSystems (import ./nix/checks.nix);
       devShells = forSystems (import ./nix/shells.nix { inherit poetry2nix; });
@@ -68,15 +69,9 @@
         path = ./templates/default;
         description = "A flake of one's own with a target's overlay";
       };
-      hydraJobs =
-        let
-          jobs = forSystems (import ./nix/hydra.nix { inherit (self) packages checks; });
-          ofKind = kind: builtins.mapAttrs (_: kinds: kinds.${kind}) jobs;
-        in
-        {
-          packages = ofKind "packages";
-          checks = ofKind "checks";
-          components = ofKind "components";
-        };
+      hydraJobs = {
+        inherit (self) packages checks;
+        components = forSystems (import ./nix/hydra.nix);
+      };
     };
 }

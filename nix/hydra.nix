@@ -1,4 +1,5 @@
-# The components of each target as jobs: what a builder compiles and a cache keeps, one by one.
+# The components of each target as jobs: what a builder compiles and a cache keeps, one by one; but for what
+# must not be published, which says so as nixpkgs' packages do.
 system: pkgs:
 let
   inherit (pkgs) lib vllmPackages;
@@ -12,16 +13,18 @@ let
         "vllm-flash-attn"
       ];
     in
-    lib.genAttrs (
-      sources
-      ++ lib.optional (target ? nccl || lib.elem "nccl-tests" (target.shell.tools or [ ])) "nccl-tests"
-      ++ lib.optional (lib.elem "triton" target.components) "triton-llvm"
-    ) (each: scope.${each})
-    // builtins.listToAttrs (
-      map (wheel: {
-        inherit (wheel) name;
-        value = wheel;
-      }) scope.components
+    lib.filterAttrs (_: job: job.meta.hydraPlatforms or null != [ ]) (
+      lib.genAttrs (
+        sources
+        ++ lib.optional (target ? nccl || lib.elem "nccl-tests" (target.shell.tools or [ ])) "nccl-tests"
+        ++ lib.optional (lib.elem "triton" target.components) "triton-llvm"
+      ) (each: scope.${each})
+      // builtins.listToAttrs (
+        map (wheel: {
+          inherit (wheel) name;
+          value = wheel;
+        }) scope.components
+      )
     );
 in
 lib.mapAttrs jobs ((import ./lib).lockedTargets system)

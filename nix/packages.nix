@@ -1,4 +1,5 @@
-# The flake's packages for one system: the targets whose wheels are locked for it, and the command.
+# The flake's packages for one system: the targets whose wheels are locked for it, and the command. What may
+# not be published is in unfree.nix.
 system: pkgs:
 builtins.listToAttrs (
   map
@@ -8,6 +9,6 @@ builtins.listToAttrs (
     })
     (
       [ "vllm-nix" ]
-      ++ map (name: "vllm-${name}") (builtins.attrNames ((import ./lib).lockedTargets system))
+      ++ map (name: "vllm-${name}") (builtins.attrNames ((import ./lib).freeTargets system))
     )
 )

@@ -33,7 +33,7 @@ lib.mapAttrs (
     vllmPackages.${target.name}.callPackage ./build-shell.nix { tools = toolsOf target (tool: tool); }
   else
     environment target
-) ((import ./lib).lockedTargets system)
+) ((import ./lib).freeTargets system)
 // {
   default = pkgs.mkShell {
     inputsFrom = [ library ];

@@ -39,16 +39,27 @@ let
       }) names
     );
   lockFile = name: system: directory + "/${name}/pylock.${system}.toml";
+  locked =
+    isWanted: system:
+    load (
+      builtins.filter (
+        name: builtins.pathExists (lockFile name system) && isWanted (readTarget name)
+      ) names
+    );
+  # AWS's licence forbids to pass its SDK on, and what is made of it.
+  isUnfree = target: target ? neuron;
 in
 {
   inherit checkTarget lockFile;
 
   targets = load names;
 
-  # Type: lockedTargets :: String -> AttrSet
-  # The targets whose wheels are locked for a system, so that they can be assembled.
-  lockedTargets =
-    system: load (builtins.filter (name: builtins.pathExists (lockFile name system)) names);
+  # Type: lockedTargets, freeTargets, unfreeTargets :: String -> AttrSet
+  # The targets whose wheels are locked for a system, so that they can be assembled: all, those that may
+  # be published, and those that may not.
+  lockedTargets = locked (_: true);
+  freeTargets = locked (target: !isUnfree target);
+  unfreeTargets = locked isUnfree;
 
   # Type: loadTarget :: String -> AttrSet
   loadTarget =

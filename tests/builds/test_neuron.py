@@ -143,11 +143,8 @@ def test_a_file_without_a_published_hash_is_refused(
 @pytest.mark.parametrize("target", TARGETS)
 def test_the_flake_has_the_targets(nix: Nix, target: str) -> None:
     """The environment, its wheels, and the shell with the tools: instantiated without a file of AWS's."""
-    attribute = f".#packages.x86_64-linux.vllm-{target}"
-    nix("nix", "eval", "--raw", *EMBEDDED, f"{attribute}.wheels.drvPath")
-    shell = nix(
-        "nix", "eval", "--raw", *EMBEDDED, f".#devShells.x86_64-linux.{target}.drvPath"
-    ).stdout
+    nix("nix", "eval", "--raw", *EMBEDDED, f".#vllm-{target}.wheels.drvPath")
+    shell = nix("nix", "eval", "--raw", *EMBEDDED, f".#{target}.drvPath").stdout
     shown = json.loads(nix("nix", "show-derivation", shell).stdout)
     inputs = " ".join(shown[shell]["inputDrvs"])
     assert f"neuron-tools-{TARGETS[target]}" in inputs
