@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.version import Version
 
+from vllm_nix.data import TARGETS
 from vllm_nix.errors import InputError
+from vllm_nix.pylock import read_lock
 from vllm_nix.targets import Target, check_target, load_target, read_target, target_names
 
 Nix = Callable[..., subprocess.CompletedProcess[str]]
@@ -140,3 +143,16 @@ def test_what_builds_on_a_system_is_what_the_flake_has_for_it(nix: Nix, system: 
     )
     here = [name for name in target_names() if load_target(name).builds_on(system)]
     assert here == json.loads(locked.stdout)
+
+
+@pytest.mark.parametrize(
+    "lock", sorted(TARGETS.glob("*/pylock.*.toml")), ids=lambda lock: lock.parent.name
+)
+def test_triton_has_what_it_imports_and_does_not_require(lock: Path) -> None:
+    """Releases up to 3.1 import setuptools (triton/runtime/build.py), made here or locked."""
+    versions = {wheel.name: wheel.version for wheel in read_lock(lock).wheels}
+    triton = versions.get("triton") or load_target(lock.parent.name).data.get("triton", {}).get(
+        "version"
+    )
+    if triton and Version(triton) < Version("3.2"):
+        assert "setuptools" in versions

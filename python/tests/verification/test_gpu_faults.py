@@ -73,6 +73,12 @@ def flash_attention_for_others(sample: Sample) -> None:
     sample.install("vllm", "0.7.3")
 
 
+def vllm_for_no_device(sample: Sample) -> None:
+    (sample.site / "vllm/_C.abi3.so").unlink()
+    sample.uninstall("vllm", "0.7.3")
+    sample.install("vllm", "0.7.3")
+
+
 def new_ptx(sample: Sample) -> None:
     sample.install("extra", "1", {"extra/kernels.so": carrier([("ptx", 80, (9, 0))])})
 
@@ -165,6 +171,7 @@ PLANTS: list[tuple[Callable[[Sample], None], str, str]] = [
         "gpu-code",
         "_vllm_fa2_C.abi3.so: its one container has only sm_80",
     ),
+    (vllm_for_no_device, "gpu-code", "vllm: vLLM has no kernels of its own"),
     (new_ptx, "ptx", "extra/kernels.so: its one container has only compute_80; PTX 9.0 is too new"),
     (cpu_torch, "torch-build", "built for the CPU (expected built for CUDA"),
     (stripped_nccl, "nccl", "torch was built without NCCL"),

@@ -18,7 +18,8 @@ from vllm_nix.verification.check import Context, Finding, SkipError, check, fail
 from vllm_nix.verification.gpu_code import has_refused
 
 # Nothing runs without these; others may well have nothing for a device, as kernels for Hopper.
-ESSENTIAL = ("libtorch_cuda.so", "libnccl.so", "_C.", "_C_stable_libtorch.")
+VLLMS = ("_C.", "_C_stable_libtorch.")
+ESSENTIAL = ("libtorch_cuda.so", "libnccl.so", *VLLMS)
 FIRST = ("vllm", "torch", "nvidia")
 
 
@@ -27,6 +28,13 @@ def gpu_code(context: Context) -> Iterator[Finding]:
     devices = context.gpus()
     if not context.gpu_code.libraries():
         raise SkipError("no library carries GPU code: see `torch-build`")
+    if context.installed("vllm") and not any(map(_is_vllms, context.gpu_code.libraries())):
+        yield failed(
+            "vLLM has no kernels of its own: it starts, and fails at the first request",
+            where="vllm",
+            expected="vllm/_C or vllm/_C_stable_libtorch",
+            cure="install a wheel of vLLM for CUDA; one for the `empty` device has Python files alone",
+        )
     for device in devices:
         yield from _judge(context, device)
 
@@ -66,6 +74,10 @@ def _rank(context: Context, library: Library) -> int:
 def _is_essential(library: Library) -> bool:
     runs = any(library.count(role) for role in ("host", "embedded"))
     return runs and library.path.name.startswith(ESSENTIAL)
+
+
+def _is_vllms(library: Library) -> bool:
+    return library.path.parent.name == "vllm" and library.path.name.startswith(VLLMS)
 
 
 def _cure(library: Library, device: Device) -> str:
