@@ -3,8 +3,9 @@
 pip replaces torch when another package asks for a version, by the first build that its index has:
 for the CPU, for another CUDA, for another system. The version with its label, and the CUDA release
 that it was built with, are compared with the target and with torch's own metadata; and where a GPU
-was asked for, torch must have been built for one. A registry's wheel may be built with an older CUDA of
-the target's major release, which the target's driver runs (CUDA's minor version compatibility).
+was asked for, torch must have been built for one. A registry's wheel may be built with an older
+CUDA of the target's major release, which the target's driver runs (CUDA's minor version
+compatibility).
 
 Seen in vllm#15169, vllm#7575, jetson-containers#1514, vllm#2021.
 """

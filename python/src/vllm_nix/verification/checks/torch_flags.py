@@ -3,8 +3,9 @@
 What PyTorch remembers of its build: the architectures (`torch._C._cuda_getArchFlags`, which, unlike
 `torch.cuda.get_arch_list`, needs no GPU), and the switches in `torch.__config__`. QNNPACK shows as
 a definition among the compiler's flags, the others by name. Switches that leave no trace are not
-asked for: USE_DISTRIBUTED is `distributed`'s, NCCL's version `nccl`'s. A registry's wheel is compiled for
-devices of its makers' choice: whether they cover the target's is for `gpu-code` to say.
+asked for: USE_DISTRIBUTED is `distributed`'s, NCCL's version `nccl`'s. A registry's wheel is
+compiled for devices of its makers' choice: whether they cover the target's is for `gpu-code` to
+say.
 
 Seen in vllm#2021, vllm#15169, vllm#7575.
 """
