@@ -36,8 +36,8 @@ in
     expr = lib.targets.cpu.components;
     expected = [ ];
   };
-  "a target from source requires no wheels" = {
+  "a target from source requires what it names and nothing else" = {
     expr = lib.targets.jetson.requirements;
-    expected = [ ];
+    expected = lib.targets.jetson.wheels.require;
   };
 }

@@ -1,7 +1,7 @@
 """AWS Neuron's devices are there, for a vLLM that is made for them.
 
-The driver is the host's: aws-neuronx-dkms makes /dev/neuron0 and so on, one of each chip. Whoever may
-not open them all gets an error of the runtime's.
+The driver is the host's: aws-neuronx-dkms makes /dev/neuron0 and so on, one of each chip. Whoever
+may not open them all gets an error of the runtime's.
 """
 
 import os
