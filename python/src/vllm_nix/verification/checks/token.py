@@ -8,7 +8,7 @@ once.
 
 from collections.abc import Iterator
 
-from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok
+from vllm_nix.verification.check import BUSY, Context, Finding, SkipError, check, failed, ok
 from vllm_nix.verification.driver import Driver
 from vllm_nix.verification.survey import StepError
 from vllm_nix.verification.tiny_model import PROMPT, TEXT, TinyModel
@@ -67,6 +67,7 @@ def lacks_device(context: Context) -> str:
 
 # What the commonest messages mean; the first that occurs counts.
 _CURES = (
+    ("no answer within", BUSY),
     ("Failed to infer device type", "vLLM sees no platform: is this build for this machine?"),
     ("out of memory", "other programs hold the device's memory: see nvidia-smi, or take another"),
     ("Free memory on device", "other programs hold the device's memory: see nvidia-smi"),
