@@ -130,7 +130,10 @@ def patched(offset: int, data: bytes) -> bytes:
     [
         (patched(8, b"\xff" * 8), "container of 18446744073709551615 bytes"),
         (patched(16 + 4, b"\x20"), "entry header of 32 bytes, less than 64"),
-        (patched(16 + 8, b"\xff" * 4), "entry of .* bytes, but .* are left"),
+        (
+            patched(16 + 8, b"\xff" * 4),
+            rf"entry of \d{{10}} bytes, but {len(KERNELS) - 16} are left",
+        ),
         (patched(16 + 16, b"\xff" * 4), "compressed bytes in"),
         (patched(16 + 32, b"\xff" * 8), "name of .* is not in its header"),
         (patched(16 + 64 + 5, b"\2"), "not a little-endian ELF file"),
