@@ -52,3 +52,11 @@ def test_command(sample: Sample, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert run(str(sample.root), "--junit", str(file), "--only", "record", "wheel-set") == 1
     assert ET.parse(file).getroot().get("failures") == "1"
     assert "failed   record" in capsys.readouterr().out
+
+
+def test_a_report_is_shown_although_its_file_cannot_be_written(
+    sample: Sample, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(InputError, match="No such file"):
+        run(str(sample.root), "--junit", str(tmp_path / "gone/report.xml"), "--only", "record")
+    assert "ok       record" in capsys.readouterr().out

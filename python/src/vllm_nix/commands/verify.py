@@ -73,16 +73,16 @@ def run(args: argparse.Namespace) -> int:
             limit=args.timeout,
             progress=progress,
         )
-    if args.junit:
-        from vllm_nix.verification.junit import write_junit
-
-        write_junit(report, args.junit)
     if args.json:
         print(json.dumps(report.to_json(), indent=2))
     else:
         from vllm_nix.verification.render import print_report
 
         print_report(report)
+    if args.junit:
+        from vllm_nix.verification.junit import write_junit
+
+        write_junit(report, args.junit)
     return report.exit_code
 
 

@@ -25,7 +25,7 @@ def write_junit(report: Report, file: Path) -> None:
         part.replace(file)
     except OSError as error:
         part.unlink(missing_ok=True)
-        raise InputError(f"--junit {file}: {error.strerror}; name a file in a folder") from None
+        raise InputError(f"--junit {file}: {error.strerror}") from None
 
 
 def to_junit(report: Report) -> ET.Element:
