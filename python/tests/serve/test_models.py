@@ -110,6 +110,15 @@ def test_brought_by_hand(below: str, tmp_path: Path) -> None:
     assert bring(tmp_path / "usb", NAME, tmp_path / "models") == place
 
 
+def test_a_file_that_cannot_be_copied(tmp_path: Path) -> None:
+    source = model(tmp_path / "usb")
+    for name in ("a", "b"):
+        (source / name).symlink_to("gone")
+    with pytest.raises(InputError, match=rf"{NAME} cannot be written: [^()]*No such file[^()]*$"):
+        bring(source, NAME, tmp_path / "models")
+    assert list((tmp_path / "models/acme").iterdir()) == []
+
+
 def test_half_a_model_is_not_brought(tmp_path: Path) -> None:
     half = model(tmp_path / "usb", shards=2)
     (half / "model-0-of-2.safetensors").unlink()

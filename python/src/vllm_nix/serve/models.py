@@ -68,7 +68,9 @@ def bring(source: Path, model: str, downloads: Path) -> Path:
         part.rename(place)
     except OSError as error:
         shutil.rmtree(part, ignore_errors=True)
-        raise InputError(f"{place} cannot be written: {error.strerror or error}") from error
+        # copytree gathers what went wrong, file by file.
+        reason = error.args[0][0][2] if isinstance(error, shutil.Error) else error.strerror
+        raise InputError(f"{place} cannot be written: {reason}") from error
     return place
 
 
