@@ -14,7 +14,7 @@ pytestmark = pytest.mark.nix
 
 def test_verify_finds_it_good(environment: Path) -> None:
     result = subprocess.run(
-        [sys.executable, "-m", "vllm_nix", "verify", environment, "--json"],
+        [sys.executable, "-m", "vllm_nix", "verify", environment, "--json", "--timeout", "600"],
         check=False,
         capture_output=True,
         text=True,

@@ -31,7 +31,7 @@ def command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_library_is_usable_on_an_a6000(environment: Path) -> None:
-    result = command("verify", environment, "--json")
+    result = command("verify", environment, "--json", "--timeout", "600")
     checks = {check["id"]: check for check in json.loads(result.stdout)["checks"]}
     bad = [check for check in checks.values() if check["status"] in ("failed", "warning")]
     assert bad == []

@@ -28,6 +28,7 @@ def checks(nix: Nix) -> dict[str, dict[str, str]]:
         pytest.skip(f"{source.strip()} was not brought: see docs/cuda.md")
     environment = nix.build(f"({SCOPE}.overrideScope {PART}).vllm-cuda12")
     command = [sys.executable, "-m", "vllm_nix", "verify", environment, "--for", "a6000", "--json"]
+    command += ["--timeout", "600"]
     said = subprocess.run(command, check=False, capture_output=True, text=True).stdout
     return {check["id"]: check for check in json.loads(said)["checks"]}
 
