@@ -119,7 +119,7 @@ def test_a_subset_is_for_orin_alone(nix: Nix) -> None:
     check(nix.build(nccl(DEBIANS + SUBSET)) / "lib/libnccl.so.2", 22203)
 
 
-@pytest.mark.slow  # half an hour of processor time, by three of its 113 files
+@pytest.mark.slow  # half an hour of processor time, 113 files of kernels
 def test_all_of_it_is_for_orin_alone(nix: Nix) -> None:
     need_source(nix, f"(jetson.nccl.override {{ {DEBIANS} }})")
     check(nix.build(nccl(DEBIANS)) / "lib/libnccl.so.2", 22203)
