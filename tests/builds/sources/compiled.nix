@@ -26,6 +26,7 @@ in
     extensions:
     scope.callPackage ../../../nix/build-shell.nix {
       vllm = vllm extensions;
+      tools = [ ];
     };
 
   # What pkgs/torch/check.py says of that torch.
