@@ -95,6 +95,21 @@ def test_without_cann(ascend: Sample) -> None:
     assert reasons["imports"] == ""
 
 
+@pytest.mark.parametrize(
+    ("library", "expected"), [("libhccl.so", []), ("libgomp.so.1", ["failed"])]
+)
+def test_a_command_that_wants_cann_waits_for_it(
+    ascend: Sample, library: str, expected: list[str]
+) -> None:
+    """As of vLLM 0.18, whose transformers imports torch_npu whether torch and vLLM do or not."""
+    command = ascend.root / "bin" / "vllm"
+    command.write_text(f"#!/bin/sh\necho ImportError: {library}: cannot open it >&2; exit 1\n")
+    command.chmod(0o755)
+    [result] = verify(ascend.root, only=["vllm-version"]).results
+    assert [finding.status for finding in result.findings] == expected
+    assert bool(result.reason) != bool(expected)
+
+
 def test_installed_but_not_sourced(ascend: Sample, tmp_path: Path) -> None:
     script = tmp_path / "Ascend" / cann.TOOLKIT.script
     script.parent.mkdir(parents=True)

@@ -39,9 +39,7 @@ def vllm_version(context: Context) -> Iterator[Finding]:
     if outcome.end:
         context.demand("vllm")
         words = outcome.last_words()
-        # vLLM's own words, or those of a Nix build's launcher
-        undriven = "Failed to infer device type" in words or "no libcuda.so.1" in words
-        if undriven and (reason := lacks_device(context)):
+        if _is_undriven(context, words) and (reason := lacks_device(context)):
             raise SkipError(reason)
         alias = "PackageNotFoundError" in words and words.endswith(" vllm")
         by_hand = BUSY if outcome.status is None else f"see for yourself: {where}"
@@ -59,6 +57,14 @@ def vllm_version(context: Context) -> Iterator[Finding]:
         )
     else:
         yield ok(f"vllm {printed[0]}", where)
+
+
+def _is_undriven(context: Context, words: str) -> bool:
+    """By vLLM's words, a Nix build's launcher's, or of transformers, which imports torch_npu by itself."""
+    of_cann = (library for gap in context.cann for library in gap.libraries)
+    return any(
+        said in words for said in ("Failed to infer device type", "no libcuda.so.1", *of_cann)
+    )
 
 
 def _installed(context: Context) -> list[str]:
