@@ -11,16 +11,12 @@ from pathlib import Path
 import pytest
 
 from tests.builds.ascend.stand_in import install
-from tests.conftest import ROOT, Nix
+from tests.conftest import ROOT, Nix, emulated
 from vllm_nix.pylock import read_lock
 from vllm_nix.verification import Status, verify
 from vllm_nix.verification.cann import WITHOUT
 
 PACKAGES = "with import ./nix/debian { overlays = [ (import ./overlays) ]; }; vllmPackages"
-emulated = pytest.mark.skipif(
-    os.uname().machine != "aarch64" and not Path("/proc/sys/fs/binfmt_misc/qemu-aarch64").exists(),
-    reason="no emulation of aarch64 (qemu-user-static, binfmt_misc)",
-)
 
 
 @pytest.mark.nix
