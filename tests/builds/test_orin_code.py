@@ -50,14 +50,15 @@ def test_a_kernel_of_flash_attention(nix: Nix) -> None:
     assert architectures(library) == {"sm_87"}
 
 
-def test_vllms_mixture_of_experts(nix: Nix, tmp_path: Path) -> None:
+@pytest.mark.parametrize("extension", ["_moe_C", "_C"])  # half an hour of a core, an hour of two
+def test_an_extension_of_vllm(nix: Nix, tmp_path: Path, extension: str) -> None:
     """By the expression that `vllm-jetson` uses; the whole wheel but for the other extensions."""
-    wheel = nix.build(f'{COMPILED}.vllm [ "_moe_C" ]')
+    wheel = nix.build(f'{COMPILED}.vllm [ "{extension}" ]')
     assert wheel.name.endswith("-vllm-0.7.3+cu124-cp311-cp311-linux_x86_64.whl")
     with zipfile.ZipFile(wheel) as archive:
         [name] = [each for each in archive.namelist() if each.endswith(".so")]
         library = Path(archive.extract(name, tmp_path))
-    assert name == "vllm/_moe_C.abi3.so"
+    assert name == f"vllm/{extension}.abi3.so"
     assert architectures(library) == {"sm_87"}
 
 
