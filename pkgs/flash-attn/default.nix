@@ -15,6 +15,11 @@
 }:
 let
   inherit (target.flash-attn) version;
+  # A feature in each kernel is a kernel with it and one without. A call that asks for one that is disabled
+  # ends with "This flash attention build does not support".
+  defines = lib.concatMapStringsSep " " (
+    feature: "-DFLASHATTENTION_DISABLE_${lib.toUpper (lib.replaceStrings [ "-" ] [ "_" ] feature)}"
+  ) target.flash-attn.disable or [ ];
   rows = (builtins.fromTOML (builtins.readFile ../vllm/sources.toml)).flash-attn;
   abi = "cp${lib.replaceStrings [ "." ] [ "" ] python.pythonVersion}";
   # It compiles for 8.0 always, whose code all of 8.x but Jetson's runs, and for the newer ones on demand.
@@ -45,5 +50,7 @@ buildCudaWheel cudaPackages {
   FLASH_ATTN_CUDA_ARCHS = lib.concatMapStringsSep ";" (lib.replaceStrings [ "." ] [ "" ]) (
     [ "8.0" ] ++ newer
   );
+  CPPFLAGS = defines;
+  NVCC_APPEND_FLAGS = defines;
   memoryPerJob = target.build.memory-per-job;
 }

@@ -1,0 +1,50 @@
+"""flash-attention for verl's training: which kernels it has, and which it does without."""
+
+import tarfile
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.builds.test_orin_code import architectures
+from tests.builds.test_vllm_source import PACKAGES
+from tests.conftest import ROOT, Nix
+
+pytestmark = pytest.mark.nix
+
+SCHEMA = tomllib.loads((ROOT / "nix/targets/schema.toml").read_text())
+# As somebody writes it who has A100 or RTX 30 alone: half the compiling.
+AMPERE = """vllmPackages.verl.overrideScope (_: super: {
+  target = super.target // {
+    cuda = super.target.cuda // { capabilities = [ "8.0" "8.6" ]; };
+  };
+})"""
+
+
+def test_the_source_has_a_macro_for_each_feature_that_can_be_disabled(nix: Nix) -> None:
+    """nvcc takes a macro that nothing reads without a word."""
+    source = nix.build(f"let {PACKAGES} in vllmPackages.verl.flash-attn.src")
+    with tarfile.open(source) as archive:
+        texts = [
+            content.read().decode()
+            for member in archive
+            if member.name.partition("/csrc/flash_attn/")[2].endswith((".cpp", ".h"))
+            and (content := archive.extractfile(member))
+        ]
+    for feature in SCHEMA["flash-attn.disable"]["one-of"]:
+        macro = f"FLASHATTENTION_DISABLE_{feature.upper().replace('-', '_')}"
+        assert any(f"#ifdef {macro}\n" in text for text in texts), macro
+
+
+@pytest.mark.slow  # about an hour on two cores
+def test_the_wheel_has_what_the_target_asks_for(nix: Nix, tmp_path: Path) -> None:
+    wheel = nix.build(f"let {PACKAGES} in ({AMPERE}).flash-attn")
+    with zipfile.ZipFile(wheel) as archive:
+        [name] = [each for each in archive.namelist() if each.endswith(".so")]
+        library = Path(archive.extract(name, tmp_path))
+    assert architectures(library) == {"sm_80"}
+    content = library.read_bytes()
+    for feature, is_disabled in [("alibi", True), ("dropout", True), ("softcap", False)]:
+        said = f"This flash attention build does not support {feature}.".encode()
+        assert (said in content) == is_disabled
