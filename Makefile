@@ -2,7 +2,12 @@
 BASE ?= debian
 TARGET ?= cpu
 
-export NIX_CONFIG := extra-experimental-features = nix-command flakes
+# Over the user's own, a line to each.
+define NIX_CONFIG :=
+$(NIX_CONFIG)
+extra-experimental-features = nix-command flakes
+endef
+export NIX_CONFIG
 
 flags-debian = --override-input nixpkgs path:./nix/debian --option substituters ''
 flags-nixpkgs =

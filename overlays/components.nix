@@ -2,17 +2,22 @@
 # target's parameters as `target`, its CUDA as `cudaPackages`, and the other components by name.
 target: self: _super:
 let
+  inherit (import ../nix/lib) changeTarget;
   # `vllm-ascend` is the environment of the target `ascend`, as `vllm-cpu` is cpu's.
   attributes.vllm-ascend = "vllm-ascend-plugin";
   component = name: self.${attributes.${name} or name};
 in
 {
   inherit target;
+  # Type: overrideTarget :: (AttrSet -> AttrSet) -> AttrSet
+  # The scope for the target with other parameters.
+  overrideTarget =
+    change: self.overrideScope (_: super: { target = changeTarget change super.target; });
   cutlass = self.callPackage ../pkgs/cutlass { };
   flash-attn = self.callPackage ../pkgs/flash-attn { cudaPackages = self.cudaPackagesForTorch; };
   lockedWheels = self.callPackage ../nix/locked-wheels.nix { };
   nccl = self.callPackage (
-    if target.torch.from == "wheel" then ../pkgs/nccl/of-torch.nix else ../pkgs/nccl
+    if self.target.torch.from == "wheel" then ../pkgs/nccl/of-torch.nix else ../pkgs/nccl
   ) { };
   nccl-tests = self.callPackage ../pkgs/nccl-tests { cudaPackages = self.cudaPackagesForTorch; };
   torch = self.callPackage ../pkgs/torch { };
@@ -25,12 +30,12 @@ in
   registrySdist = self.callPackage ../pkgs/registry-sdist { };
 
   # The wheels that are made here.
-  components = map component target.components;
+  components = map component self.target.components;
   "vllm-${target.name}" = self.callPackage ../nix/target.nix { };
 
-  # What flash-attention is compiled against, and all of verl that can be made in minutes.
+  # All of verl that can be made in minutes.
   withoutFlashAttn = self.callPackage ../nix/target.nix {
-    components = map component (builtins.filter (name: name != "flash-attn") target.components);
+    components = map component (builtins.filter (name: name != "flash-attn") self.target.components);
   };
   # What `vllm-nix lock --built` reads: wheels of nothing but metadata, where it can be told early.
   built = self.callPackage (
@@ -43,9 +48,13 @@ in
     )
   ) { };
 }
-// builtins.mapAttrs (name: version: self.registrySdist { inherit name version; }) (
-  target.sdists or { }
-)
+// builtins.mapAttrs (
+  name: _:
+  self.registrySdist {
+    inherit name;
+    version = self.target.sdists.${name};
+  }
+) (target.sdists or { })
 // (
   if target ? neuron then
     builtins.listToAttrs (
@@ -64,13 +73,16 @@ in
 // (
   if target ? cuda then
     {
-      cudaPackages = self.cudaPackagesFor target.cuda;
+      cudaPackages = self.cudaPackagesFor self.target.cuda;
       # Beside torch's wheel, any CUDA of its major version compiles code for given capabilities; a base
       # need not have the wheels' own.
       cudaPackagesForTorch =
-        if target.torch.from == "wheel" then
+        if self.target.torch.from == "wheel" then
           self.cudaPackagesFor (
-            target.cuda // { toolkit = "${builtins.head (builtins.splitVersion target.cuda.toolkit)}.9"; }
+            self.target.cuda
+            // {
+              toolkit = "${builtins.head (builtins.splitVersion self.target.cuda.toolkit)}.9";
+            }
           )
         else
           self.cudaPackages;

@@ -4,7 +4,6 @@
   system ? builtins.currentSystem,
   overlays ? [ ],
   config ? { },
-  ...
 }:
 let
   lib = import ./lib;

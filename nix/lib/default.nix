@@ -19,6 +19,7 @@ import ./targets.nix ({ inherit directory withProfiles; } // checks)
 // {
   pylock = import ./pylock.nix;
   gencode = import ./gencode.nix;
+  canCompile = import ./can-compile.nix rules;
 
   # Type: isIntegratedGpu :: String -> Bool
   # Whether a compute capability is of a Jetson whose GPU is no PCI device: all before Thor.

@@ -42,13 +42,8 @@ let
   foreign = filter (system: system != "aarch64-linux") data.systems;
 
   inherit (data.cuda) toolkit;
-  uncompilable = filter (
-    capability:
-    let
-      row = rules.capabilities.${capability};
-    in
-    compareVersions toolkit row.first < 0 || (row ? last && compareVersions toolkit row.last > 0)
-  ) capabilities;
+  canCompile = import ./can-compile.nix rules toolkit;
+  uncompilable = filter (capability: !canCompile capability) capabilities;
   range = row: if row ? last then "${row.first} to ${row.last} can" else "${row.first} and newer can";
 
   # The value of a dotted key, as a list; [ ] where the target has none.

@@ -29,6 +29,19 @@ let
         components = import ./components.nix data;
       }
     );
+
+  # Type: changeTarget :: (AttrSet -> AttrSet) -> AttrSet -> AttrSet
+  # A target with other parameters, checked as its file is.
+  changeTarget =
+    change: target:
+    checkTarget target.name (
+      removeAttrs (change target) [
+        "name"
+        "environment"
+        "requirements"
+        "components"
+      ]
+    );
   readTarget = name: builtins.fromTOML (builtins.readFile (directory + "/${name}/target.toml"));
   load =
     names:
@@ -50,7 +63,7 @@ let
   isUnfree = target: target ? neuron;
 in
 {
-  inherit checkTarget lockFile;
+  inherit changeTarget checkTarget lockFile;
 
   targets = load names;
 

@@ -97,6 +97,15 @@ in
       { }
     ];
   };
+  "an unknown value is refused" = {
+    expr =
+      (builtins.tryEval
+        (services {
+          chat.prot = 9000;
+        }).vllm-chat
+      ).success;
+    expected = false;
+  };
   "an unknown profile is refused" = {
     expr =
       (builtins.tryEval (services {

@@ -3,7 +3,10 @@ let
   import' = overlays: import ../../nix/debian { inherit overlays; };
   without = import' [ ];
   with' = import' [ (import ../../overlays) ];
+  inherit (with'.lib) recursiveUpdate;
   jetson = (import ../../nix/lib).targets.jetson.cuda;
+  change =
+    target: changes: with'.vllmPackages.${target}.overrideTarget (old: recursiveUpdate old changes);
 in
 {
   "it adds one name" = {
@@ -35,6 +38,61 @@ in
   "a target's overlay has its components on top" = {
     expr = (import' [ (import ../../overlays/target.nix "jetson") ]).vllmPackages.target.name;
     expected = "jetson";
+  };
+  "a target's overlay keeps what earlier ones made of the default one" = {
+    expr =
+      (import' [
+        (import ../../overlays)
+        (_: prev: {
+          vllmPackages = prev.vllmPackages.overrideScope (_: _: { ninja = "mine"; });
+        })
+        (import ../../overlays/target.nix "cpu")
+      ]).vllmPackages.ninja or null;
+    expected = "mine";
+  };
+  "a changed target reaches all that is made for it" = {
+    expr =
+      let
+        hopper = change "jetson" {
+          cuda.capabilities = [ "9.0" ];
+          torch.build-number = 2;
+        };
+        ampere = change "verl" { cuda.capabilities = [ "8.0" ]; };
+      in
+      [
+        hopper.torch.TORCH_CUDA_ARCH_LIST
+        hopper.torch.PYTORCH_BUILD_NUMBER
+        hopper.vllm.TORCH_CUDA_ARCH_LIST
+        ampere.flash-attn.FLASH_ATTN_CUDA_ARCHS
+        (ampere.vllm-verl == with'.vllmPackages.verl.vllm-verl)
+      ];
+    expected = [
+      "9.0"
+      "2"
+      "9.0"
+      "80"
+      false
+    ];
+  };
+  "a changed target is checked, and its CUDA must compile for it" = {
+    expr = map (scope: (builtins.tryEval scope).success) [
+      (change "verl" {
+        cuda.capabilities = [
+          "8.7"
+          "9.0"
+        ];
+      }).vllm-verl
+      (change "cuda12" {
+        cuda.toolkit = "12.8";
+        cuda.capabilities = [ "12.0" ];
+      }).cudaPackages
+      (change "cuda12" { cuda.capabilities = [ "8.9" ]; }).cudaPackages
+    ];
+    expected = [
+      false
+      false
+      true
+    ];
   };
   "a component replaced in a target's scope is in its environment" = {
     expr =
