@@ -226,6 +226,21 @@ def test_files_brought_by_hand(wheels: list[Path], tmp_path: Path) -> None:
     assert (tmp_path / "brought" / deb.pool_path).exists()
 
 
+def test_links_brought_by_hand(wheels: list[Path], tmp_path: Path) -> None:
+    """Of a link, Nix 2.8 would add the link: a store path without what it should have."""
+    brought = tmp_path / "brought"
+    brought.mkdir()
+    wanted = [source(wheel) for wheel in wheels]
+    files = [wheels[0], *(wheel.rename(wheel.with_suffix(".blob")) for wheel in wheels[1:])]
+    for each, file in zip(wanted, files, strict=True):
+        (brought / each.file).symlink_to(file)
+    assert len(fetch(sources(*wanted), brought=brought).fetched) == 3
+    for each, file in zip(wanted, files, strict=True):
+        assert not each.path.is_symlink()
+        assert each.path.read_bytes() == file.read_bytes()
+    assert left_in_cache() == ["lock"]
+
+
 def test_files_brought_by_hand_but_not_all(wheels: list[Path], tmp_path: Path) -> None:
     (tmp_path / "brought").mkdir()
     shutil.copy(wheels[0], tmp_path / "brought")

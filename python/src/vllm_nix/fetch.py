@@ -219,6 +219,7 @@ class _Fetch:
 
 def _named(source: Source, file: Path, folder: Path) -> Path:
     """The file under the name that it has in the store, which Nix takes from the file."""
+    file = file.resolve()  # of a link, Nix 2.8 adds the link itself
     if file.name == store_name(source.file):
         return file
     return Path(shutil.copyfile(file, folder / store_name(source.file)))
