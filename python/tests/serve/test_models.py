@@ -2,9 +2,11 @@
 tests/builds/test_model.py."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,6 +56,24 @@ def test_whole_or_not(tmp_path: Path) -> None:
     assert is_whole(model(tmp_path / "b"))
     (tmp_path / "b/config.json").unlink()
     assert not is_whole(tmp_path / "b")
+
+
+@pytest.mark.parametrize("kind", ["model-{}.safetensors", "pytorch_model-{}.bin"])
+def test_shards_without_their_index_are_not_whole(kind: str, tmp_path: Path) -> None:
+    """A client brings the index last."""
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "training_args.bin").write_bytes(b"no weights")
+    (folder / kind.format("00001-of-00011")).write_bytes(b"weights")
+    assert not is_whole(folder)
+
+
+@pytest.mark.parametrize("index", ['{"weight_map": {"a": 5}}', '{"weight_map": {}}', "[]", "{"])
+def test_a_damaged_index(index: str, tmp_path: Path) -> None:
+    whole = model(tmp_path / "tiny", shards=2)
+    (whole / "model.safetensors.index.json").write_text(index)
+    assert not is_whole(whole)
 
 
 @pytest.mark.parametrize(
@@ -108,6 +128,54 @@ def test_brought_by_hand(below: str, tmp_path: Path) -> None:
     assert is_whole(place)
     assert [entry.name for entry in place.parent.iterdir()] == ["tiny-0.5B"], "nothing half-written"
     assert bring(tmp_path / "usb", NAME, tmp_path / "models") == place
+
+
+def test_two_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other one comes while this one copies, and is done before."""
+    source, models = model(tmp_path / "usb"), tmp_path / "models"
+    copytree, places = shutil.copytree, []
+
+    def interrupted(*arguments: Any, **options: Any) -> None:
+        copytree(*arguments, **options)
+        monkeypatch.undo()
+        places.append(bring(source, NAME, models))
+        (places[0] / "config.json").write_text('{"in": "use"}')
+
+    monkeypatch.setattr(shutil, "copytree", interrupted)
+    assert [bring(source, NAME, models)] == places
+    assert (models / NAME / "config.json").read_text() == '{"in": "use"}', "not replaced"
+    assert [entry.name for entry in (models / "acme").iterdir()] == ["tiny-0.5B"]
+
+
+def test_what_a_client_has_begun_is_replaced(tmp_path: Path) -> None:
+    begun = tmp_path / "models" / NAME
+    begun.mkdir(parents=True)
+    (begun / "model-00001-of-00002.safetensors").write_bytes(b"half")
+    place = bring(model(tmp_path / "usb"), NAME, tmp_path / "models")
+    assert sorted(entry.name for entry in place.iterdir()) == ["config.json", "model.safetensors"]
+    assert [entry.name for entry in place.parent.iterdir()] == ["tiny-0.5B"]
+
+
+def test_a_model_is_not_taken_for_its_draft(tmp_path: Path) -> None:
+    """A profile of two models is brought from a folder that holds both, or from one after the other."""
+
+    def run(source: Path) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-m", "vllm_nix", "model", "cpu", "speculative"]
+        command += ["--from", str(source), "--download-dir", str(tmp_path / "models")]
+        return subprocess.run(command, check=False, capture_output=True, text=True)
+
+    result = run(model(tmp_path / "other name"))
+    assert result.returncode == 2
+    assert not (tmp_path / "models").exists()
+    large, small = (f"Qwen2.5-{size}B-Instruct" for size in ("1.5", "0.5"))
+    result = run(model(tmp_path / large))
+    assert result.returncode == 2
+    assert (
+        f"has no whole Qwen/{small}: a config.json and the weights beside it, in a folder {small}"
+        in (result.stderr)
+    )
+    assert [entry.name for entry in (tmp_path / "models/Qwen").iterdir()] == [large]
+    assert run(model(tmp_path / small)).returncode == 0
 
 
 def test_a_file_that_cannot_be_copied(tmp_path: Path) -> None:

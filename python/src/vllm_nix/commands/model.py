@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
         elif not NAME.fullmatch(model):
             raise InputError(f"'{model}' is neither a folder here nor a model's name: owner/model")
         elif args.source:
-            place = bring(args.source, model, downloads)
+            place = bring(args.source, model, downloads, alone=len(models) == 1)
         else:
             place = download(model, downloads, path, {**os.environ, **variables})
         print(f"{model} is in {place}")

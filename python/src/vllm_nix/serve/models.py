@@ -5,11 +5,13 @@ there. What a client has begun lies there too, without being taken for a model, 
 """
 
 import json
-import os
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from vllm_nix.errors import Error, InputError, Unavailable
 
@@ -22,6 +24,8 @@ CLIENTS: Mapping[str, Sequence[tuple[str, ...]]] = {
     "modelscope": (("modelscope", "download", "--model", "{model}", "--local_dir", "{folder}"),),
 }
 WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.gguf")
+# One of several, which an index beside them names: model-00001-of-00011.safetensors.
+_SHARD = re.compile(r"-\d+-of-\d+[.]")
 
 
 def hub(variables: Mapping[str, str]) -> str:
@@ -39,35 +43,42 @@ def is_whole(folder: Path) -> bool:
         return False
     indexes = list(folder.glob("*.index.json"))
     if not indexes:
-        return any(file.is_file() for pattern in WEIGHTS for file in folder.glob(pattern))
+        weights = [file for pattern in WEIGHTS for file in folder.glob(pattern) if file.is_file()]
+        return bool(weights) and not any(_SHARD.search(file.name) for file in weights)
     return any(_has_all(folder, index) for index in indexes)
 
 
-def bring(source: Path, model: str, downloads: Path) -> Path:
+def bring(source: Path, model: str, downloads: Path, *, alone: bool = True) -> Path:
     """Copies a model's folder to where profiles look for it; returns the place.
 
-    `source` is the model's folder, or holds it as `<owner>/<name>` or `<name>`. Nothing is left
-    half-written. Raises `InputError`.
+    `source` holds it as `<owner>/<name>` or `<name>`, or is the model's folder: of any name if the
+    model is brought `alone`. Nothing is left half-written. Raises `InputError`.
     """
-    owner_and_name = Path(model)
-    for folder in (source / owner_and_name, source / owner_and_name.name, source):
-        if is_whole(folder):
-            break
-    else:
-        raise InputError(f"{source} has no whole {model}: a config.json and the weights beside it")
     place = downloads / model
     if is_whole(place):
         return place
-    part = place.with_name(f".{place.name}.part")
+    name = place.name
+    folders = [source / model, source / name]
+    if alone or source.absolute().name == name:
+        folders.append(source)
+    folder = next(filter(is_whole, folders), None)
+    if folder is None:
+        where = "" if alone else f", in a folder {name}"
+        raise InputError(
+            f"{source} has no whole {model}: a config.json and the weights beside it{where}"
+        )
     try:
-        shutil.rmtree(part, ignore_errors=True)
-        part.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(folder, part)
-        if place.is_dir():
-            shutil.rmtree(place)  # begun by a client, and never ended
-        part.rename(place)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        # Beside it: a folder that is read-only can be renamed, but not moved into another.
+        with _part(place) as part, _part(place) as begun:
+            shutil.copytree(folder, part, dirs_exist_ok=True)
+            if not is_whole(place):
+                with suppress(FileNotFoundError):
+                    place.rename(begun)  # by a client, and never ended
+                Path(part).rename(place)
     except OSError as error:
-        shutil.rmtree(part, ignore_errors=True)
+        if is_whole(place):
+            return place  # somebody else brought it meanwhile
         # copytree gathers what went wrong, file by file.
         reason = error.args[0][0][2] if isinstance(error, shutil.Error) else error.strerror
         raise InputError(f"{place} cannot be written: {reason}") from error
@@ -100,6 +111,10 @@ def download(model: str, downloads: Path, path: str, variables: Mapping[str, str
     return place
 
 
+def _part(place: Path) -> TemporaryDirectory[str]:
+    return TemporaryDirectory(prefix=f".{place.name}.", dir=place.parent)
+
+
 def _client(model: str, place: Path, path: str, hub: str) -> list[str]:
     for name, *words in CLIENTS[hub]:
         if program := shutil.which(name, path=path):
@@ -113,7 +128,8 @@ def _client(model: str, place: Path, path: str, hub: str) -> list[str]:
 
 def _has_all(folder: Path, index: Path) -> bool:
     try:
-        files = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    except (OSError, ValueError, KeyError, AttributeError):
+        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        files = [folder / name for name in names]
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):  # damaged
         return False
-    return all((folder / os.fspath(file)).is_file() for file in files)
+    return bool(files) and all(file.is_file() for file in files)
