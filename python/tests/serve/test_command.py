@@ -1,6 +1,7 @@
 """The command as a user meets it: printed, run, and refused; a stand-in plays vLLM."""
 
 import json
+import os
 import shlex
 import socket
 import subprocess
@@ -67,6 +68,23 @@ def test_the_printed_line_is_a_shells(key: Path) -> None:
     assert said[:2] == [KEY, "serve"]
     assert said[-2:] == ["--chat-template", "a b"]
     assert KEY not in printed
+
+
+@pytest.mark.parametrize("shell", ["bash", "sh"])
+@pytest.mark.parametrize("text", [None, "", "\n"])
+def test_the_printed_line_starts_no_open_server(key: Path, text: str | None, shell: str) -> None:
+    """vLLM takes an empty key for none, and then answers everybody."""
+    printed = serve("cpu", "chat", "--api-key-file", key).stdout
+    if text is None:
+        key.unlink()
+    else:
+        key.write_text(text)
+    variables = {**os.environ, "key": "old", "VLLM_API_KEY": "old"}
+    started = [shell, "-c", f"vllm() {{ echo started; }}; {printed}"]
+    run = subprocess.run(started, check=False, capture_output=True, text=True, env=variables)
+    assert run.returncode != 0
+    assert run.stdout == ""
+    assert ("No such file" if text is None else "the API key file is empty") in run.stderr
 
 
 def test_files_are_named_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,6 +200,11 @@ def test_a_port_in_use(taken: int, tmp_path: Path, key: Path) -> None:
     [
         (("cpu", "hat"), "target 'cpu' has no profile 'hat'"),
         (("cpu", "chat", "--", "--task", "generate"), "vLLM 0.32.0 has no --task"),
+        (
+            ("cpu", "chat", "--", "--port", "1"),
+            "--port is the profile's own option: give it before",
+        ),
+        (("cpu", "chat", "--", "--host=::"), "--host is the profile's own option: give it before"),
         (("cpu", "speculative", "--model", "x/y-0.1B"), "is larger than the model"),
         (("cpu", "chat", "--environment", "/nonexistent"), "/nonexistent has no vLLM"),
     ],
@@ -197,7 +220,9 @@ def test_bad_input_is_one_line(words: tuple[str, ...], sentence: str) -> None:
 
 def test_the_variables_of_a_profile_are_set(tmp_path: Path, key: Path) -> None:
     overrides = {"env": {"EXTRA": "a b"}, "api-key-file": str(key), "port": 8764}
-    assert load_profile("cpu", "chat", overrides).command().line().startswith("EXTRA='a b' VLLM_")
+    assert (
+        load_profile("cpu", "chat", overrides).command().line().count(" && EXTRA='a b' VLLM_") == 1
+    )
     program = f"""if True:
         from pathlib import Path
         from vllm_nix.serve import load_profile

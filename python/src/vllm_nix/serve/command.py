@@ -26,10 +26,14 @@ class Command:
     port: int
 
     def line(self) -> str:
-        """A line for a shell, which reads the API key when it runs."""
+        """A line for a shell, which reads the API key when it runs, and stops without one.
+
+        With an empty key, vLLM would serve everybody.
+        """
         assignments = [f"{name}={shlex.quote(value)}" for name, value in self.variables.items()]
-        key = f'{API_KEY}="$(cat {shlex.quote(str(self.api_key_file))})"'
-        return " ".join([*assignments, key, shlex.join(self.words)])
+        read = f"key=$(cat {shlex.quote(str(self.api_key_file))}) &&"
+        key = f'{API_KEY}="${{key:?the API key file is empty}}"'
+        return " ".join([read, *assignments, key, shlex.join(self.words)])
 
     def to_json(self) -> dict[str, object]:
         """The same for a program; the API key itself is not in it."""

@@ -63,6 +63,9 @@ class Profile:
         values.setdefault("served-model-name", _name(self.values["model"]))
         arguments = [*values.get("arguments", ()), *arguments]
         check_arguments(arguments, self.release)
+        for flag in (word.partition("=")[0] for word in arguments):
+            if flag in ("--host", "--port"):  # what is checked to be free would not be what is used
+                raise InputError(f"{flag} is the profile's own option: give it before the --")
         check_sizes(values)
         return Command(
             words=(*render(values, self.release, self.device), *arguments),
@@ -110,10 +113,13 @@ def _check(target: Target, name: str, values: Mapping[str, Any]) -> None:
     for key in _COUNTS:
         if values.get(key, 1) < 1:
             raise InputError(f"{place}: {key} {values[key]} is less than 1")
-    if ("draft-model" in values) != ("draft-tokens" in values):
-        raise InputError(f"{place}: draft-model and draft-tokens need one another")
+    drafts = [key for key in _DRAFTS if key in values]
+    lacking = [key for key in _DRAFTS[:2] if key not in values]
+    if drafts and lacking:
+        raise InputError(f"{place}: {drafts[0]} needs {' and '.join(lacking)}")
 
 
+_DRAFTS = ("draft-model", "draft-tokens", "draft-tensor-parallel-size")  # the last may be left out
 _COUNTS = (
     "draft-tokens",
     "draft-tensor-parallel-size",
