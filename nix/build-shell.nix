@@ -17,8 +17,11 @@ mkShell (
     inputsFrom = [ vllm ];
     packages = [ vllm-nix ] ++ tools;
     shellHook = ''
-      setMaxJobs
-      ${vllm.preBuild}
+      if setMaxJobs; then
+        ${vllm.preBuild}
+      else
+        unset MAX_JOBS
+      fi
     '';
   }
 )

@@ -7,7 +7,8 @@ flakes='experimental-features = nix-command flakes'
 
 missing=
 command -v nix >/dev/null || missing="nix-bin nix-setup-systemd"
-python3 -c 'import ensurepip, venv, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
+python_is_new() { python3 -c 'import ensurepip, venv, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+python_is_new ||
   missing="$missing python3 python3-venv"
 
 if [ -n "$missing" ]; then
@@ -22,6 +23,10 @@ if [ -n "$missing" ]; then
   apt-get update -q
   # shellcheck disable=SC2086
   DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing
+  if ! python_is_new; then
+    say "$(python3 --version 2>&1) is the newest here. Put 3.11 or newer on PATH as python3, then try again"
+    exit 3
+  fi
   case $missing in *nix-bin*)
     # Debian switches the sandbox off for what was broken in 2018; it works.
     mkdir -p /etc/nix

@@ -46,6 +46,20 @@ def test_no_nix_and_not_root(tmp_path: Path) -> None:
     )
 
 
+def test_a_system_whose_python_is_too_old(tmp_path: Path) -> None:
+    result = setup(
+        tmp_path,
+        **{"apt-get": "exit 0"},
+        id="echo 0",
+        nix="exit 0",
+        python3='[ "$1" = --version ] && echo Python 3.10.12 || exit 1',
+    )
+    assert result.returncode == 3
+    assert result.stderr.splitlines()[1:] == [
+        "setup: Python 3.10.12 is the newest here. Put 3.11 or newer on PATH as python3, then try again"
+    ]
+
+
 def test_a_nix_without_flakes(tmp_path: Path) -> None:
     result = setup(
         tmp_path, nix='[ "$1" = --version ] && echo nix 2.3.16 || exit 1', python3="exit 0"

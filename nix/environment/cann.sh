@@ -12,7 +12,10 @@ abi=cxx_abi_1 # ATB comes once for each ABI of torch's
 [[ $cmake != *_GLIBCXX_USE_CXX11_ABI=0* ]] || abi=cxx_abi_0
 
 toolkit=$(first lib64/libascendcl.so "${ASCEND_HOME_PATH:-}" @toolkit@)
-atb=$(first lib/libatb.so "${ATB_HOME_PATH:-}" @atb@)
+# A set_env.sh that was sourced where no torch is installed names the other ABI.
+given=${ATB_HOME_PATH:-}
+given=${given%/cxx_abi_?}
+atb=$(first lib/libatb.so "${given:+$given/$abi}" "${ATB_HOME_PATH:-}" @atb@)
 driver=$(first driver/libascend_hal.so @driver@)
 missing=
 [[ $toolkit ]] || missing+=', the toolkit @version@ (no ASCEND_HOME_PATH, and not in @toolkit@)'

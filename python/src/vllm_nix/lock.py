@@ -114,7 +114,8 @@ def made_wheels(requirements: Requirements, folder: Path | None) -> dict[str, Pa
         raise InputError(
             f"{requirements.name} makes {', '.join(requirements.made)} from source, and a lock"
             f" depends on what they require; {folder or '--built'} lacks {', '.join(absent)}:"
-            f" nix-build -A vllmPackages.{requirements.name}.built makes that folder"
+            " nix-build -E 'with import ./nix/debian { overlays = [ (import ./overlays) ]; };"
+            f" vllmPackages.{requirements.name}.built' makes that folder"
         )
     return {name: found[name] for name in requirements.made}
 

@@ -81,6 +81,7 @@ def test_the_command_before_there_was_one() -> None:
         ("0.3.3", "cuda", {"task": "rerank"}, "0.3.3 has no task = rerank; 0.6.5 has"),
         ("0.3.3", "cuda", {"chunked-prefill": True}, "no chunked-prefill = true; 0.5.1 has"),
         ("0.6.4", "cuda", {"optimization-level": 3}, "optimization-level: torch.compile came"),
+        ("0.7.3", "cuda", {"optimization-level": 9}, "0.7.3 has no optimization-level = 9"),
     ],
 )
 def test_what_a_release_cannot_do(release: str, device: str, values: Any, sentence: str) -> None:

@@ -124,6 +124,12 @@ def test_any_gpu_code_is_judged(tmp_path: Path, units: list[list[Code]], name: s
     assert judge_library(archs(file), target).verdict is Verdict.NATIVE
 
 
+@pytest.mark.parametrize("question", [Question(cuda="zz"), Question(jetpack="99")])
+def test_a_release_that_is_none_is_refused_where_nothing_asks_for_it(question: Question) -> None:
+    with pytest.raises(InputError, match="unknown"):
+        named_devices(question, {})
+
+
 KEYS = st.sampled_from(["cuda", "capabilities", "toolkit", "jetpack", "version"])
 VALUES = st.none() | st.integers() | st.sampled_from(["8.7", "6.2", "12.6", "x", ""])
 

@@ -4,8 +4,8 @@ TARGET is a target, or one of the embedded base's own sets (debian, debian-cuda,
 debian-cuda12-libraries). What is locked already stays, so that a new requirement changes little;
 --upgrade takes the newest of everything.
 
-Wheels that a target makes from source are in no lock, but what they require is: first
-`nix-build -A vllmPackages.TARGET.built`, then `lock TARGET --built result`.
+Wheels that a target makes from source are in no lock, but what they require is: Nix makes a folder
+of them, and `lock TARGET --built result` reads it. Without one, the error says how.
 """
 
 import argparse

@@ -21,6 +21,10 @@ class Question:
 
 def named_devices(question: Question, parameters: Mapping[str, Any]) -> tuple[Device, ...]:
     """The devices that were asked for, by name or by the target. Raises `InputError`."""
+    if question.cuda:
+        devices.cuda_release(question.cuda)
+    if question.jetpack:
+        devices.jetpack_release(question.jetpack)
     names = [question.device] if question.device else texts(parameters, "cuda", "capabilities")
     jetpack = jetpack_of(question, parameters)
     toolkit = None if jetpack else lookup(parameters, "cuda", "toolkit")
@@ -30,12 +34,12 @@ def named_devices(question: Question, parameters: Mapping[str, Any]) -> tuple[De
 
 def devices_here(question: Question, driver: Driver | str) -> tuple[Device, ...]:
     """The devices of this machine, each capability once. What is newer or older than our tables is
-    judged by the rules that hold for all. Raises `InputError` for a wrong `--cuda`."""
+    judged by the rules that hold for all."""
     if isinstance(driver, str):
         return ()
     tegra = devices.table()["tegra"]["capabilities"]
     own = driver.version if devices.is_release(driver.version) else None
-    cuda = devices.cuda_release(question.cuda) if question.cuda else own
+    cuda = question.cuda or own
     capabilities = dict.fromkeys(gpu.capability for gpu in driver.devices)
     return tuple(Device(one, one, one in tegra, cuda) for one in capabilities)
 
