@@ -28,6 +28,7 @@ MISSING, UNKNOWN, OTHER = Verdict.MISSING, Verdict.UNKNOWN, Verdict.NOT_APPLICAB
 ORIN_6 = device("orin", jetpack="6.2")
 ORIN_7 = device("orin", jetpack="7.2")
 A6000 = device("a6000", cuda="12.6")
+H100 = device("h100", cuda="12.6")
 SUFFIX = {"": 0x11, "a": 0x100011, "f": 0x200011}
 
 
@@ -245,6 +246,30 @@ def test_unknown_devices(arguments: tuple[str, ...], message: str) -> None:
             ORIN_6,
             Judgement(MISSING, {MISSING: 1}, "its one container has only sm_75"),
         ),
+        # Its kernels in FP8, for Ada and for the next but one.
+        (
+            ["sm_89 sm_120f", "sm_90"],
+            H100,
+            Judgement(
+                NATIVE, {NATIVE: 1, OTHER: 1}, "1 of 2 containers has code for this very device"
+            ),
+        ),
+        # More of them than of what runs: it was built for another device.
+        (
+            ["sm_80", "sm_80", "sm_90"],
+            H100,
+            Judgement(MISSING, {MISSING: 2, NATIVE: 1}, "2 of 3 containers have only sm_80"),
+        ),
+        (
+            ["sm_80 compute_80/9.9", "sm_90"],
+            H100,
+            Judgement(
+                MISSING,
+                {MISSING: 1, NATIVE: 1},
+                "1 of 2 containers has only sm_80, compute_80; "
+                "PTX 9.9 is too new for CUDA 12.6, which takes 8.5",
+            ),
+        ),
         (
             ["sm_90a", "sm_100f"],
             ORIN_6,
@@ -274,6 +299,15 @@ def test_a_library_that_picks_its_code_needs_one_that_runs(tmp_path: Path) -> No
     for section, expected in ((".data", NATIVE), (".nv_fatbin", MISSING)):
         found = judge_library(library(tmp_path / "lib.so", *units, section=section), ORIN_6)
         assert found.verdict == expected
+
+
+@pytest.mark.parametrize(("name", "expected"), [("libcusparseLt.so.0", NATIVE), ("_C.so", MISSING)])
+def test_nvidias_libraries_pick_from_any_number_of_kernels(
+    tmp_path: Path, name: str, expected: Verdict
+) -> None:
+    units = ("sm_100", "sm_100 sm_103", "sm_120")
+    on = device("rtx5090", cuda="13.0")
+    assert judge_library(library(tmp_path / name, *units), on).verdict == expected
 
 
 def test_what_is_not_run_does_not_count(tmp_path: Path) -> None:

@@ -48,6 +48,9 @@ class Verdict(StrEnum):
         return self in (Verdict.JIT, Verdict.COMPATIBLE, Verdict.NATIVE)
 
 
+Judged = tuple[fatbin.Container, Verdict]
+
+
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """A library on a device: containers by verdict, without those that hold nothing to run.
@@ -75,12 +78,7 @@ def judge_library(library: Library, device: Device) -> Judgement:
     containers = [one for one in library.containers if one.role in RUNS]
     if not containers:
         return Judgement(Verdict.NOT_APPLICABLE, {}, "no GPU code to run")
-    judged = [(one, judge(one, device)) for one in containers]
-    running = {one.role for one, verdict in judged if verdict.runs}
-    judged = [
-        (one, Verdict.NOT_APPLICABLE if _is_extra(one, verdict, device, running) else verdict)
-        for one, verdict in judged
-    ]
+    judged = _without_extra(library, [(one, judge(one, device)) for one in containers], device)
     counts = Counter(verdict for _, verdict in judged)
     worst = min(counts, key=lambda verdict: verdict.rank)
     called_on = table()["called-on"].get(library.path.name.split(".")[0], device.capability)
@@ -148,21 +146,37 @@ def _same_major(code: int, device: Device) -> Verdict:
     return Verdict.COMPATIBLE if allowed else Verdict.MISSING
 
 
-def _is_extra(
-    container: fatbin.Container, verdict: Verdict, device: Device, running: set[str]
-) -> bool:
-    """Whether nothing is lost where a container does not run.
+def _without_extra(library: Library, judged: Sequence[Judged], device: Device) -> list[Judged]:
+    """The same, but NOT_APPLICABLE where nothing is lost if a container does not run.
 
     A library that loads code by itself picks what suits the device. And one that runs on the device
-    may have kernels for older ones beside, such as vLLM's Marlin for Turing.
+    may have kernels for others beside, such as vLLM's Marlin for Turing: the fewer, for most of
+    what was compiled for a device runs there; or any number, if the library picks among them.
     """
-    if verdict is not Verdict.MISSING or not running:
-        return False
-    if container.role == "embedded" and "embedded" in running:
-        return True
+    running = Counter(one.role for one, verdict in judged if verdict.runs)
+    other, missing = Verdict.NOT_APPLICABLE, Verdict.MISSING
+    if running["embedded"]:
+        judged = [
+            (one, other if verdict is missing and one.role == "embedded" else verdict)
+            for one, verdict in judged
+        ]
+    beside = [verdict is missing and _is_for_others(one, device) for one, verdict in judged]
+    picks = library.path.name.startswith(tuple(table()["picks-kernels"]["libraries"]))
+    if not running or (sum(beside) > running.total() and not picks):
+        return list(judged)
+    return [
+        (one, other if is_beside else verdict)
+        for (one, verdict), is_beside in zip(judged, beside, strict=True)
+    ]
+
+
+def _is_for_others(container: fatbin.Container, device: Device) -> bool:
+    """Whether all the code is for devices of older major numbers, or not for this one at all."""
     major = _sm(device.capability) // 10
     return all(
-        entry.kind == "cubin" and _present(entry.sm) // 10 < major for entry in container.entries
+        (entry.kind == "cubin" and _present(entry.sm) // 10 < major)
+        or _entry(entry, device) is Verdict.NOT_APPLICABLE
+        for entry in container.entries
     )
 
 
