@@ -4,9 +4,9 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 import pytest
-from binaries import elf_file
+from binaries import Part, container, cubin, elf_file, entry
 
-from verification.cuda import TORCH, carrier, cuda_torch, with_symbols
+from verification.cuda import TORCH, Code, carrier, cuda_torch, with_symbols
 from verification.environments import DISTRIBUTED, Sample, faults
 from vllm_nix.errors import InputError
 from vllm_nix.verification import Report, Status, verify
@@ -199,6 +199,48 @@ def test_found_by_the_right_check(
     found = faults(report)
     assert list(found) == [check]
     assert text in found[check]
+
+
+@pytest.mark.parametrize(
+    ("place", "found"),
+    [
+        ("torch/lib/libtorch_cuda.so", "failed torch/lib/libtorch_cuda.so: its GPU code"),
+        ("vllm/_moe_C.abi3.so", "warning vllm/_moe_C.abi3.so: its GPU code"),
+    ],
+)
+@pytest.mark.parametrize("units", [(7,), (0, 7), (0, 0, 7, 7)], ids=len)
+def test_gpu_code_that_cannot_be_read(
+    gpu_sample: Sample, place: str, found: str, units: tuple[int, ...]
+) -> None:
+    """Units whose header has a version that nobody knows, alone or beside good ones."""
+    good = container(entry(2, 87, cubin(87, "kernel")))
+    data = b"".join(good[:4] + bytes([good[4] + more]) + good[5:] for more in units)
+    gpu_sample.install("extra", "1", {place: elf_file(Part(".nv_fatbin", data))})
+    report = on_orin(gpu_sample, only=["gpu-code", "ptx"])
+    assert list(faults(report)) == ["gpu-code"]
+    assert faults(report)["gpu-code"].startswith(f"{found} cannot be read: offset 0x")
+
+
+def test_few_units_that_run_do_not_make_a_library_good(gpu_sample: Sample) -> None:
+    units: list[list[Code]] = [[("cubin", 80)]] * 59
+    vllm = carrier(*units, [("cubin", 90)])
+    gpu_sample.install("vllm", "0.7.3", {"vllm/_C.abi3.so": vllm})
+    found = faults(verify(gpu_sample.root, device="h100", cuda="12.6", only=["gpu-code"]))
+    assert "vllm/_C.abi3.so: 59 of 60 containers have only sm_80" in found["gpu-code"]
+
+
+def test_ptx_that_does_not_run_is_not_blamed(gpu_sample: Sample) -> None:
+    """It is for the device linker; what is missing is code for the host to launch."""
+    sm_80, ptx = (
+        container(entry(2, 80, cubin(80, "kernel"))),
+        container(entry(1, 80, version=(9, 0))),
+    )
+    library = elf_file(Part(".nv_fatbin", sm_80), Part("__nv_relfatbin", ptx))
+    gpu_sample.install("vllm", "0.7.3", {"vllm/_C.abi3.so": library})
+    only = ["gpu-code", "ptx"]
+    found = faults(verify(gpu_sample.root, device="h100", cuda="12.6", only=only))
+    assert "vllm/_C.abi3.so: its one container has only sm_80" in found["gpu-code"]
+    assert "ptx" not in found
 
 
 def test_unknown_cuda_release_is_a_warning(gpu_sample: Sample) -> None:

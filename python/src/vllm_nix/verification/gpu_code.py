@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from vllm_nix.archs import Library, walk
+from vllm_nix.archs import RUNS, Library, walk
 from vllm_nix.compat import Judgement, Verdict, judge, judge_library
 from vllm_nix.devices import Device
 from vllm_nix.fatbin import Container
@@ -13,7 +13,7 @@ from vllm_nix.fatbin import Container
 
 @dataclass(slots=True)
 class GpuCode:
-    """The libraries below `folder` that carry GPU code to run."""
+    """The libraries below `folder` that carry GPU code, or something that cannot be read."""
 
     folder: Path
     _libraries: tuple[Library, ...] | None = None
@@ -22,13 +22,25 @@ class GpuCode:
     def libraries(self) -> tuple[Library, ...]:
         with self._lock:
             if self._libraries is None:
-                self._libraries = tuple(lib for lib in walk(self.folder) if lib.containers)
+                self._libraries = tuple(
+                    library
+                    for library in walk(self.folder)
+                    if (library.containers or library.damage)
+                    and library.path.suffix != ".debug"  # see `elf_files`
+                )
             return self._libraries
 
     def judged(self, device: Device) -> Iterator[tuple[Library, Judgement]]:
-        """What a device makes of each library."""
+        """What a device makes of each library that carries GPU code, as far as it can be read."""
         for library in self.libraries():
-            yield library, judge_library(library, device)
+            if library.containers:
+                yield library, judge_library(library, device)
+
+
+def unread(library: Library) -> str:
+    """What of a library's GPU code cannot be read; "" if all can."""
+    more = len(library.damage) - 1
+    return "".join(library.damage[:1]) + (f"; and {more} more" if more > 0 else "")
 
 
 def is_refused(container: Container, device: Device) -> bool:
@@ -44,4 +56,4 @@ def is_refused(container: Container, device: Device) -> bool:
 
 def has_refused(library: Library, device: Device) -> bool:
     """Whether a library runs nowhere on the device because its PTX is too new for the driver."""
-    return any(is_refused(container, device) for container in library.containers)
+    return any(is_refused(one, device) for one in library.containers if one.role in RUNS)

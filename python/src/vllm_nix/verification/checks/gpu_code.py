@@ -4,7 +4,9 @@ A library is many translation units, each with code for several architectures, a
 picks one per unit: so one unit without code for the device is a crash ("no kernel image is
 available") waiting for its call. All libraries are read, NCCL's and flash-attention's as well as
 vLLM's own, without CUDA and without a GPU; `vllm-nix archs` shows the same, library by library.
-PTX that is too new is `ptx`'s; units that vLLM never calls on the device are passed over.
+PTX that is too new is `ptx`'s. Units for devices of other major numbers alone are passed over, as
+vLLM's Marlin for Turing, unless they outnumber those that run: then it was built for another device.
+What cannot be read is a fault of a library that all needs, a warning for the others.
 
 Seen in vllm#19328 (sm_80 flash-attention on Orin), vllm#8708, jetson-containers#1220, jax#40487.
 """
@@ -15,7 +17,7 @@ from vllm_nix.archs import Library
 from vllm_nix.compat import Verdict
 from vllm_nix.devices import Device
 from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok, warning
-from vllm_nix.verification.gpu_code import has_refused
+from vllm_nix.verification.gpu_code import has_refused, unread
 
 # Nothing runs without these; others may well have nothing for a device, as kernels for Hopper.
 VLLMS = ("_C.", "_C_stable_libtorch.")
@@ -35,6 +37,14 @@ def gpu_code(context: Context) -> Iterator[Finding]:
             expected="vllm/_C or vllm/_C_stable_libtorch",
             cure="install a wheel of vLLM for CUDA; one for the `empty` device has Python files alone",
         )
+    for library in context.gpu_code.libraries():
+        if problem := unread(library):
+            is_needed = library.path.name.startswith(ESSENTIAL)
+            yield (failed if is_needed else warning)(
+                f"its GPU code cannot be read: {problem}",
+                where=context.place(library.path),
+                cure="install the wheel that owns it again; or it is of a CUDA newer than we know",
+            )
     for device in devices:
         yield from _judge(context, device)
 
@@ -62,7 +72,7 @@ def _judge(context: Context, device: Device) -> Iterator[Finding]:
                 cure="name the CUDA release of the device's driver with --cuda, or --jetpack",
             )
     told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
-    yield ok(f"{device}: {told}")
+    yield ok(f"{device}: {told or 'nothing that can be judged'}")
 
 
 def _rank(context: Context, library: Library) -> int:

@@ -14,6 +14,7 @@ from pathlib import Path
 from vllm_nix import archs
 from vllm_nix.compat import Verdict, judge_library
 from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok
+from vllm_nix.verification.gpu_code import unread
 
 BUILD = ("torch-build",)
 NCCL = ("nccl",)
@@ -53,6 +54,10 @@ def _outside(context: Context, file: str) -> Iterator[Finding]:
     if not file or Path(file).resolve().is_relative_to(inside):
         return
     library = archs.archs(file)
+    if problem := unread(library):
+        yield failed(
+            f"its GPU code cannot be read: {problem}", where=file, cure="install that NCCL again"
+        )
     for device in context.devices:
         judgement = judge_library(library, device)
         if judgement.verdict in (Verdict.MISSING, Verdict.NOT_APPLICABLE):
