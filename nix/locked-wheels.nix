@@ -13,6 +13,12 @@ let
   inherit (stdenv.hostPlatform) system;
   inherit (import ./lib) lockFile pylock;
   lock = lockFile target.name system;
+  entries = pylock lock;
+  stale = import ./stale.nix { inherit lib; } {
+    inherit target;
+    lock = "nix/targets/${target.name}/pylock.${system}.toml";
+    wheels = entries;
+  };
   libraries = name: map (each: pkgs.${each}) ((target.wheels.libraries or { }).${name} or [ ]);
   fetch = fetchWheel {
     target = target.name;
@@ -39,7 +45,9 @@ if !builtins.elem system target.systems then
   throw "vllm-${target.name} is for ${lib.concatStringsSep ", " target.systems}, not ${system}"
 else if !builtins.pathExists lock then
   throw "vllm-${target.name} has no lock for ${system}; run: vllm-nix lock ${target.name}"
+else if stale != [ ] then
+  throw (lib.head stale)
 else
   map (
     entry: wheel (patched (entry // { src = fetch entry; }) // { libraries = libraries entry.name; })
-  ) (pylock lock)
+  ) entries

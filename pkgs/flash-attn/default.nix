@@ -3,6 +3,7 @@
 # locked wheels, 72 kernels: hours on a few cores.
 {
   buildCudaWheel,
+  buildWheel,
   cudaPackages,
   lib,
   maxJobsHook,
@@ -25,32 +26,53 @@ let
   # It compiles for 8.0 always, whose code all of 8.x but Jetson's runs, and for the newer ones on demand.
   isNewer = capability: lib.versionAtLeast capability "9.0";
   newer = lib.filter isNewer target.cuda.capabilities;
-in
-buildCudaWheel cudaPackages {
-  pname = "flash-attn";
-  inherit version;
-  tag = "${abi}-${abi}-linux_${stdenv.hostPlatform.parsed.cpu.name}";
-  src = registrySource {
-    inherit rows version;
+  common = {
     pname = "flash-attn";
+    inherit version;
+    tag = "${abi}-${abi}-linux_${stdenv.hostPlatform.parsed.cpu.name}";
+    src = registrySource {
+      inherit rows version;
+      pname = "flash-attn";
+    };
   };
-  nativeBuildInputs = [
-    cudaPackages.cudatoolkit
-    maxJobsHook
-    ninja
-  ];
   build-system = [
     python.pkgs.packaging
     python.pkgs.setuptools
     python.pkgs.wheel
-  ]
-  ++ torchForBuild; # and no more of the environment: targets with the same torch share the wheel
-  CUDA_HOME = cudaPackages.cudatoolkit;
-  FLASH_ATTENTION_FORCE_BUILD = "TRUE"; # or it looks for a wheel on the network
-  FLASH_ATTN_CUDA_ARCHS = lib.concatMapStringsSep ";" (lib.replaceStrings [ "." ] [ "" ]) (
-    [ "8.0" ] ++ newer
+  ];
+  # What it requires is told without the torch of a lock, which may be the one that is to be written anew.
+  toldEarly = buildWheel (
+    common
+    // {
+      inherit build-system;
+      FLASH_ATTENTION_SKIP_CUDA_BUILD = "TRUE";
+      preBuild = ''
+        mkdir -p names/torch/utils
+        echo 'BuildExtension = CppExtension = CUDAExtension = CUDA_HOME = ROCM_HOME = IS_HIP_EXTENSION = object' \
+          > names/torch/utils/cpp_extension.py
+        export PYTHONPATH=$PWD/names:$PYTHONPATH
+      '';
+    }
   );
-  CPPFLAGS = defines;
-  NVCC_APPEND_FLAGS = defines;
-  memoryPerJob = target.build.memory-per-job;
-}
+in
+buildCudaWheel cudaPackages (
+  common
+  // {
+    nativeBuildInputs = [
+      cudaPackages.cudatoolkit
+      maxJobsHook
+      ninja
+    ];
+    # And no more of the environment: targets with the same torch share the wheel.
+    build-system = build-system ++ torchForBuild;
+    CUDA_HOME = cudaPackages.cudatoolkit;
+    FLASH_ATTENTION_FORCE_BUILD = "TRUE"; # or it looks for a wheel on the network
+    FLASH_ATTN_CUDA_ARCHS = lib.concatMapStringsSep ";" (lib.replaceStrings [ "." ] [ "" ]) (
+      [ "8.0" ] ++ newer
+    );
+    CPPFLAGS = defines;
+    NVCC_APPEND_FLAGS = defines;
+    memoryPerJob = target.build.memory-per-job or null;
+    passthru = { inherit (toldEarly) metadata; };
+  }
+)

@@ -94,6 +94,27 @@ in
       true
     ];
   };
+  "a lock that is older than its target makes no environment, and what it is written anew with is made" =
+    {
+      expr =
+        let
+          newer = change "verl" {
+            vllm.version = "0.7.2";
+            vllm.patches = [ "verl" ];
+          };
+          isMade = derivation: (builtins.tryEval derivation.drvPath).success;
+        in
+        map isMade [
+          newer.vllm-verl
+          newer.flash-attn
+          newer.built
+        ];
+      expected = [
+        false
+        false
+        true
+      ];
+    };
   "a component replaced in a target's scope is in its environment" = {
     expr =
       let

@@ -14,6 +14,7 @@ from vllm_nix.data import DEBIAN, PACKAGES, TARGETS
 from vllm_nix.errors import InputError
 from vllm_nix.pylock import read_lock
 from vllm_nix.requirements import DEBIAN_SETS, load_requirements
+from vllm_nix.stale import stale
 from vllm_nix.store import fixed_path, store_name
 from vllm_nix.targets import Target, load_target, target_names
 
@@ -181,7 +182,10 @@ def _made(target: Target) -> list[PipSource]:
 def _wheels(name: str, system: str) -> list[PipSource]:
     requirements = load_requirements(name)
     requirements.check_system(system)
-    lock = read_lock(requirements.lock_file(system))
+    path = requirements.lock_file(system)
+    lock = read_lock(path)
+    for sentence in stale(requirements, lock, path):
+        raise InputError(sentence)
     index = requirements.index or {}
     return [
         WheelSource(
