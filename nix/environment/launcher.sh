@@ -14,7 +14,9 @@ fi
 
 drivers=(@drivers@)
 if ((${#drivers[@]})); then
-  folder=${XDG_RUNTIME_DIR:-$HOME/.cache}/vllm-nix/drivers
+  folder=${XDG_RUNTIME_DIR:-}
+  [[ -w $folder ]] || folder=$HOME/.cache # after su it is the other user's
+  folder+=/vllm-nix/drivers
   @coreutils@/bin/mkdir -p -m 700 "$folder"
   IFS=: read -ra given <<<"${LD_LIBRARY_PATH:-}"
   for library in "${drivers[@]}"; do

@@ -143,6 +143,9 @@ def test_the_drivers_library_is_found_and_nothing_beside_it(
     assert run(path, load.format("libdriver.so.1"), **variables) == "9"
     with pytest.raises(subprocess.CalledProcessError):
         run(path, load.format("libother.so.1"), **variables)
+    gone = {"XDG_RUNTIME_DIR": str(tmp_path / "gone"), "HOME": str(tmp_path)}
+    assert run(path, load.format("libdriver.so.1"), **{**variables, **gone}) == "9"
+    assert not (tmp_path / "gone").exists()
 
 
 @pytest.mark.skipif(bool(find_library("cuda")), reason="this machine has NVIDIA's driver")
