@@ -43,6 +43,15 @@ def test_other_places(tree: Path) -> None:
     assert missing(file, (NEEDED, b"../b/liby.so")) == ["../b/liby.so"]
 
 
+def test_a_library_for_another_processor_is_passed_over(tree: Path) -> None:
+    (tree / "b" / "libx.so").write_bytes(elf_file(machine=183))
+    needs = (NEEDED, b"libx.so"), (RUNPATH, b"$ORIGIN/b:$ORIGIN/c")
+    assert missing(tree / "f.so", *needs) == ["libx.so"]
+    (tree / "c").mkdir()
+    (tree / "c" / "libx.so").write_bytes(elf_file())
+    assert missing(tree / "f.so", *needs) == []
+
+
 def test_dangling_link_is_missing(tree: Path) -> None:
     (tree / "b" / "libx.so").unlink()
     (tree / "b" / "libx.so").symlink_to("gone")

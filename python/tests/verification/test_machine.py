@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from binaries import elf_file
 
-from verification.cuda import carrier
+from verification.cuda import carrier, cuda_torch
 from verification.environments import Sample, faults
 from vllm_nix.verification import verify
 
@@ -67,6 +67,22 @@ def test_packages_for_another_machine(gpu_sample: Sample, tmp_path: Path) -> Non
 def test_wheel_for_another_machine(sample: Sample, name: str, content: bytes, found: str) -> None:
     sample.install(name, "2.3.5", {f"{name}/__init__.py": "", f"{name}/core.so": content})
     assert found in only(sample)["machine"]
+
+
+def test_nccl_for_another_machine_beside_nvidias_others(gpu_sample: Sample) -> None:
+    """They share a folder. The loader passes it over, on the run path as well as elsewhere."""
+    library = carrier([("cubin", 87)], machine=AARCH64)
+    gpu_sample.install("nvidia-nccl-cu12", "2.21.5", {"nvidia/nccl/lib/libnccl.so.2": library})
+    other = {"nvidia/cublas/lib/libcublas.so.12": carrier([("cubin", 87)])}
+    gpu_sample.install("nvidia-cublas-cu12", "12.6", other)
+    run_path = (29, b"$ORIGIN/../../nvidia/nccl/lib:$ORIGIN/../../nvidia/cublas/lib")
+    needs = [(1, b"libnccl.so.2"), (1, b"libcublas.so.12"), run_path]
+    cuda_torch(gpu_sample, files={"torch/lib/libtorch_cuda.so": elf_file(tags=needs)})
+    found = only(gpu_sample)
+    assert found["machine"] == (
+        "failed nvidia-nccl-cu12: its libraries are for aarch64 (expected x86_64, as the environment)\n"
+    )
+    assert "libtorch_cuda.so: needs libnccl.so.2, which is nowhere" in found["elf"]
 
 
 def test_others_beside_those_for_this_one(sample: Sample) -> None:

@@ -68,10 +68,24 @@ def _read(folder: Path) -> Found:
     return Found(images, others, broken)
 
 
+def machine_of(file: Path) -> int | None:
+    """The machine in an ELF file's header, of either word size and byte order; None for what is no
+    ELF file, or too short to say. Raises OSError."""
+    return _machine(_head(file)) if elf.is_elf(file) else None
+
+
 def _other(file: Path) -> int | None:
     """The machine of a 32-bit or big-endian file; None for one of the kind that `elf` reads."""
+    head = _head(file)
+    return None if head[4:6] == bytes((_64_BIT, _LITTLE_ENDIAN)) else _machine(head)
+
+
+def _head(file: Path) -> bytes:
     with file.open("rb") as stream:
-        head = stream.read(_IDENT)
-    if len(head) < _IDENT or head[4:6] == bytes((_64_BIT, _LITTLE_ENDIAN)):
+        return stream.read(_IDENT)
+
+
+def _machine(head: bytes) -> int | None:
+    if len(head) < _IDENT:
         return None
     return int.from_bytes(head[18:20], "little" if head[5] == _LITTLE_ENDIAN else "big")

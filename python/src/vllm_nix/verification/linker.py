@@ -7,6 +7,7 @@ from pathlib import Path
 
 from vllm_nix import elf
 from vllm_nix.elf import Elf
+from vllm_nix.verification.elf_files import machine_of
 
 # Where the loader looks last, before any configuration of the host.
 _DEFAULT_FOLDERS = ("/lib", "/usr/lib", "/lib64", "/usr/lib64")
@@ -27,9 +28,10 @@ class Linker:
         own = search_path(file, image)
         for name in image.dynamic.needed:
             if "/" in name:
-                found = (file.parent / name).exists()
+                found = _is_for(image.machine, file.parent / name)
             else:
-                found = name in self.provided or _find(name, own) or _find(name, self.folders)
+                places = (folder / name for folder in (*own, *self.folders))
+                found = name in self.provided or any(_is_for(image.machine, one) for one in places)
             if not found:
                 yield name
 
@@ -76,5 +78,9 @@ def _configured(pattern: str, depth: int) -> Iterator[str]:
                 yield words[0]
 
 
-def _find(name: str, folders: tuple[Path, ...]) -> bool:
-    return any((folder / name).exists() for folder in folders)
+def _is_for(machine: int, library: Path) -> bool:
+    """Whether there is such a file; the loader goes on after one for another processor."""
+    try:
+        return library.exists() and machine_of(library) in (machine, None)
+    except OSError:
+        return True  # there, but not ours to read

@@ -9,10 +9,11 @@ count as found: `live-device` tries them.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from vllm_nix import elf
+from vllm_nix.elf import Elf
 from vllm_nix.targets import load_target, target_names
 from vllm_nix.verification import cann, driver
 from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok, warning
@@ -64,10 +65,12 @@ def _missing(
     binary = interpreter.binary
     machine = elf.read(binary).machine
     folders = base_folders(binary) + (() if context.manifest else host_folders())
-    linker = Linker(folders, _provided(context, found))
-    for file, image in found.images.items():
-        if image.machine != machine or image.type == _RELOCATABLE:
-            continue  # for a device, or another system: not loaded here
+    # What is for a device, or for another system, is not loaded here.
+    images = {file: image for file, image in found.images.items() if image.machine == machine}
+    linker = Linker(folders, _provided(context, images))
+    for file, image in images.items():
+        if image.type == _RELOCATABLE:
+            continue
         if names := list(linker.missing(file, image)):
             yield file, names
 
@@ -78,15 +81,14 @@ def _needs(names: list[str]) -> str:
     return f"needs {', '.join(names[:SHOWN])}{more}, which {are} nowhere"
 
 
-def _provided(context: Context, found: Found) -> Collection[str]:
+def _provided(context: Context, images: Mapping[Path, Elf]) -> Collection[str]:
     """Names that count as found: other files of the environment, however they come to be loaded
     before, the host's driver, and what the target says is not missed. Whether CANN is there is
     `platform-plugin`'s to say."""
-    names = {file.name for file in found.images} | _optional(context) | driver.LIBRARIES
+    names = {file.name for file in images} | _optional(context) | driver.LIBRARIES
     names |= cann.LIBRARIES.keys() if cann.applies(context.distributions) else set()
     names |= context.manifest.driver_libraries if context.manifest else set()
-    images = found.images.values()
-    return names | {image.dynamic.soname or "" for image in images if image.dynamic}
+    return names | {image.dynamic.soname or "" for image in images.values() if image.dynamic}
 
 
 def _optional(context: Context) -> set[str]:

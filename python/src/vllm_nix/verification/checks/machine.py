@@ -4,7 +4,7 @@ A Jetson is an aarch64 machine, so that an environment made on an x86_64 one is 
 whatever its GPU code. Wheels of another platform can also come singly, by `pip install --platform`
 or from a cache that two machines share: they install, and fail when they are imported ("cannot open
 shared object file", "Exec format error"). The header of each ELF file names its processor: of
-Python's, and of each package's libraries, of which one at least must be for the same. Files for
+Python's, and of each distribution's libraries, of which one at least must be for the same. Files for
 others beside it, as debuggers bring them, are no fault.
 
 Seen in jetson-containers#1514.
@@ -19,11 +19,12 @@ from vllm_nix.elf import ElfError
 from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok, warning
 from vllm_nix.verification.checks.elf import ESSENTIAL
 from vllm_nix.verification.elf_files import PROCESSORS
+from vllm_nix.verification.owners import owners
 
 
 @check("machine", "Python and libraries are for the processor of the device, or of this machine")
 def machine(context: Context) -> Iterator[Finding]:
-    packages = _packages(context)
+    packages, essential = _packages(context)
     own = _python(context) or _commonest(packages)
     if own is None:
         raise SkipError("no ELF files")
@@ -36,8 +37,7 @@ def machine(context: Context) -> Iterator[Finding]:
         )
     for name, machines in packages.items():
         if own not in machines:
-            essential = context.manifest or name in ESSENTIAL
-            yield (failed if essential else warning)(
+            yield (failed if context.manifest or name in essential else warning)(
                 f"its libraries are for {', '.join(sorted(machines))}",
                 where=name,
                 expected=f"{own}, as the environment",
@@ -46,14 +46,21 @@ def machine(context: Context) -> Iterator[Finding]:
     yield ok(f"{own}, {len(packages)} packages with libraries")
 
 
-def _packages(context: Context) -> dict[str, set[str]]:
-    """By top-level folder of site-packages: the processors that its libraries are for."""
+def _packages(context: Context) -> tuple[dict[str, set[str]], set[str]]:
+    """By distribution, or by top-level folder of what no RECORD lists: the processors that its
+    libraries are for. And those that every start of vLLM loads."""
     found: defaultdict[str, set[str]] = defaultdict(set)
+    essential = set()
+    owned, _ = owners(context)
     for file, number in context.elf_files.found().machines().items():
         if number in PROCESSORS:
-            name = file.relative_to(context.site_packages).parts[0].partition(".")[0]
+            folder = file.relative_to(context.site_packages).parts[0].partition(".")[0]
+            claims = owned.get(file)
+            name = claims[0].distribution.name if claims else folder
             found[name].add(PROCESSORS[number])
-    return dict(sorted(found.items()))
+            if folder in ESSENTIAL:
+                essential.add(name)
+    return dict(sorted(found.items())), essential
 
 
 def _python(context: Context) -> str | None:
