@@ -253,6 +253,17 @@ def test_a_build_for_the_cpu_on_a_machine_with_a_gpu(
     assert told(report)["live-device"] == told(report)["attention"] == "a vLLM for the CPU"
 
 
+def test_driver_that_lacks_a_library_of_its_own(live: Sample, tmp_path: Path) -> None:
+    part = tmp_path / "libpart.so.1"
+    compile_driver(tmp_path).rename(part)
+    needs = ["-Wl,--no-as-needed", f"-L{tmp_path}", "-l:libpart.so.1"]
+    subprocess.run(["gcc", "-shared", "-o", tmp_path / "libcuda.so.1", *needs], check=True)
+    part.unlink()
+    assert str(ask_driver(Environment(live.root, tmp_path, 20))).startswith(
+        "no NVIDIA driver here: libpart.so.1: cannot open"
+    )
+
+
 def test_driver(live: Sample, tmp_path: Path) -> None:
     environment = Environment(live.root, tmp_path, 20)
     assert ask_driver(environment) == Driver("12.6", (Gpu("Orin", "8.7", True, 64 << 30),))

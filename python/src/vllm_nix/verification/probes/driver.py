@@ -14,7 +14,8 @@ def ask() -> dict[str, Any]:
     try:
         cuda = ctypes.CDLL("libcuda.so.1")
     except OSError as error:
-        missing = "No such file" in str(error)
+        # Not what "cannot open" says of a library that the driver's own needs.
+        missing = str(error).startswith("libcuda.so.1: cannot open")
         return {"problem": "no NVIDIA driver here" + ("" if missing else f": {error}")}
     if status := cuda.cuInit(0):
         return {"problem": f"the NVIDIA driver does not start: cuInit gives error {status}"}
