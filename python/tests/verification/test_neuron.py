@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from verification.environments import Sample
-from vllm_nix.verification import Result, verify
+from verification.environments import VLLM, Sample
+from vllm_nix.verification import Result, Status, verify
 
 DRIVERLESS = "it is no Trn1 or Inf2 instance, or lacks AWS's driver, aws-neuronx-dkms"
 
@@ -36,6 +36,21 @@ def result(sample: Sample) -> Result:
 
 def test_a_machine_without_the_driver_is_told(neuron: Sample, devices: Path) -> None:
     assert result(neuron).reason == f"no {devices}/neuron0 here: {DRIVERLESS}"
+
+
+def test_vllm_does_not_start_there(neuron: Sample, devices: Path) -> None:
+    """Which is no fault, as the documentation has it; with the devices there, it is one."""
+    failing = "raise RuntimeError('Failed to infer device type')"
+    module = VLLM.replace("options): pass", f"options): {failing}").format(tokens=[], prompt=[])
+    neuron.install("vllm", "0.3.3+neuron212", {"vllm/__init__.py": module})
+    command = neuron.root / "bin" / "vllm"
+    command.write_text(f"#!{neuron.root}/bin/python\n{failing}\n")
+    for status in (Status.SKIPPED, Status.FAILED):
+        results = verify(neuron.root, only=["token", "vllm-version"]).results
+        assert [found.status for found in results] == [status, status]
+        told = [found.reason.endswith(DRIVERLESS) for found in results]
+        assert told == [status is Status.SKIPPED] * 2
+        (devices / "neuron0").touch()
 
 
 def test_other_environments_have_no_use_for_it(sample: Sample, devices: Path) -> None:

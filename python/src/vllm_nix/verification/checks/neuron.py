@@ -15,15 +15,11 @@ DEVICES = Path("/dev")
 
 @check("neuron", "AWS Neuron's devices are there, for a vLLM that is made for them")
 def neuron(context: Context) -> Iterator[Finding]:
-    vllm = context.installed("vllm")
-    if "neuron" not in context.parameters and not (vllm and "+neuron" in vllm.version):
+    if not _applies(context):
         raise SkipError("not for AWS Neuron")
-    devices = sorted(DEVICES.glob("neuron[0-9]*"))
-    if not devices:
-        raise SkipError(
-            f"no {DEVICES}/neuron0 here: it is no Trn1 or Inf2 instance, or lacks AWS's driver,"
-            " aws-neuronx-dkms"
-        )
+    if reason := lacks_neuron(context):
+        raise SkipError(reason)
+    devices = _devices()
     closed = [device for device in devices if not os.access(device, os.R_OK | os.W_OK)]
     for device in closed:
         yield failed(
@@ -33,3 +29,22 @@ def neuron(context: Context) -> Iterator[Finding]:
         )
     if not closed:
         yield ok(f"{len(devices)} devices")
+
+
+def lacks_neuron(context: Context) -> str:
+    """Why a vLLM that is made for Neuron cannot start here; "" if it could, or is for another."""
+    if not _applies(context) or _devices():
+        return ""
+    return (
+        f"no {DEVICES}/neuron0 here: it is no Trn1 or Inf2 instance, or lacks AWS's driver,"
+        " aws-neuronx-dkms"
+    )
+
+
+def _applies(context: Context) -> bool:
+    vllm = context.installed("vllm")
+    return "neuron" in context.parameters or (vllm is not None and "+neuron" in vllm.version)
+
+
+def _devices() -> list[Path]:
+    return sorted(DEVICES.glob("neuron[0-9]*"))

@@ -9,6 +9,7 @@ once.
 from collections.abc import Iterator
 
 from vllm_nix.verification.check import BUSY, Context, Finding, SkipError, check, failed, ok
+from vllm_nix.verification.checks.neuron import lacks_neuron
 from vllm_nix.verification.driver import Driver
 from vllm_nix.verification.survey import StepError
 from vllm_nix.verification.tiny_model import PROMPT, TEXT, TinyModel
@@ -60,6 +61,8 @@ def lacks_device(context: Context) -> str:
     """Why a vLLM that is not for the CPU cannot start here, or "" if it should."""
     if context.cann:
         return "CANN is not there: see `platform-plugin`"
+    if reason := lacks_neuron(context):
+        return reason
     if isinstance(context.driver, Driver) or context.is_for_cpu:
         return ""
     return context.driver if context.ask(*BUILD)["cuda"] else ""
