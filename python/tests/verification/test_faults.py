@@ -347,6 +347,28 @@ def test_requirement_of_an_extra_that_is_asked_for(sample: Sample) -> None:
     assert "slow" not in found["requirements"]
 
 
+@pytest.mark.parametrize("marker", ["platform_release >= '20.0'", "os_name ~= 'posix'"])
+def test_marker_that_cannot_be_evaluated(sample: Sample, marker: str) -> None:
+    """packaging 25 takes a release of Linux, as 6.1.0-18-amd64, for a wrong version."""
+    sample.install("extra", "1.0", requires=(f"other; {marker}",))
+    assert faults(verify(sample.root, only=["requirements"])) == {}
+
+
+def test_commands_that_are_installed_elsewhere(sample: Sample) -> None:
+    """As Debian's own Python has them: /usr/local/bin for /usr."""
+    local = sample.root / "local" / "bin"
+    local.mkdir(parents=True)
+    (sample.root / "bin" / "vllm").rename(local / "vllm")
+    (sample.site / "sitecustomize.py").write_text(
+        "import sysconfig\n"
+        "paths = sysconfig.get_path\n"
+        f"sysconfig.get_path = lambda name: {str(local)!r} if name == 'scripts' else paths(name)\n"
+    )
+    (result,) = verify(sample.root, only=["vllm-version"]).results
+    assert [finding.where for finding in result.findings] == [f"{local}/vllm --version"]
+    assert faults(verify(sample.root, only=["vllm-version"])) == {}
+
+
 def test_requirement_that_the_target_leaves_out(sample: Sample) -> None:
     sample.install("extra", "1.0", requires=("torchvision",))
     assert faults(verify(sample.root, "cpu", only=["requirements"])) == {}

@@ -9,14 +9,22 @@ from vllm_nix.verification.environment import Environment
 
 @dataclass(frozen=True, slots=True)
 class Interpreter:
-    """`binary` is the ELF file that really runs; `markers` are the variables of PEP 508."""
+    """`binary` is the ELF file that really runs; `scripts` is where commands are installed, which
+    Debian has at /usr/local/bin for its /usr; `markers` are the variables of PEP 508."""
 
     version: str
     implementation: str
     prefix: Path
     binary: Path
     site_packages: Path
+    scripts: Path
     markers: Mapping[str, str]
+
+    def below(self, root: Path, folder: Path) -> Path:
+        """A folder of its own as a path below the environment's, for $ORIGIN depends on it."""
+        if folder.is_relative_to(self.prefix):
+            return root / folder.relative_to(self.prefix)
+        return folder
 
 
 def ask_interpreter(environment: Environment) -> Interpreter | str:
@@ -37,6 +45,7 @@ def ask_interpreter(environment: Environment) -> Interpreter | str:
             prefix=Path(answer["prefix"]),
             binary=Path(answer["binary"]),
             site_packages=Path(answer["site-packages"]),
+            scripts=Path(answer["scripts"]),
             markers=answer["markers"],
         )
     except (KeyError, TypeError):

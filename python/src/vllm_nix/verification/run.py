@@ -125,11 +125,9 @@ def _context(
 
 
 def _site_packages(root: Path, interpreter: Interpreter | str) -> Path:
-    """Where the environment's packages are, as a path below `root`: $ORIGIN depends on it."""
+    """Where the environment's packages are, as a path below `root`."""
     if isinstance(interpreter, Interpreter):
-        if interpreter.site_packages.is_relative_to(interpreter.prefix):
-            return root / interpreter.site_packages.relative_to(interpreter.prefix)
-        return interpreter.site_packages
+        return interpreter.below(root, interpreter.site_packages)
     return next(root.glob("lib/python3*/site-packages"), root)
 
 

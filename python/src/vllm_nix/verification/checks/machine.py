@@ -43,7 +43,7 @@ def machine(context: Context) -> Iterator[Finding]:
                 expected=f"{own}, as the environment",
                 cure=f"install {name} again, from a wheel for {own}",
             )
-    yield ok(f"{own}, {len(packages)} packages with libraries")
+    yield ok(f"{own}, {len(packages)} distributions with libraries")
 
 
 def _packages(context: Context) -> tuple[dict[str, set[str]], set[str]]:

