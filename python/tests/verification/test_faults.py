@@ -403,6 +403,17 @@ def test_wheel_set_against_the_manifest(sample: Sample, plant: Plant, text: str)
     assert found["wheel-set"].count("\n") == 1
 
 
+def test_a_version_may_be_written_in_several_ways(sample: Sample) -> None:
+    """A folder has the normal form, as the specification wants it; METADATA, what the author has."""
+    sample.install("demo", "1.0.0rc1")
+    (sample.metadata("demo", "1.0.0rc1") / "METADATA").write_text(
+        "Name: demo\nVersion: 1.0.0-rc1\n"
+    )
+    assert faults(verify(sample.root, only=["wheel-set"])) == {}
+    sample.declare()
+    assert faults(verify(sample.root, only=["wheel-set"])) == {}
+
+
 def test_another_target(sample: Sample) -> None:
     sample.declare(target="jetson")
     found = faults(verify(sample.root, "cpu", skip=HOST_BOUND))

@@ -276,6 +276,19 @@ def test_sbsa(gpu_sample: Sample, jetpack: str, count: int) -> None:
     assert not count or "nvidia-cublas-cu12: 1 libraries of SBSA" in found["sbsa"]
 
 
+def test_a_symbol_of_torchs_namespaces_from_a_library_beside(gpu_sample: Sample) -> None:
+    """A C++ extension in two parts: the one instantiates at:: templates for the other."""
+    own, beside = "_ZN3c104warnEv", "_ZN2at4_ops3newEv"
+    cuda_torch(gpu_sample, files={"torch/lib/libc10.so": with_symbols(defined=(own,))})
+    needs = with_symbols(needed=(own, beside), libraries=("libc10.so", "libpart.so"))
+    part = {"extra/lib/libpart.so": with_symbols(defined=(beside,))}
+    gpu_sample.install("extra", "1", {"extra/_C.so": needs, **part})
+    assert faults(verify(gpu_sample.root, only=["torch-abi"])) == {}
+    (gpu_sample.site / "extra/lib/libpart.so").rename(gpu_sample.site / "extra/lib/libother.so")
+    found = faults(verify(gpu_sample.root, only=["torch-abi"]))
+    assert f"extra/_C.so: needs {beside} (expected" in found["torch-abi"]
+
+
 def test_sbsa_by_run_path(gpu_sample: Sample) -> None:
     path = b"/usr/local/cuda/targets/sbsa-linux/lib"
     library = elf_file(tags=[(29, path)], machine=183)
@@ -394,6 +407,22 @@ def test_no_false_alarm_from_a_real_package_that_mentions_placeholders(sample: S
         "Name: big\nVersion: 1.0\n\nInstalls the wrong package? See the FAQ.\n"
     )
     assert faults(verify(sample.root, only=["placeholders"])) == {}
+
+
+def test_no_false_alarm_from_a_small_one_either(sample: Sample) -> None:
+    text = "Summary: Sentinels\n\nFor defaults.\n\nUse `None` as a placeholder for absent values.\n"
+    sample.install("small", "1.0", {"small/__init__.py": ""})
+    (sample.metadata("small", "1.0") / "METADATA").write_text(f"Name: small\nVersion: 1.0\n{text}")
+    assert faults(verify(sample.root, only=["placeholders"])) == {}
+
+
+@pytest.mark.parametrize(
+    "text", ["Summary: A fake package to warn the user\n", "\n\nAI\nWRONG PACKAGE. Get it there\n"]
+)
+def test_where_a_placeholder_says_so(sample: Sample, text: str) -> None:
+    sample.install("small", "1.0")
+    (sample.metadata("small", "1.0") / "METADATA").write_text(f"Name: small\nVersion: 1.0\n{text}")
+    assert "small: 1.0 says" in faults(verify(sample.root, only=["placeholders"]))["placeholders"]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from packaging.metadata import parse_email
 from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
 
 _LARGEST = 1 << 26  # bytes of metadata or of RECORD; torch's has 2 MB
 
@@ -36,6 +37,15 @@ class Entry:
 def read_distributions(site_packages: Path) -> tuple[Distribution, ...]:
     """All distributions whose .dist-info lies in `site_packages`, by folder name."""
     return tuple(_read(folder) for folder in sorted(site_packages.glob("*.dist-info")))
+
+
+def is_same_version(one: str, other: str) -> bool:
+    """Whether two versions are equal, however they are written: folders have 1.0.0rc1 where
+    METADATA may have 1.0.0-rc1."""
+    try:
+        return Version(one) == Version(other)
+    except InvalidVersion:
+        return one == other
 
 
 def read_record(distribution: Distribution) -> tuple[Entry, ...] | None:

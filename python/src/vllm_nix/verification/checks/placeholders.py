@@ -3,7 +3,8 @@
 Some names of the public registry are held by a package that only says to go away: AWS Neuron's
 ("WRONG PACKAGE. Please install the package from Neuron Repository"), NVIDIA's older ones ("A fake
 package to warn the user"). They install without complaint, and a resolver that prefers the registry
-locks them. What counts is their own text, in packages with next to no code; no list of names.
+locks them. What counts is their own text, the summary and the description's first paragraph, in
+packages with next to no code; no list of names.
 
 Measured: neuronx-cc 1.0.post1, torch-neuronx 1.0, transformers-neuronx 0.1, libneuronxla 1.0,
 neuronx-distributed 0.1 and vllm-neuron 0.1.0, all below 7 kB; their texts say where to go.
@@ -11,6 +12,8 @@ neuronx-distributed 0.1 and vllm-neuron 0.1.0, all below 7 kB; their texts say w
 
 import re
 from collections.abc import Iterator
+
+from packaging.metadata import parse_email
 
 from vllm_nix.verification.check import Context, Finding, check, failed, ok
 from vllm_nix.verification.distributions import Distribution, read_record, read_text
@@ -40,10 +43,10 @@ def confession(distribution: Distribution) -> str:
         entries = read_record(distribution) or ()
         if sum(entry.size or 0 for entry in entries) > LARGEST:
             return ""
-        text = read_text(distribution.folder / "METADATA")
+        raw, _ = parse_email(read_text(distribution.folder / "METADATA"))
     except (OSError, ValueError):
         return ""  # see `wheel-set` and `record`
-    for line in text.splitlines():
-        if SIGN.search(line):
-            return line.strip().removeprefix("Summary:").strip()[:200]
-    return ""
+    # Further on, a small package may well speak of placeholders that are none.
+    first = re.split(r"\n\s*\n", raw.get("description", "").strip())[0]
+    lines = [raw.get("summary", ""), *first.splitlines()]
+    return next((line.strip()[:200] for line in lines if SIGN.search(line)), "")

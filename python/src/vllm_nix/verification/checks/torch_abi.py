@@ -3,13 +3,15 @@
 An extension calls torch by the mangled names of its functions. Built for another release of torch,
 or for the other C++11 ABI of strings (`_GLIBCXX_USE_CXX11_ABI`; its names have `cxx11` in them), it
 fails to load with "undefined symbol", which vLLM reports late or hides. The dynamic symbols of each
-library are compared with those that torch's own libraries define; nothing is loaded.
+library are compared with those that torch's own libraries define, or others of the environment that
+it needs; nothing is loaded.
 
 Seen in vllm#13608, vllm#20361. The table is described in the System V gABI, chapter 4.
 """
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from vllm_nix.elf import ElfError
@@ -40,7 +42,8 @@ def torch_abi(context: Context) -> Iterator[Finding]:
             needed = {name for name in read_symbols(file).needed if OF_TORCH.match(name)}
         except (ElfError, OSError):
             continue  # see `elf`
-        if missing := sorted(needed - defined):
+        missing = sorted(needed - defined)
+        if missing and (missing := sorted(needed - defined - _beside(context, file))):
             yield _failed(context, file, missing, abi)
     yield ok(f"{len(users)} libraries; torch has C++11 ABI {abi}" if users else "no such library")
 
@@ -52,6 +55,19 @@ def _users(context: Context, own: set[str]) -> Iterator[Path]:
         needed = image.dynamic.needed if image.dynamic else ()
         if own & set(needed) and not file.is_relative_to(torch):
             yield file
+
+
+def _beside(context: Context, file: Path) -> set[bytes]:
+    """What the libraries of the environment that `file` needs define, torch's or not."""
+    images = context.elf_files.found().images
+    dynamic = images[file].dynamic
+    names = dynamic.needed if dynamic else ()
+    defined: set[bytes] = set()
+    for library in images:
+        if library.name in names:
+            with suppress(ElfError, OSError):  # see `elf`
+                defined |= read_symbols(library).defined
+    return defined
 
 
 def _failed(context: Context, file: Path, missing: list[bytes], abi: int) -> Finding:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from packaging.utils import canonicalize_name
 
 from vllm_nix.verification.check import Context, Finding, check, failed, ok
-from vllm_nix.verification.distributions import Distribution
+from vllm_nix.verification.distributions import Distribution, is_same_version
 
 
 @check("wheel-set", "Installed distributions match the manifest, each once")
@@ -43,7 +43,8 @@ def _metadata(distribution: Distribution) -> Iterator[Finding]:
         yield failed(distribution.problem, where=where, cure="install that distribution again")
         return
     name, _, version = where.removesuffix(".dist-info").partition("-")
-    if (canonicalize_name(name), version) != (distribution.name, distribution.version):
+    is_same = is_same_version(version, distribution.version)
+    if canonicalize_name(name) != distribution.name or not is_same:
         yield failed(
             f"METADATA says {distribution.name} {distribution.version}",
             where=where,
@@ -67,7 +68,7 @@ def _compare(installed: dict[str, str], wanted: dict[str, str]) -> Iterator[Find
                 cure=f"add {name} to the target's wheels, or build the environment again",
             )
     for name in sorted(installed.keys() & wanted.keys()):
-        if installed[name] != wanted[name]:
+        if not is_same_version(installed[name], wanted[name]):
             yield failed(
                 f"{name} {installed[name]}",
                 expected=f"{name} {wanted[name]}",
