@@ -18,11 +18,13 @@
   target,
 }:
 let
-  inherit (target.torch) version;
+  release = target.torch.version;
+  number = target.torch.build-number or 1;
+  version = release + lib.optionalString (number > 1) ".post${toString number}"; # tools/generate_torch_version.py
   hashes = builtins.fromTOML (builtins.readFile ./sources.toml);
   hash =
-    hashes.${version}
-      or (throw "no source of torch ${version} is known; there are: ${lib.concatStringsSep ", " (lib.attrNames hashes)}");
+    hashes.${release}
+      or (throw "no source of torch ${release} is known; there are: ${lib.concatStringsSep ", " (lib.attrNames hashes)}");
 
   wantsNccl = lib.elem "nccl" target.torch.distributed;
   libraries =
@@ -49,7 +51,7 @@ buildCudaWheel cudaPackages (
     src = fetchFromGitHub {
       owner = "pytorch";
       repo = "pytorch";
-      rev = "v${version}";
+      rev = "v${release}";
       fetchSubmodules = true;
       inherit hash;
     };

@@ -62,6 +62,8 @@ in
       [
         hopper.torch.TORCH_CUDA_ARCH_LIST
         hopper.torch.PYTORCH_BUILD_NUMBER
+        hopper.torch.file
+        (with'.lib.hasInfix "--version=2.5.1.post2" hopper.torch.installCheckPhase)
         hopper.vllm.TORCH_CUDA_ARCH_LIST
         ampere.flash-attn.FLASH_ATTN_CUDA_ARCHS
         (ampere.vllm-verl == with'.vllmPackages.verl.vllm-verl)
@@ -69,6 +71,8 @@ in
     expected = [
       "9.0"
       "2"
+      "torch-2.5.1.post2-cp311-cp311-linux_x86_64.whl"
+      true
       "9.0"
       "80"
       false
