@@ -13,7 +13,8 @@ in
 mkShell (
   lib.filterAttrs isVariable vllm.drvAttrs
   // {
-    inherit (vllm) memoryPerJob src;
+    inherit (vllm) src;
+    memoryPerJob = vllm.memoryPerJob or null;
     inputsFrom = [ vllm ];
     packages = [ vllm-nix ] ++ tools;
     shellHook = ''

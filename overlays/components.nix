@@ -5,7 +5,10 @@ let
   inherit (import ../nix/lib) changeTarget;
   # `vllm-ascend` is the environment of the target `ascend`, as `vllm-cpu` is cpu's.
   attributes.vllm-ascend = "vllm-ascend-plugin";
-  component = name: self.${attributes.${name} or name};
+  component =
+    name:
+    self.${attributes.${name} or name}
+      or (throw "${target.name} has no component '${name}', nor can overrideTarget add it; write it into a target of your own");
 in
 {
   inherit target;
@@ -61,7 +64,7 @@ in
       map (name: {
         inherit name;
         value = self.neuronSdk.wheels.${name};
-      }) target.neuron.wheels
+      }) target.neuron.wheels or [ ]
     )
     // {
       neuronSdk = self.callPackage ../pkgs/neuron { };

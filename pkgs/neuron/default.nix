@@ -98,5 +98,11 @@ let
 in
 {
   inherit debs tools;
-  wheels = lib.mapAttrs wheel files.wheels;
+  wheels = lib.genAttrs target.neuron.wheels (
+    name:
+    wheel name (
+      files.wheels.${name}
+        or (throw "AWS Neuron's SDK ${sdk} has no wheel '${name}' here; there are: ${lib.concatStringsSep ", " (lib.attrNames files.wheels)}, transformers-neuronx")
+    )
+  );
 }

@@ -3,6 +3,7 @@
 {
   buildWheel,
   fetchFromGitHub,
+  lib,
   python,
   target,
 }:
@@ -19,7 +20,10 @@ let
       sha256 = "1f2a7be4481e4f90bd1fa21185a1a998df67a0f5d76ce57183039ca080bbe133";
     };
   };
-  release = releases.${target.neuron.sdk};
+  inherit (target.neuron) sdk;
+  release =
+    releases.${sdk}
+      or (throw "no source of transformers-neuronx for AWS Neuron's SDK ${sdk} is known; there are those for ${lib.concatStringsSep ", " (lib.attrNames releases)}");
 in
 buildWheel rec {
   pname = "transformers-neuronx";

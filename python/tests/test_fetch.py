@@ -400,6 +400,14 @@ def test_neuron_needs_its_sdk_by_the_published_hashes() -> None:
     assert not {file for file in others if "neuron" in file}
 
 
+def test_an_sdk_that_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    neuron = load_target("neuron")
+    data = {**neuron.data, "neuron": {**neuron.data["neuron"], "sdk": "9.9.9"}}
+    monkeypatch.setattr("vllm_nix.sources.load_target", lambda name: replace(neuron, data=data))
+    with pytest.raises(InputError, match=r"SDK 9\.9\.9 is not known here; there are: 2\.16\.0, 2"):
+        load_sources(["neuron"], "x86_64-linux", "nixpkgs")
+
+
 def test_a_file_of_the_sdk_without_a_known_hash_cannot_be_fetched() -> None:
     needed = load_sources(["neuron7"], "x86_64-linux", "nixpkgs").files
     assert not [source for source in needed if isinstance(source, VendorSource)]

@@ -119,6 +119,44 @@ in
         true
       ];
     };
+  "what a target names and nobody has is said" = {
+    expr =
+      let
+        unknown = change "neuron" { neuron.sdk = "9.9.9"; };
+        more = change "neuron" {
+          neuron.wheels = [
+            "nki"
+            "transformers-neuronx"
+          ];
+        };
+      in
+      map (derivation: (builtins.tryEval derivation.drvPath).success) [
+        unknown.vllm-neuron
+        unknown.transformers-neuronx
+        more.vllm-neuron
+        more.neuronSdk.wheels.nki
+      ];
+    expected = [
+      false
+      false
+      false
+      false
+    ];
+  };
+  "what a compiler's job takes need not be known" = {
+    expr =
+      let
+        unmeasured = target: with'.vllmPackages.${target}.overrideTarget (old: removeAttrs old [ "build" ]);
+      in
+      map (derivation: builtins.isString derivation.drvPath) [
+        (unmeasured "verl").flash-attn
+        ((unmeasured "cuda12").callPackage ../../nix/build-shell.nix { tools = [ ]; })
+      ];
+    expected = [
+      true
+      true
+    ];
+  };
   "a component replaced in a target's scope is in its environment" = {
     expr =
       let

@@ -151,7 +151,11 @@ def _neuron(target: Target) -> list[VendorSource]:
     """The files of AWS Neuron's SDK that a target needs, but for those without a known hash."""
     path = PACKAGES / "neuron" / "sdk.toml"
     sdk = target.data.get("neuron", {}).get("sdk")
-    files = tomllib.loads(path.read_text(encoding="utf-8")).get(sdk, {})
+    releases = tomllib.loads(path.read_text(encoding="utf-8"))
+    if sdk and sdk not in releases:
+        known = ", ".join(sorted(releases))
+        raise InputError(f"AWS Neuron's SDK {sdk} is not known here; there are: {known}")
+    files = releases.get(sdk, {})
     places = {
         "wheels": "https://pip.repos.neuron.amazonaws.com",
         "debs": "https://apt.repos.neuron.amazonaws.com/pool/main/a",
