@@ -50,7 +50,7 @@ def test_a_kernel_of_flash_attention(nix: Nix) -> None:
     assert architectures(library) == {"sm_87"}
 
 
-@pytest.mark.parametrize("extension", ["_moe_C", "_C"])  # 30 min of a core; more, of two
+@pytest.mark.parametrize("extension", ["_moe_C", "_C"])  # 30 min of a core; 56, of two
 def test_an_extension_of_vllm(nix: Nix, tmp_path: Path, extension: str) -> None:
     """By the expression that `vllm-jetson` uses; the whole wheel but for the other extensions."""
     wheel = nix.build(f'{COMPILED}.vllm [ "{extension}" ]')
