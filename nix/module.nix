@@ -47,61 +47,61 @@ let
 
   service =
     name: values:
+    let
+      # Checked as a target file is: an option that no profile has would end the service at its start.
+      wanted = changeTarget (target: lib.recursiveUpdate target { serve.${name} = values; }) target;
+    in
     if !(target.serve or { } ? ${name}) then
       throw "services.vllm-nix: target '${cfg.target}' has no profile '${name}'"
     else
-      # As in a target file: a value that no profile has would end the service at its start.
-      builtins.seq (changeTarget (lib.flip lib.recursiveUpdate { serve.${name} = values; }) target)
-        lib.nameValuePair
-        "vllm-${name}"
-        {
-          description = "vLLM: ${target.serve.${name}.summary or name}";
-          wantedBy = [ "multi-user.target" ];
-          after = [ "network-online.target" ];
-          wants = [ "network-online.target" ];
-          environment.HOME = "/var/cache/vllm-nix"; # what torch.compile and Triton keep
-          script = ''
-            exec ${vllmPackages.vllm-nix}/bin/vllm-nix serve ${cfg.target} ${name} \
-              --environment ${vllmPackages."vllm-${cfg.target}"} \
-              --api-key-file "$CREDENTIALS_DIRECTORY/api-key" --download-dir "$STATE_DIRECTORY" \
-              ${lib.escapeShellArgs (lib.concatLists (lib.mapAttrsToList option values))}
-          '';
-          serviceConfig = devices // {
-            LoadCredential = "api-key:${toString cfg.apiKeyFile}";
-            DynamicUser = true;
-            User = "vllm-nix"; # one for all, so that they share their models
-            StateDirectory = "vllm-nix";
-            CacheDirectory = "vllm-nix";
-            UMask = "0077";
-            Restart = "on-failure";
-            # Not MemoryDenyWriteExecute: torch.compile and Triton write code and run it.
-            CapabilityBoundingSet = "";
-            LockPersonality = true;
-            NoNewPrivileges = true;
-            PrivateUsers = true;
-            ProtectClock = true;
-            ProtectControlGroups = true;
-            ProtectHome = true;
-            ProtectHostname = true;
-            ProtectKernelLogs = true;
-            ProtectKernelModules = true;
-            ProtectKernelTunables = true;
-            ProtectProc = "invisible";
-            RestrictAddressFamilies = [
-              "AF_INET"
-              "AF_INET6"
-              "AF_NETLINK" # gloo and NCCL list the network's interfaces
-              "AF_UNIX"
-            ];
-            RestrictNamespaces = true;
-            RestrictRealtime = true;
-            RestrictSUIDSGID = true;
-            SystemCallArchitectures = "native";
-            SystemCallErrorNumber = "EPERM";
-            # Not @system-service alone: torch's processes share memory by pidfd_getfd, of @debug.
-            SystemCallFilter = "~@privileged";
-          };
+      lib.nameValuePair "vllm-${name}" {
+        description = "vLLM: ${wanted.serve.${name}.summary or name}";
+        wantedBy = [ "multi-user.target" ];
+        after = [ "network-online.target" ];
+        wants = [ "network-online.target" ];
+        environment.HOME = "/var/cache/vllm-nix"; # what torch.compile and Triton keep
+        script = ''
+          exec ${vllmPackages.vllm-nix}/bin/vllm-nix serve ${cfg.target} ${name} \
+            --environment ${vllmPackages."vllm-${cfg.target}"} \
+            --api-key-file "$CREDENTIALS_DIRECTORY/api-key" --download-dir "$STATE_DIRECTORY" \
+            ${lib.escapeShellArgs (lib.concatLists (lib.mapAttrsToList option values))}
+        '';
+        serviceConfig = devices // {
+          LoadCredential = "api-key:${toString cfg.apiKeyFile}";
+          DynamicUser = true;
+          User = "vllm-nix"; # one for all, so that they share their models
+          StateDirectory = "vllm-nix";
+          CacheDirectory = "vllm-nix";
+          UMask = "0077";
+          Restart = "on-failure";
+          # Not MemoryDenyWriteExecute: torch.compile and Triton write code and run it.
+          CapabilityBoundingSet = "";
+          LockPersonality = true;
+          NoNewPrivileges = true;
+          PrivateUsers = true;
+          ProtectClock = true;
+          ProtectControlGroups = true;
+          ProtectHome = true;
+          ProtectHostname = true;
+          ProtectKernelLogs = true;
+          ProtectKernelModules = true;
+          ProtectKernelTunables = true;
+          ProtectProc = "invisible";
+          RestrictAddressFamilies = [
+            "AF_INET"
+            "AF_INET6"
+            "AF_NETLINK" # gloo and NCCL list the network's interfaces
+            "AF_UNIX"
+          ];
+          RestrictNamespaces = true;
+          RestrictRealtime = true;
+          RestrictSUIDSGID = true;
+          SystemCallArchitectures = "native";
+          SystemCallErrorNumber = "EPERM";
+          # Not @system-service alone: torch's processes share memory by pidfd_getfd, of @debug.
+          SystemCallFilter = "~@privileged";
         };
+      };
 in
 {
   options.services.vllm-nix = {
