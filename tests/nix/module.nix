@@ -98,12 +98,7 @@ in
     ];
   };
   "an unknown value is refused" = {
-    expr =
-      (builtins.tryEval
-        (services {
-          chat.prot = 9000;
-        }).vllm-chat
-      ).success;
+    expr = (builtins.tryEval (services { chat.prot = 9000; }).vllm-chat.description).success;
     expected = false;
   };
   "an unknown profile is refused" = {
