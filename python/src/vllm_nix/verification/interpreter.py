@@ -10,7 +10,8 @@ from vllm_nix.verification.environment import Environment
 @dataclass(frozen=True, slots=True)
 class Interpreter:
     """`binary` is the ELF file that really runs; `scripts` is where commands are installed, which
-    Debian has at /usr/local/bin for its /usr; `markers` are the variables of PEP 508."""
+    Debian has at /usr/local/bin for its /usr; `path` is where modules are looked for; `markers` are the
+    variables of PEP 508."""
 
     version: str
     implementation: str
@@ -18,6 +19,7 @@ class Interpreter:
     binary: Path
     site_packages: Path
     scripts: Path
+    path: tuple[Path, ...]
     markers: Mapping[str, str]
 
     def below(self, root: Path, folder: Path) -> Path:
@@ -46,6 +48,7 @@ def ask_interpreter(environment: Environment) -> Interpreter | str:
             binary=Path(answer["binary"]),
             site_packages=Path(answer["site-packages"]),
             scripts=Path(answer["scripts"]),
+            path=tuple(map(Path, answer["path"])),
             markers=answer["markers"],
         )
     except (KeyError, TypeError):

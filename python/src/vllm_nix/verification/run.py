@@ -15,7 +15,7 @@ from vllm_nix.verification.check import Check, Context, Finding, SkipError, fail
 from vllm_nix.verification.checks import CHECKS
 from vllm_nix.verification.checks.token import GENERATE, MODEL
 from vllm_nix.verification.devices import Question, devices_here, jetpack_of, named_devices
-from vllm_nix.verification.distributions import read_distributions
+from vllm_nix.verification.distributions import Distribution, read_distributions
 from vllm_nix.verification.driver import ask_driver
 from vllm_nix.verification.elf_files import ElfFiles
 from vllm_nix.verification.environment import Environment
@@ -52,8 +52,8 @@ def verify(
 
     `only` and `skip` are ids of checks. `limit` is how many seconds a child process may keep
     silent. `progress` is called, from any thread, as a check starts (without a result) and ends.
-    Raises `InputError` for an unknown target, check or device, a folder that is no environment, or a broken
-    manifest; all else is a finding of the report.
+    Raises `InputError` for an unknown target, check or device, a folder that is no environment or
+    takes torch or vLLM from another one, or a broken manifest; all else is a finding of the report.
     """
     checks = _chosen(only, skip)
     root = Path(os.path.abspath(path))  # noqa: PTH100 -- links stay: $ORIGIN depends on them
@@ -100,6 +100,7 @@ def _context(
     driver = silent if isinstance(interpreter, str) else ask_driver(environment)
     site_packages = _site_packages(environment.root, interpreter)
     distributions = read_distributions(site_packages)
+    _refuse_borrowed(environment.root, interpreter, distributions)
     elf_files = ElfFiles(site_packages)
     launched = cann.places(manifest.parameters) if manifest else ()
     gaps = cann.gaps(elf_files, launched=launched) if cann.applies(distributions) else ()
@@ -129,6 +130,20 @@ def _site_packages(root: Path, interpreter: Interpreter | str) -> Path:
     if isinstance(interpreter, Interpreter):
         return interpreter.below(root, interpreter.site_packages)
     return next(root.glob("lib/python3*/site-packages"), root)
+
+
+def _refuse_borrowed(
+    root: Path, interpreter: Interpreter | str, distributions: Collection[Distribution]
+) -> None:
+    """Raises `InputError` if torch or vLLM are another environment's, as they may be in a virtual
+    environment with --system-site-packages: the checks read the files of one folder."""
+    for name in sorted({"torch", "vllm"} - {found.name for found in distributions}):
+        for folder in interpreter.path if isinstance(interpreter, Interpreter) else ():
+            if any(folder.glob(f"{name}-*.*-info")):
+                raise InputError(
+                    f"{root} has {name} from {folder}, outside of it, which is not supported; "
+                    f"install {name} in it, or give the environment that has it"
+                )
 
 
 def _run_all(checks: Sequence[Check], context: Context, progress: Progress) -> tuple[Result, ...]:

@@ -19,6 +19,7 @@ def main() -> None:
         "binary": str(Path("/proc/self/exe").readlink()),
         "site-packages": sysconfig.get_path("platlib"),
         "scripts": sysconfig.get_path("scripts"),
+        "path": sys.path,
         "markers": {
             "implementation_name": sys.implementation.name,
             "implementation_version": "{}.{}.{}".format(*numbers[:3]) + level,
