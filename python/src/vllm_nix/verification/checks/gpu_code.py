@@ -5,8 +5,8 @@ picks one per unit: so one unit without code for the device is a crash ("no kern
 available") waiting for its call. All libraries are read, NCCL's and flash-attention's as well as
 vLLM's own, without CUDA and without a GPU; `vllm-nix archs` shows the same, library by library.
 PTX that is too new is `ptx`'s. Units for devices of other major numbers alone are passed over, as
-vLLM's Marlin for Turing, unless they outnumber those that run: then it was built for another device.
-What cannot be read is a fault of a library that all needs, a warning for the others.
+vLLM's Marlin for Turing, unless they outnumber those that run: the library was then built for
+another device. What cannot be read is a fault of a library that all needs, else a warning.
 
 Seen in vllm#19328 (sm_80 flash-attention on Orin), vllm#8708, jetson-containers#1220, jax#40487.
 """

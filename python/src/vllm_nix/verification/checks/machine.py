@@ -4,8 +4,8 @@ A Jetson is an aarch64 machine, so that an environment made on an x86_64 one is 
 whatever its GPU code. Wheels of another platform can also come singly, by `pip install --platform`
 or from a cache that two machines share: they install, and fail when they are imported ("cannot open
 shared object file", "Exec format error"). The header of each ELF file names its processor: of
-Python's, and of each distribution's libraries, of which one at least must be for the same. Files for
-others beside it, as debuggers bring them, are no fault.
+Python's, and of each distribution's libraries, of which one at least must be for the same. Files
+for others beside it, as debuggers bring them, are no fault.
 
 Seen in jetson-containers#1514.
 """
