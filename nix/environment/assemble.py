@@ -64,7 +64,7 @@ def placeholders(wheels: Owner) -> Iterator[str]:
     """A sentence per wheel that only says to get the real one elsewhere.
 
     The public registry holds AWS Neuron's names by such wheels of 1 to 7 kB, for example; a resolver
-    that asks no other index locks them without complaint. vllm_nix.verification has the same check.
+    that asks no other index locks them without complaint. vllm_nix.verification knows more such words.
     """
     for name, folder in sorted(wheels.items()):
         [metadata] = folder.glob("lib/python*/site-packages/*.dist-info/METADATA")
