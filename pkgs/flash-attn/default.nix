@@ -1,6 +1,6 @@
 # flash-attention's wheel (https://github.com/Dao-AILab/flash-attention), which verl's training imports;
 # the registry has its source archive alone. It is compiled against the torch of the target's
-# locked wheels, 72 kernels: hours on a few cores.
+# locked wheels, 84 kernels: hours on a few cores.
 {
   buildCudaWheel,
   buildWheel,
