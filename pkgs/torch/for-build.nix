@@ -10,12 +10,13 @@
   unpackWheel,
 }:
 let
+  # nvidia-ml-py talks to the driver, and nothing is compiled against it: locks that have another release of
+  # it, or none, share what is compiled.
+  isCuda = wheel: lib.hasPrefix "nvidia-" wheel.pname && wheel.pname != "nvidia-ml-py";
   # Libraries find one another by their place in one tree.
   ofLock = symlinkJoin {
     name = "torch-${target.torch.version}";
-    paths = lib.filter (
-      wheel: wheel.pname == "torch" || lib.hasPrefix "nvidia-" wheel.pname
-    ) lockedWheels;
+    paths = lib.filter (wheel: wheel.pname == "torch" || isCuda wheel) lockedWheels;
   };
 in
 [ (if target.torch.from == "source" then unpackWheel torch else ofLock) ]

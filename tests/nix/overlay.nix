@@ -78,6 +78,18 @@ in
       false
     ];
   };
+  "verl's targets with the same torch share one flash-attention" = {
+    expr = map (name: with'.vllmPackages.${name}.flash-attn.outPath) [
+      "verl_0_7_0"
+      "verl_0_7_1"
+      "verl_0_7_2"
+    ];
+    expected = map (_: with'.vllmPackages.verl.flash-attn.outPath) [
+      1
+      2
+      3
+    ];
+  };
   "a changed target is checked, and its CUDA must compile for it" = {
     expr = map (scope: (builtins.tryEval scope).success) [
       (change "verl" {
