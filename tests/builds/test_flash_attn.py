@@ -15,7 +15,7 @@ from tests.conftest import ROOT, Nix
 pytestmark = pytest.mark.nix
 
 SCHEMA = tomllib.loads((ROOT / "nix/targets/schema.toml").read_text())
-# As docs/verl.md has it, for one generation of GPUs and models like Llama and Qwen: a sixth of the compiling.
+# As docs/verl.md has it, for one generation of GPUs and models like Llama and Qwen: far less compiling.
 AMPERE = """(vllmPackages.verl.overrideTarget (target: pkgs.lib.recursiveUpdate target {
   cuda.capabilities = [ "8.0" "8.6" ];
   flash-attn.disable = [ "alibi" "dropout" "local" "softcap" ];
@@ -56,7 +56,7 @@ def test_what_it_requires_is_told_without_a_torch(nix: Nix) -> None:
     assert "Requires-Dist: einops\n" in metadata
 
 
-@pytest.mark.slow  # about an hour on two cores
+@pytest.mark.slow  # an hour of two cores
 def test_the_wheel_has_what_the_target_asks_for(nix: Nix, tmp_path: Path) -> None:
     wheel = nix.build(f"let {PACKAGES} in {AMPERE}.flash-attn")
     with zipfile.ZipFile(wheel) as archive:
