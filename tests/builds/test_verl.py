@@ -92,15 +92,17 @@ def test_four_workers_are_two_engines(nix: Nix, tmp_path: Path, release: str) ->
 
 
 @pytest.mark.parametrize(
-    "code",
+    ("target", "code"),
     [
-        "import verl, vllm, torch; assert torch.version.cuda == '12.4'",
-        "from verl.third_party.vllm import LLM, parallel_state",
-        "from verl.trainer.main_ppo import main",
+        ("verl", "import verl, vllm, torch; assert torch.version.cuda == '12.4'"),
+        ("verl", "from verl.third_party.vllm import LLM, parallel_state"),
+        ("verl", "from verl.trainer.main_ppo import main"),
+        ("verl-v1", "import triton, vllm.model_executor.model_loader.loader"),
+        ("verl-v1", "from verl.trainer.main_ppo import main"),
     ],
 )
-def test_verl_finds_its_vllm(nix: Nix, tmp_path: Path, code: str) -> None:
-    environment = nix.build(f"let {PACKAGES} in vllmPackages.verl.withoutFlashAttn")
+def test_verl_finds_its_vllm(nix: Nix, tmp_path: Path, target: str, code: str) -> None:
+    environment = nix.build(f"let {PACKAGES} in vllmPackages.{target}.withoutFlashAttn")
     result = subprocess.run(
         [environment / "bin/python", "-c", code],
         capture_output=True,
