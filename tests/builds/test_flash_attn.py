@@ -1,6 +1,5 @@
 """flash-attention for verl's training: which kernels it has, and which it does without."""
 
-import subprocess
 import tarfile
 import tomllib
 import zipfile
@@ -9,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.builds.test_orin_code import architectures
+from tests.builds.test_verl import check_runs
 from tests.builds.test_vllm_source import PACKAGES
 from tests.conftest import ROOT, Nix
 
@@ -84,11 +84,4 @@ def test_the_wheel_has_what_the_target_asks_for(nix: Nix, tmp_path: Path) -> Non
 )
 def test_verls_training_finds_it(nix: Nix, tmp_path: Path, code: str) -> None:
     environment = nix.build(f"let {PACKAGES} in {AMPERE}.vllm-verl")
-    result = subprocess.run(
-        [environment / "bin/python", "-c", code],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={"HOME": str(tmp_path)},
-    )
-    assert result.returncode == 0, result.stderr
+    check_runs(environment, code, home=tmp_path)

@@ -20,6 +20,18 @@ FILES = {
 }
 
 
+def check_runs(environment: Path, code: str, home: Path) -> None:
+    """The environment's Python runs this code, and does not fail."""
+    result = subprocess.run(
+        [environment / "bin/python", "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"HOME": str(home)},
+    )
+    assert result.returncode == 0, result.stderr
+
+
 def scope(release: str) -> str:
     return f'vllmPackages."verl_{release.replace(".", "_")}"'
 
@@ -103,11 +115,4 @@ def test_four_workers_are_two_engines(nix: Nix, tmp_path: Path, release: str) ->
 )
 def test_verl_finds_its_vllm(nix: Nix, tmp_path: Path, target: str, code: str) -> None:
     environment = nix.build(f"let {PACKAGES} in vllmPackages.{target}.withoutFlashAttn")
-    result = subprocess.run(
-        [environment / "bin/python", "-c", code],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={"HOME": str(tmp_path)},
-    )
-    assert result.returncode == 0, result.stderr
+    check_runs(environment, code, home=tmp_path)
