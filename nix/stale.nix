@@ -1,6 +1,6 @@
 # Type: { target, lock : String, wheels : [ { name, version } ] } -> [ String ]
 # What a lock has otherwise than its target asks for, a sentence each: it was written before the target was
-# changed. vllm_nix.requirements says the same.
+# changed. vllm_nix.stale says the same, and reads more than `==`.
 { lib }:
 {
   target,

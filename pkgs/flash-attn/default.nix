@@ -23,7 +23,8 @@ let
   ) target.flash-attn.disable or [ ];
   rows = (builtins.fromTOML (builtins.readFile ../vllm/sources.toml)).flash-attn;
   abi = "cp${lib.replaceStrings [ "." ] [ "" ] python.pythonVersion}";
-  # It compiles for 8.0 always, whose code all of 8.x but Jetson's runs, and for the newer ones on demand.
+  # It compiles for 8.0 always, whose code all of 8.x runs (Orin from CUDA 13.2 on), and for the newer ones
+  # on demand.
   isNewer = capability: lib.versionAtLeast capability "9.0";
   newer = lib.filter isNewer target.cuda.capabilities;
   common = {
