@@ -35,8 +35,8 @@ test: setup lint ## everything that CI runs
 	$(pytest) -m 'not slow'
 
 test-slow: setup ## the base on aarch64, emulated: apt-get install qemu-user-static binfmt-support
-	$(vllm-nix) fetch cpu cuda cuda12 debian-cuda debian-cuda12 debian-cuda12-libraries vllm-sources verl verl_0_7_0 verl_0_7_1 verl_0_7_2 verl-v1
-	$(vllm-nix) fetch --system aarch64-linux debian ascend jetson jetson7
+	$(vllm-nix) fetch cpu cuda cuda_12 debian-cuda debian-cuda12 debian-cuda12-libraries vllm-sources verl verl_0_7_0 verl_0_7_1 verl_0_7_2 verl_0_8_3
+	$(vllm-nix) fetch --system aarch64-linux debian ascend jetson jetson_7
 	-$(vllm-nix) fetch ascend # its torch for x86_64 may be out of reach, and is not tested
 	$(pytest) -m slow
 
@@ -44,7 +44,7 @@ lint: setup
 	.venv/bin/ruff check $(config) .
 	.venv/bin/ruff format --check $(config) .
 	cd python && ../.venv/bin/mypy
-	cd nix && MYPYPATH=wheel:../python/src/vllm_nix ../.venv/bin/mypy --strict wheel patched-wheel environment ../pkgs/neuron
+	cd nix && MYPYPATH=wheels/unpack/builder:../python/src/vllm_nix/binaries ../.venv/bin/mypy --strict wheels/unpack/builder wheels/patch wheels/alias environment ../pkgs/neuron
 
 bench: build ## ratios beside what one would otherwise run
 	.venv/bin/python -m benchmarks

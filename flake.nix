@@ -27,7 +27,7 @@
           pkgs = import nixpkgs {
             inherit system;
             overlays = [ self.overlays.default ];
-            # nixpkgs refuses CUDA otherwise, and takes a server's for a Jetson (nix/cuda-packages-for.nix).
+            # nixpkgs refuses CUDA otherwise, and takes a server's for a Jetson (nix/cuda/packages-for.nix).
             config = {
               allowUnfreePredicate = package: pkgs._cuda.lib.allowUnfreeCudaPredicate package;
               cudaSupport = true;
@@ -56,14 +56,14 @@
       }
       // builtins.mapAttrs (name: _: import ./overlays/target.nix name) self.lib.targets;
       nixosModules.vllm = {
-        imports = [ ./nix/module.nix ];
+        imports = [ ./nix/nixos/module.nix ];
         nixpkgs.overlays = [ self.overlays.default ];
       };
-      packages = forSystems (import ./nix/packages.nix);
-      legacyPackages = forSystems (import ./nix/unfree.nix);
-      apps = forSystems (import ./nix/apps.nix);
-      checks = forSystems (import ./nix/checks.nix);
-      devShells = forSystems (import ./nix/shells.nix { inherit poetry2nix; });
+      packages = forSystems (import ./nix/outputs/packages.nix);
+      legacyPackages = forSystems (import ./nix/outputs/unfree.nix);
+      apps = forSystems (import ./nix/outputs/apps.nix);
+      checks = forSystems (import ./nix/outputs/checks.nix);
+      devShells = forSystems (import ./nix/outputs/shells.nix { inherit poetry2nix; });
       formatter = if isEmbedded then { } else forSystems (_: pkgs: pkgs.nixfmt);
       templates.default = {
         path = ./templates/default;
@@ -71,7 +71,7 @@
       };
       hydraJobs = {
         inherit (self) packages checks;
-        components = forSystems (import ./nix/hydra.nix);
+        components = forSystems (import ./nix/outputs/hydra.nix);
       };
     };
 }

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.wheels import Wheel, unpack
-from vllm_nix import fatbin
+from vllm_nix.gpu import fatbin
 
 Entry = tuple[str, str, str, bool]
 

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.measure import NIX, ROOT, SANDBOX, Row, compare, seconds
-from vllm_nix.pylock import read_lock
-from vllm_nix.requirements import load_requirements
-from vllm_nix.sources import this_system
+from vllm_nix.fetching.sources import this_system
+from vllm_nix.locks.pylock import read_lock
+from vllm_nix.locks.requirements import load_requirements
 from vllm_nix.store import fixed_path, store_name
 
 PACKAGES = "(import ./nix/debian { overlays = [ (import ./overlays) ]; }).vllmPackages"

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.measure import Row, compare, seconds
-from vllm_nix.pylock import read_lock
-from vllm_nix.requirements import load_requirements
-from vllm_nix.sources import this_system
+from vllm_nix.fetching.sources import this_system
+from vllm_nix.locks.pylock import read_lock
+from vllm_nix.locks.requirements import load_requirements
 
 
 def rows() -> Iterator[Row]:

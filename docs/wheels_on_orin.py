@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.wheels import Wheel, unpack
-from vllm_nix.archs import RUNS, Library, archs
-from vllm_nix.compat import (
+from vllm_nix.gpu.compat import (
     Device,
     JetPack,
     Judgement,
@@ -25,7 +24,8 @@ from vllm_nix.compat import (
     jetpack_release,
     judge_library,
 )
-from vllm_nix.fatbin import Container, Entry
+from vllm_nix.gpu.fatbin import Container, Entry
+from vllm_nix.gpu.inventory import RUNS, Library, archs
 
 HERE = Path(__file__).parent
 PINS, SCAN, PAGE = (HERE / f"wheels-on-orin.{suffix}" for suffix in ("toml", "json", "md"))
@@ -37,7 +37,7 @@ INTRODUCTION = """\
 
 What the GPU code in the newest public aarch64 wheels means for a Jetson AGX Orin (compute
 capability 8.7). Read by `vllm-nix archs --for orin`, which needs no GPU and no CUDA; nothing was
-run. The [rules](../python/src/vllm_nix/data/compat.toml) are NVIDIA's and PyTorch's.
+run. The [rules](../python/src/vllm_nix/gpu/compat.toml) are NVIDIA's and PyTorch's.
 """
 
 WORDS = """\

@@ -18,7 +18,7 @@ in
     change: self.overrideScope (_: super: { target = changeTarget change super.target; });
   cutlass = self.callPackage ../pkgs/cutlass { };
   flash-attn = self.callPackage ../pkgs/flash-attn { cudaPackages = self.cudaPackagesForTorch; };
-  lockedWheels = self.callPackage ../nix/locked-wheels.nix { };
+  lockedWheels = self.callPackage ../nix/wheels/locked.nix { };
   nccl = self.callPackage (
     if self.target.torch.from == "wheel" then ../pkgs/nccl/of-torch.nix else ../pkgs/nccl
   ) { };
@@ -34,10 +34,10 @@ in
 
   # The wheels that are made here.
   components = map component self.target.components;
-  "vllm-${target.name}" = self.callPackage ../nix/target.nix { };
+  "vllm-${target.name}" = self.callPackage ../nix/environment/target.nix { };
 
   # All of verl that can be made in minutes.
-  withoutFlashAttn = self.callPackage ../nix/target.nix {
+  withoutFlashAttn = self.callPackage ../nix/environment/target.nix {
     components = map component (builtins.filter (name: name != "flash-attn") self.target.components);
   };
   # What `vllm-nix lock --built` reads: wheels of nothing but metadata, where it can be told early.
@@ -89,7 +89,7 @@ in
           )
         else
           self.cudaPackages;
-      cudaToolkit = self.callPackage ../nix/cuda-toolkit.nix { };
+      cudaToolkit = self.callPackage ../nix/cuda/toolkit.nix { };
     }
   else
     { }

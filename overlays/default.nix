@@ -9,17 +9,17 @@ in
     self:
     {
       python = final.python311;
-      aliasWheel = self.callPackage ../pkgs/alias-wheel { };
-      buildWheel = self.callPackage ../nix/build-wheel.nix { };
+      aliasWheel = self.callPackage ../nix/wheels/alias { };
+      buildWheel = self.callPackage ../nix/wheels/build { };
       # nvcc works with some releases of g++ alone.
       buildCudaWheel =
         cudaPackages:
-        self.callPackage ../nix/build-wheel.nix (
+        self.callPackage ../nix/wheels/build (
           if cudaPackages ? backendStdenv then { stdenv = cudaPackages.backendStdenv; } else { }
         );
-      cudaPackagesFor = self.callPackage ../nix/cuda-packages-for.nix { };
-      fetchWheel = self.callPackage ../nix/fetch-wheel.nix { };
-      wheel = self.callPackage ../nix/wheel.nix { };
+      cudaPackagesFor = self.callPackage ../nix/cuda/packages-for.nix { };
+      fetchWheel = self.callPackage ../nix/wheels/fetch.nix { };
+      wheel = self.callPackage ../nix/wheels/unpack { };
       unpackWheel =
         file:
         self.wheel {
@@ -33,16 +33,16 @@ in
           final.cmake
         else
           self.python.pkgs.cmake;
-      maxJobsHook = final.makeSetupHook { name = "max-jobs"; } ../nix/max-jobs.sh;
-      cudaHome = self.callPackage ../nix/cuda-home.nix { };
-      environment = self.callPackage ../nix/environment.nix { };
-      due = self.callPackage ../nix/due.nix { };
-      patchedSource = self.callPackage ../nix/patched-source.nix { };
-      patchedWheel = self.callPackage ../nix/patched-wheel { };
-      withDriver = self.callPackage ../nix/with-driver.nix { };
-      registrySource = self.callPackage ../nix/registry-source.nix { };
-      stubNeuron = self.callPackage ../pkgs/stub-neuron { };
-      stubTorch = self.callPackage ../pkgs/stub-torch { };
+      maxJobsHook = final.makeSetupHook { name = "max-jobs"; } ../nix/wheels/build/max-jobs.sh;
+      cudaHome = self.callPackage ../nix/environment/cuda-home.nix { };
+      environment = self.callPackage ../nix/environment { };
+      due = self.callPackage ../nix/wheels/patch/due.nix { };
+      patchedSource = self.callPackage ../nix/wheels/patch/source.nix { };
+      patchedWheel = self.callPackage ../nix/wheels/patch/wheel.nix { };
+      withDriver = self.callPackage ../nix/environment/with-driver.nix { };
+      registrySource = self.callPackage ../nix/wheels/fetch-source.nix { };
+      stubNeuron = self.callPackage ../nix/wheels/stub-neuron { };
+      stubTorch = self.callPackage ../nix/wheels/stub-torch { };
       vllmSource = self.callPackage ../pkgs/vllm/source.nix { };
       vllmWheel = self.callPackage ../pkgs/vllm/wheel.nix { };
       vllm-nix = self.callPackage ../pkgs/vllm-nix { };

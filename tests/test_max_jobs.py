@@ -18,7 +18,7 @@ def run(root: Path, memory: float, **variables: str) -> subprocess.CompletedProc
     )
     (root / "proc/self/cgroup").write_text("0::/one/two\n")
     script = (
-        'set -eu; source nix/max-jobs.sh; setMaxJobs "$1" > /dev/null;'
+        'set -eu; source nix/wheels/build/max-jobs.sh; setMaxJobs "$1" > /dev/null;'
         "echo $MAX_JOBS $NVCC_THREADS $NIX_BUILD_CORES $CMAKE_BUILD_PARALLEL_LEVEL"
     )
     return subprocess.run(

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from tests.conftest import EMBEDDED, ROOT, Nix
-from vllm_nix.pylock import read_lock
+from vllm_nix.locks.pylock import read_lock
 
 pytestmark = pytest.mark.nix
 

@@ -1,6 +1,6 @@
 # Type: AttrSet -> String -> AttrSet -> AttrSet
 # Checks what a target's parameters are to one another (targets/rules.toml): returns the data, or
-# throws the first fault. The data has passed the schema. vllm_nix.rules says the same.
+# throws the first fault. The data has passed the schema. vllm_nix.targets.rules says the same.
 rules: file: data:
 let
   inherit (builtins)

@@ -1,6 +1,6 @@
 # Type: AttrSet -> String -> AttrSet -> AttrSet
 # Checks a target's data against targets/schema.toml: returns it, or throws the first fault as
-# `<file>: <key>: <what is wrong>`. vllm_nix.schema says the same in the same words.
+# `<file>: <key>: <what is wrong>`. vllm_nix.targets.schema says the same in the same words.
 { keys, rules }:
 file: data:
 let

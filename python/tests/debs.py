@@ -6,7 +6,7 @@ from pathlib import Path
 
 from registry import digest
 
-from vllm_nix.sources import DebSource
+from vllm_nix.fetching.sources import DebSource
 
 
 def make_deb(mirror: Path, file: str, content: bytes, member: str = "./bin/tool") -> DebSource:

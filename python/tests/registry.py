@@ -5,7 +5,7 @@ import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from vllm_nix.sources import WheelSource
+from vllm_nix.fetching.sources import WheelSource
 
 
 def make_wheel(

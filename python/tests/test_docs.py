@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from vllm_nix import cli
-from vllm_nix.sources import set_names
+from vllm_nix.fetching.sources import set_names
 
 ROOT = Path(__file__).parents[2]
 

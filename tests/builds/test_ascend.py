@@ -12,7 +12,7 @@ import pytest
 
 from tests.builds.ascend.stand_in import install
 from tests.conftest import ROOT, Nix, emulated
-from vllm_nix.pylock import read_lock
+from vllm_nix.locks.pylock import read_lock
 from vllm_nix.verification import Status, verify
 from vllm_nix.verification.cann import WITHOUT
 
@@ -43,7 +43,7 @@ def test_a_lock_reads_what_is_made_here(nix: Nix) -> None:
 
 @pytest.mark.nix
 @pytest.mark.parametrize("system", ["aarch64-linux", "x86_64-linux"])
-@pytest.mark.parametrize("target", ["ascend", "ascend18"])
+@pytest.mark.parametrize("target", ["ascend", "ascend_0_18"])
 def test_it_is_instantiated(nix: Nix, target: str, system: str) -> None:
     result = nix(
         "nix-instantiate",
@@ -55,7 +55,7 @@ def test_it_is_instantiated(nix: Nix, target: str, system: str) -> None:
 
 
 @pytest.mark.parametrize("system", ["aarch64-linux", "x86_64-linux"])
-@pytest.mark.parametrize(("target", "torch"), [("ascend", "2.5.1"), ("ascend18", "2.9.0")])
+@pytest.mark.parametrize(("target", "torch"), [("ascend", "2.5.1"), ("ascend_0_18", "2.9.0")])
 def test_a_lock_has_nothing_of_cuda(target: str, torch: str, system: str) -> None:
     lock = read_lock(ROOT / f"nix/targets/{target}/pylock.{system}.toml")
     versions = {wheel.name: wheel.version for wheel in lock.wheels}

@@ -10,7 +10,7 @@ import pytest
 
 from tests.builds.test_wheel import expression
 from tests.conftest import Nix
-from vllm_nix import elf
+from vllm_nix.binaries import elf
 
 pytestmark = pytest.mark.nix
 

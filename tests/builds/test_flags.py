@@ -23,7 +23,7 @@ from vllm_nix.targets import load_target, target_names
 
 pytestmark = pytest.mark.nix
 
-FLAGS = tomllib.loads((ROOT / "python/src/vllm_nix/data/flags.toml").read_text())
+FLAGS = tomllib.loads((ROOT / "python/src/vllm_nix/serve/flags.toml").read_text())
 SOURCES = tomllib.loads((ROOT / "pkgs/vllm/sources.toml").read_text())["vllm"]
 # What releases import, and the CPU target's newer vLLM has no more, or not yet.
 MISSING = {

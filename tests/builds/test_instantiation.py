@@ -43,7 +43,7 @@ def test_every_target_and_component(nix: Nix, tree: str | None) -> None:
     command = ["nix-instantiate", "tests/builds/instantiation/every.nix"]
     command += ["--arg", "tree", tree] if tree else []
     paths = nix(*command).stdout.split()
-    for part in ("vllm-cpu", "vllm-jetson", "vllm-jetson7", "vllm-ascend", "torch-2.5.1-cp311"):
+    for part in ("vllm-cpu", "vllm-jetson", "vllm-jetson_7", "vllm-ascend", "torch-2.5.1-cp311"):
         assert any(f"-{part}" in path for path in paths)
 
 
@@ -128,8 +128,8 @@ def test_flash_attention_is_patched_for_orin(derivations: Derivations) -> None:
 def test_for_a_desktop_the_same_expressions_stand_beside_torchs_wheel(
     nix: Nix, tree: str | None
 ) -> None:
-    components = ("vllm", "vllm-flash-attn", "nccl-tests", "vllm-cuda12")
-    made = instantiate(nix, tree, components, target="cuda12", system="x86_64-linux")
+    components = ("vllm", "vllm-flash-attn", "nccl-tests", "vllm-cuda_12")
+    made = instantiate(nix, tree, components, target="cuda_12", system="x86_64-linux")
     vllm, flash_attn = made["vllm"], made["vllm-flash-attn"]["postPatch"]
     assert vllm["TORCH_CUDA_ARCH_LIST"] == "8.6"
     assert vllm["name"].startswith("vllm-0.7.3+cu12")
@@ -137,7 +137,7 @@ def test_for_a_desktop_the_same_expressions_stand_beside_torchs_wheel(
     assert "FA3_ARCHS" in flash_attn
     assert "8.7" not in flash_attn
     assert "compute_86,code=sm_86" in made["nccl-tests"]["preBuild"]
-    assert made["vllm-cuda12"]["name"] == "vllm-cuda12"
+    assert made["vllm-cuda_12"]["name"] == "vllm-cuda_12"
 
 
 def test_torchs_own_nccl_is_measured(nix: Nix, tree: str | None) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, Nix
-from vllm_nix.pylock import read_lock
+from vllm_nix.locks.pylock import read_lock
 
 pytestmark = pytest.mark.nix
 

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.nix
 SDK = tomllib.loads((ROOT / "pkgs/neuron/sdk.toml").read_text())
 STAND_IN = ROOT / "tests/builds/neuron"
 PACKAGES = "with import ./nix/debian { overlays = [ (import ./overlays) ]; }; vllmPackages"
-TARGETS = {"neuron": "2.16.0", "neuron7": "2.21.1"}
+TARGETS = {"neuron": "2.16.0", "neuron_0_7": "2.21.1"}
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ TARGETS = {"neuron": "2.16.0", "neuron7": "2.21.1"}
                 "prometheus_client>=0.18.0",
             },
         ),
-        ("neuron7", "0.7.3+neuron216", "2.16", {"torch-neuronx>=2.5.0", "neuronx-cc"}),
+        ("neuron_0_7", "0.7.3+neuron216", "2.16", {"torch-neuronx>=2.5.0", "neuronx-cc"}),
     ],
 )
 def test_the_wheel_is_named_after_the_compiler(
@@ -126,7 +126,7 @@ def test_a_file_of_the_sdk_says_whose_it_is_and_what_to_run(nix: Nix) -> None:
     ("target", "name", "place"),
     [
         ("neuron", "neuronx-hwm", "https://pip.repos.neuron.amazonaws.com/neuronx-hwm/"),
-        ("neuron7", "neuronx-cc", "https://pip.repos.neuron.amazonaws.com/neuronx-cc/"),
+        ("neuron_0_7", "neuronx-cc", "https://pip.repos.neuron.amazonaws.com/neuronx-cc/"),
     ],
 )
 def test_a_file_without_a_published_hash_is_refused(

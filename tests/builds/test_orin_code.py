@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Nix
-from vllm_nix.archs import archs
+from vllm_nix.gpu.inventory import archs
 
 pytestmark = [pytest.mark.nix, pytest.mark.slow]
 

@@ -109,8 +109,8 @@ def test_four_workers_are_two_engines(nix: Nix, tmp_path: Path, release: str) ->
         ("verl", "import verl, vllm, torch; assert torch.version.cuda == '12.4'"),
         ("verl", "from verl.third_party.vllm import LLM, parallel_state"),
         ("verl", "from verl.trainer.main_ppo import main"),
-        ("verl-v1", "import triton, vllm.model_executor.model_loader.loader"),
-        ("verl-v1", "from verl.trainer.main_ppo import main"),
+        ("verl_0_8_3", "import triton, vllm.model_executor.model_loader.loader"),
+        ("verl_0_8_3", "from verl.trainer.main_ppo import main"),
     ],
 )
 def test_verl_finds_its_vllm(nix: Nix, tmp_path: Path, target: str, code: str) -> None:

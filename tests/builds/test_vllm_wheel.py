@@ -1,6 +1,6 @@
 """vLLM's wheel by the expression that every target's `vllm` is, for devices without extensions.
 
-The release's own setup.py runs; torch is a stand-in that knows no accelerator (pkgs/stub-torch).
+The release's own setup.py runs; torch is a stand-in that knows no accelerator (nix/wheels/stub-torch).
 """
 
 import zipfile

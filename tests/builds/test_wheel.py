@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Nix
-from vllm_nix import elf
+from vllm_nix.binaries import elf
 
 pytestmark = pytest.mark.nix
 

@@ -1,6 +1,6 @@
 """The targets of public CUDA wheels: what can be known of them without a GPU.
 
-Needs `vllm-nix fetch cuda` and `vllm-nix fetch --system aarch64-linux jetson7`, 4 GB each.
+Needs `vllm-nix fetch cuda` and `vllm-nix fetch --system aarch64-linux jetson_7`, 4 GB each.
 """
 
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import EMBEDDED, ROOT, Nix
-from vllm_nix.pylock import read_lock
+from vllm_nix.locks.pylock import read_lock
 from vllm_nix.store import fixed_path, store_name
 
 pytestmark = [pytest.mark.nix, pytest.mark.slow]
@@ -60,8 +60,8 @@ def test_kernels_are_compiled_with_the_wheels_own_toolkit(
 
 @pytest.fixture(scope="module")
 def orin_libraries(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("jetson7")
-    lock = read_lock(ROOT / "nix/targets/jetson7/pylock.aarch64-linux.toml")
+    folder = tmp_path_factory.mktemp("jetson_7")
+    lock = read_lock(ROOT / "nix/targets/jetson_7/pylock.aarch64-linux.toml")
     for wheel in lock.wheels:
         if wheel.name in ("torch", "vllm", "nvidia-nccl-cu13"):
             with zipfile.ZipFile(fixed_path(store_name(wheel.file), wheel.sha256)) as archive:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import EMBEDDED, Nix
-from vllm_nix.verification import child
+from vllm_nix import process as child
 from vllm_nix.verification.checks.live_attention import BOUND
 from vllm_nix.verification.environment import PROBES
 

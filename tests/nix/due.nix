@@ -1,6 +1,6 @@
 # Which replacements a version needs.
 let
-  due = import ../../nix/due.nix { lib = import ../../nix/debian/lib; };
+  due = import ../../nix/wheels/patch/due.nix { lib = import ../../nix/debian/lib; };
   names = version: replacements: map (each: each.file) (due version replacements);
 in
 {

@@ -8,7 +8,7 @@ let
   };
   fetch =
     base:
-    import ../../nix/fetch-wheel.nix base {
+    import ../../nix/wheels/fetch.nix base {
       target = "cpu";
       index.torch = "https://index.example/cpu";
     };

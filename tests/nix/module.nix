@@ -9,7 +9,7 @@ let
   pkgs = pkgsOf "x86_64-linux";
   servicesOf =
     target: pkgs: profiles:
-    (import ../../nix/module.nix {
+    (import ../../nix/nixos/module.nix {
       inherit pkgs;
       lib = pkgs.lib // {
         mkOption = option: option;
@@ -86,7 +86,7 @@ in
     expr = [
       (devicesOf "cpu" "x86_64-linux")
       (devicesOf "cuda" "x86_64-linux")
-      (devicesOf "jetson7" "aarch64-linux")
+      (devicesOf "jetson_7" "aarch64-linux")
     ];
     expected = [
       { PrivateDevices = true; }

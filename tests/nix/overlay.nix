@@ -98,11 +98,11 @@ in
           "9.0"
         ];
       }).vllm-verl
-      (change "cuda12" {
+      (change "cuda_12" {
         cuda.toolkit = "12.8";
         cuda.capabilities = [ "12.0" ];
       }).cudaPackages
-      (change "cuda12" { cuda.capabilities = [ "8.9" ]; }).cudaPackages
+      (change "cuda_12" { cuda.capabilities = [ "8.9" ]; }).cudaPackages
     ];
     expected = [
       false
@@ -162,7 +162,7 @@ in
       in
       map (derivation: builtins.isString derivation.drvPath) [
         (unmeasured "verl").flash-attn
-        ((unmeasured "cuda12").callPackage ../../nix/build-shell.nix { tools = [ ]; })
+        ((unmeasured "cuda_12").callPackage ../../nix/outputs/build-shell.nix { tools = [ ]; })
       ];
     expected = [
       true

@@ -1,4 +1,4 @@
-"""What each release is asked for, and what is refused: data/flags.toml, interpreted."""
+"""What each release is asked for, and what is refused: flags.toml, interpreted."""
 
 import json
 from typing import Any

@@ -15,7 +15,7 @@ START = {"neuron": ("python", "-m", "vllm.entrypoints.openai.api_server", "--mod
 PROFILES = ("chat", "embedding", "reranker", "speculative")
 
 
-@pytest.mark.parametrize("target", ["ascend", "ascend18", "cpu", "cuda", "jetson", "jetson7"])
+@pytest.mark.parametrize("target", ["ascend", "ascend_0_18", "cpu", "cuda", "jetson", "jetson_7"])
 def test_a_target_for_every_model_has_the_four(target: str) -> None:
     assert profile_names(target) == PROFILES
 
@@ -54,7 +54,7 @@ def test_overrides_go_first() -> None:
 def test_the_blocks_of_neurons_cache_are_as_long_as_a_sequence() -> None:
     words = load_profile("neuron", "chat", {"max-model-len": 512}).command().words
     assert words[words.index("--block-size") + 1] == words[words.index("--max-model-len") + 1]
-    assert "--block-size" not in load_profile("neuron7", "chat").command().words, "0.7.3 does it"
+    assert "--block-size" not in load_profile("neuron_0_7", "chat").command().words, "0.7.3 does it"
 
 
 def test_words_of_vllms_own_come_last() -> None:

@@ -4,7 +4,7 @@ import struct
 from collections.abc import Mapping
 from pathlib import Path
 
-from binaries import Part, container, cubin, elf_file, entry
+from made_binaries import Part, container, cubin, elf_file, entry
 
 from verification.environments import DISTRIBUTED, VLLM, Sample, healthy, right_tokens
 from vllm_nix.verification.tiny_model import PROMPT

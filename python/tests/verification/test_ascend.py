@@ -4,11 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from binaries import elf_file
+from made_binaries import elf_file
 
 from verification.environments import VLLM, Sample, faults, healthy, right_tokens
+from vllm_nix.binaries.files import ElfFiles
 from vllm_nix.verification import cann, verify
-from vllm_nix.verification.elf_files import ElfFiles
 from vllm_nix.verification.tiny_model import PROMPT
 
 NEEDED = 1

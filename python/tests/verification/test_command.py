@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from verification.environments import Sample
-from vllm_nix.commands import verify as command
+from vllm_nix.cli import verify as command
 from vllm_nix.errors import InputError
 from vllm_nix.verification import CHECKS, Check, Finding, Report, Result, Status, explain, verify
 from vllm_nix.verification.render import print_report

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from binaries import elf_file
+from made_binaries import elf_file
 
 from verification.environments import DISTRIBUTED, TORCH, Sample, fake_torch, fake_vllm, faults
 from vllm_nix.errors import InputError

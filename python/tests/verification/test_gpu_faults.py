@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 import pytest
-from binaries import Part, container, cubin, elf_file, entry
+from made_binaries import Part, container, cubin, elf_file, entry
 
 from verification.cuda import TORCH, Code, carrier, cuda_torch, with_symbols
 from verification.environments import DISTRIBUTED, Sample, faults

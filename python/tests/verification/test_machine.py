@@ -4,7 +4,7 @@ import struct
 from pathlib import Path
 
 import pytest
-from binaries import elf_file
+from made_binaries import elf_file
 
 from verification.cuda import carrier, cuda_torch
 from verification.environments import Sample, faults

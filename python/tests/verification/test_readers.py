@@ -5,21 +5,21 @@ import struct
 from pathlib import Path
 
 import pytest
-from binaries import Part, elf_file
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from made_binaries import Part, elf_file
 
 from verification.cuda import DYNSYM, Code, carrier, with_symbols
-from vllm_nix.archs import archs
-from vllm_nix.compat import Verdict, judge_library
-from vllm_nix.devices import device
-from vllm_nix.elf import ElfError
+from vllm_nix.binaries.elf import ElfError
+from vllm_nix.binaries.symbols import read_symbols
 from vllm_nix.errors import InputError
+from vllm_nix.gpu.compat import Verdict, judge_library
+from vllm_nix.gpu.devices import device
+from vllm_nix.gpu.inventory import archs
 from vllm_nix.verification.devices import Question, named_devices
 from vllm_nix.verification.distributions import Distribution
 from vllm_nix.verification.entry_points import read_entry_points
 from vllm_nix.verification.gpu_code import has_refused
-from vllm_nix.verification.symbols import read_symbols
 
 ANY = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 

@@ -8,8 +8,8 @@ let
     system:
     let
       pkgs = import ./packages.nix { inherit system tree; };
-      packages = import ../../../nix/packages.nix system pkgs;
-      components = import ../../../nix/hydra.nix system pkgs;
+      packages = import ../../../nix/outputs/packages.nix system pkgs;
+      components = import ../../../nix/outputs/hydra.nix system pkgs;
     in
     attrValues packages ++ concatMap attrValues (attrValues components);
 in

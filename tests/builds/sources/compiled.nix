@@ -24,7 +24,7 @@ in
   # `nix develop .#jetson`.
   shell =
     extensions:
-    scope.callPackage ../../../nix/build-shell.nix {
+    scope.callPackage ../../../nix/outputs/build-shell.nix {
       vllm = vllm extensions;
       tools = [ ];
     };

@@ -1,4 +1,4 @@
-"""What a profile asks for, in the words of one vLLM release: data/flags.toml, interpreted."""
+"""What a profile asks for, in the words of one vLLM release: flags.toml, interpreted."""
 
 import json
 import tomllib
@@ -113,5 +113,5 @@ def _is_refused(rule: Data, profile: Data, device: str) -> bool:
 @cache
 def _table() -> dict[str, Any]:
     return tomllib.loads(
-        resources.files("vllm_nix.data").joinpath("flags.toml").read_text(encoding="utf-8")
+        resources.files("vllm_nix.serve").joinpath("flags.toml").read_text(encoding="utf-8")
     )

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vllm_nix.binaries.files import ElfFiles
+from vllm_nix.binaries.linker import host_folders
 from vllm_nix.verification.distributions import Distribution
-from vllm_nix.verification.elf_files import ElfFiles
-from vllm_nix.verification.linker import host_folders
 from vllm_nix.verification.manifest import texts
 
 PACKAGES = frozenset(("torch-npu", "vllm-ascend"))

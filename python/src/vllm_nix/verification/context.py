@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vllm_nix.devices import Device
+from vllm_nix.binaries.files import ElfFiles
+from vllm_nix.gpu.devices import Device
 from vllm_nix.verification.cann import Gap
 from vllm_nix.verification.distributions import Distribution
 from vllm_nix.verification.driver import Driver
-from vllm_nix.verification.elf_files import ElfFiles
 from vllm_nix.verification.environment import Environment
 from vllm_nix.verification.gpu_code import GpuCode
 from vllm_nix.verification.interpreter import Interpreter

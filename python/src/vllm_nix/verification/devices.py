@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vllm_nix import devices
-from vllm_nix.devices import Device
+from vllm_nix.gpu import devices
+from vllm_nix.gpu.devices import Device
 from vllm_nix.verification.driver import Driver
 from vllm_nix.verification.manifest import lookup, texts
 

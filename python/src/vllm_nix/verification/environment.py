@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vllm_nix import process as child
 from vllm_nix.errors import InputError
-from vllm_nix.verification import child
-from vllm_nix.verification.child import Outcome
+from vllm_nix.process import Outcome
 
 PROBES = Path(__file__).parent / "probes"
 # Settings of the caller's shell that would have us test something else than the environment.

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from vllm_nix.archs import RUNS, Library, walk
-from vllm_nix.compat import Judgement, Verdict, judge, judge_library
-from vllm_nix.devices import Device
-from vllm_nix.fatbin import Container
+from vllm_nix.gpu.compat import Judgement, Verdict, judge, judge_library
+from vllm_nix.gpu.devices import Device
+from vllm_nix.gpu.fatbin import Container
+from vllm_nix.gpu.inventory import RUNS, Library, walk
 
 
 @dataclass(slots=True)

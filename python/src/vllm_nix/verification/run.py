@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+from vllm_nix.binaries.files import ElfFiles
 from vllm_nix.errors import InputError
 from vllm_nix.targets import load_target
 from vllm_nix.verification import cann
@@ -17,7 +18,6 @@ from vllm_nix.verification.checks.token import GENERATE, MODEL
 from vllm_nix.verification.devices import Question, devices_here, jetpack_of, named_devices
 from vllm_nix.verification.distributions import Distribution, read_distributions
 from vllm_nix.verification.driver import ask_driver
-from vllm_nix.verification.elf_files import ElfFiles
 from vllm_nix.verification.environment import Environment
 from vllm_nix.verification.gpu_code import GpuCode
 from vllm_nix.verification.interpreter import Interpreter, ask_interpreter

@@ -11,8 +11,8 @@ Seen in xformers#944, mistral-inference#80, vllm#19328; flash-attention#986 and 
 from collections.abc import Iterator
 from pathlib import Path
 
-from vllm_nix.compat import Verdict
-from vllm_nix.devices import Device
+from vllm_nix.gpu.compat import Verdict
+from vllm_nix.gpu.devices import Device
 from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok, warning
 
 # By distribution: where its kernels are. vLLM's own flash-attention is inside vLLM since 0.6.2.

@@ -12,14 +12,14 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
-from vllm_nix import elf
-from vllm_nix.elf import Elf
+from vllm_nix.binaries import elf
+from vllm_nix.binaries.elf import Elf
+from vllm_nix.binaries.files import Found
+from vllm_nix.binaries.linker import Linker, base_folders, host_folders
 from vllm_nix.targets import load_target, target_names
 from vllm_nix.verification import cann, driver
 from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok, warning
-from vllm_nix.verification.elf_files import Found
 from vllm_nix.verification.interpreter import Interpreter
-from vllm_nix.verification.linker import Linker, base_folders, host_folders
 from vllm_nix.verification.manifest import lookup
 
 # Folders of what every start of vLLM loads.

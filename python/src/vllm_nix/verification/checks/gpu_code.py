@@ -13,9 +13,9 @@ Seen in vllm#19328 (sm_80 flash-attention on Orin), vllm#8708, jetson-containers
 
 from collections.abc import Iterator
 
-from vllm_nix.archs import Library
-from vllm_nix.compat import Verdict
-from vllm_nix.devices import Device
+from vllm_nix.gpu.compat import Verdict
+from vllm_nix.gpu.devices import Device
+from vllm_nix.gpu.inventory import Library
 from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok, warning
 from vllm_nix.verification.gpu_code import has_refused, unread
 

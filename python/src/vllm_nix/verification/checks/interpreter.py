@@ -9,9 +9,9 @@ with 3. An environment that was moved or copied shows here: virtual environments
 from collections.abc import Iterator
 from pathlib import Path
 
-from vllm_nix import elf
+from vllm_nix.binaries import elf
+from vllm_nix.binaries.linker import Linker, base_folders, host_folders
 from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok
-from vllm_nix.verification.linker import Linker, base_folders, host_folders
 
 AGAIN = "make the environment again, with the Python that it is for"
 

@@ -14,11 +14,11 @@ import platform
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator
 
-from vllm_nix import elf
-from vllm_nix.elf import ElfError
+from vllm_nix.binaries import elf
+from vllm_nix.binaries.elf import ElfError
+from vllm_nix.binaries.files import PROCESSORS
 from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok, warning
 from vllm_nix.verification.checks.elf import ESSENTIAL
-from vllm_nix.verification.elf_files import PROCESSORS
 from vllm_nix.verification.owners import owners
 
 

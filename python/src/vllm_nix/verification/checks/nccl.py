@@ -11,8 +11,8 @@ often used to test for it, fails with every torch: there is no such module.
 from collections.abc import Iterator
 from pathlib import Path
 
-from vllm_nix import archs
-from vllm_nix.compat import Verdict, judge_library
+from vllm_nix.gpu import inventory as archs
+from vllm_nix.gpu.compat import Verdict, judge_library
 from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok
 from vllm_nix.verification.gpu_code import unread
 

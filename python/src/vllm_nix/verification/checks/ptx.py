@@ -10,7 +10,7 @@ Seen in vllm#31700, lmdeploy#759; the rule is NVIDIA's, in the CUDA C++ Programm
 
 from collections.abc import Iterator
 
-from vllm_nix.compat import Verdict
+from vllm_nix.gpu.compat import Verdict
 from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok
 from vllm_nix.verification.gpu_code import has_refused
 

@@ -13,10 +13,10 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from vllm_nix.devices import jetpack_release
-from vllm_nix.elf import Dynamic
+from vllm_nix.binaries.elf import Dynamic
+from vllm_nix.binaries.files import AARCH64
+from vllm_nix.gpu.devices import jetpack_release
 from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok
-from vllm_nix.verification.elf_files import AARCH64
 from vllm_nix.verification.owners import owners
 
 

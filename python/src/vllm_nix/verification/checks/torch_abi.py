@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from vllm_nix.elf import ElfError
+from vllm_nix.binaries.elf import ElfError
+from vllm_nix.binaries.symbols import read_symbols
 from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok
-from vllm_nix.verification.symbols import read_symbols
 
 # Names in the namespaces at, c10 and torch, as the Itanium C++ ABI mangles them.
 OF_TORCH = re.compile(rb"_Z(?:N|NK|TI|TV|TS)(?:2at|3c10|5torch)")

@@ -1,0 +1,101 @@
+# Type: { target, wheels } -> Derivation
+# Wheels assembled into an environment that runs: links to the wheels, a launcher, the manifest.
+# `target` is a value of lib.targets, `wheels` a list of what wheel.nix makes.
+{
+  bash,
+  coreutils,
+  cudaHome,
+  lib,
+  linkFarm,
+  pkgs,
+  python,
+  runCommand,
+  stdenv,
+  writeText,
+}:
+{ target, wheels }:
+let
+  drivers = target.driver.libraries or [ ];
+  # What its own software brings on the host, folders and all: CANN.
+  cann = import ./cann.nix { inherit lib python target; };
+  host =
+    lib.optionalString (target ? cann) cann
+    + lib.optionalString (target ? neuron) (builtins.readFile ./neuron.sh);
+  tools = map (name: lib.getBin pkgs.${name}) (target.run.tools or [ ]);
+
+  hasCompiler = lib.any (wheel: wheel.pname == "nvidia-cuda-nvcc") wheels;
+  variables =
+    lib.optionalAttrs hasCompiler { CUDA_HOME = "${cudaHome wheels}"; } // target.run.env or { };
+
+  manifest = writeText "target.json" (
+    builtins.toJSON {
+      schema = 1;
+      target = target.name;
+      inherit (target) python;
+      inherit (stdenv.hostPlatform) system;
+      parameters = target;
+      driver-libraries = drivers ++ target.cann.libraries or [ ];
+      base = {
+        python = "${python}";
+        tools = map toString tools;
+      };
+      wheels = map (wheel: {
+        inherit (wheel) version file sha256;
+        name = wheel.pname;
+        path = "${wheel}";
+      }) wheels;
+    }
+  );
+
+  launcher = writeText "launcher" (
+    lib.replaceStrings
+      [
+        "@bash@"
+        "@coreutils@"
+        "@python@"
+        "@path@"
+        "@exports@"
+        "@drivers@"
+        "@cann@"
+      ]
+      [
+        "${bash}"
+        "${coreutils}"
+        python.interpreter
+        (lib.makeBinPath tools)
+        (lib.concatStringsSep "\n" (
+          lib.mapAttrsToList (name: value: "export ${name}=${lib.escapeShellArg value}") variables
+        ))
+        (lib.concatStringsSep " " drivers)
+        host
+      ]
+      (builtins.readFile ./launcher.sh)
+  );
+in
+runCommand "vllm-${target.name}"
+  {
+    nativeBuildInputs = [ python ];
+    passthru = {
+      inherit manifest target;
+      components = wheels;
+      wheels = linkFarm "vllm-${target.name}-wheels" (
+        map (wheel: {
+          name = wheel.file;
+          path = wheel.src;
+        }) wheels
+      );
+    };
+    meta = {
+      description = target.summary;
+      mainProgram = "vllm";
+      platforms = target.systems;
+    }
+    // lib.optionalAttrs (target ? neuron) {
+      license = lib.licenses.unfree;
+      hydraPlatforms = [ ]; # AWS's licence forbids to pass its files on
+    };
+  }
+  ''
+    ${python.interpreter} ${./assemble.py} ${manifest} $out \
+      --python ${python.interpreter} --launcher ${launcher}
+  ''

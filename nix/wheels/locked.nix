@@ -1,0 +1,53 @@
+# Type: [ Derivation ]
+# The wheels of a target's lock for this system, each unpacked.
+{
+  fetchWheel,
+  lib,
+  pkgs,
+  stdenv,
+  target,
+  vllmWheel,
+  wheel,
+}:
+let
+  inherit (stdenv.hostPlatform) system;
+  inherit (import ../lib) lockFile pylock;
+  lock = lockFile target.name system;
+  entries = pylock lock;
+  stale = import ./stale.nix { inherit lib; } {
+    inherit target;
+    lock = "nix/targets/${target.name}/pylock.${system}.toml";
+    wheels = entries;
+  };
+  libraries = name: map (each: pkgs.${each}) ((target.wheels.libraries or { }).${name} or [ ]);
+  fetch = fetchWheel {
+    target = target.name;
+    index = target.wheels.index or { };
+  };
+  patches = if target.vllm.from == "wheel" then target.vllm.patches or [ ] else [ ];
+  patched =
+    entry:
+    if entry.name == target.vllm.distribution && patches != [ ] then
+      let
+        file = vllmWheel {
+          inherit patches;
+          wheel = entry;
+        };
+      in
+      {
+        inherit (file) name version file;
+        src = file;
+      }
+    else
+      entry;
+in
+if !builtins.elem system target.systems then
+  throw "vllm-${target.name} is for ${lib.concatStringsSep ", " target.systems}, not ${system}"
+else if !builtins.pathExists lock then
+  throw "vllm-${target.name} has no lock for ${system}; run: vllm-nix lock ${target.name}"
+else if stale != [ ] then
+  throw (lib.head stale)
+else
+  map (
+    entry: wheel (patched (entry // { src = fetch entry; }) // { libraries = libraries entry.name; })
+  ) entries

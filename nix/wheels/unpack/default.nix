@@ -1,0 +1,59 @@
+# Type: { name, version, file, src, ... } -> Derivation
+# One wheel as a store path of its own: unpacked, its ELF files resolved, byte-compiled.
+{
+  lib,
+  numactl,
+  patchelf,
+  python,
+  runCommand,
+  stdenv,
+  zlib,
+}:
+let
+  builder = [
+    ./builder
+    (builtins.path {
+      name = "elf";
+      path = ../../../python/src/vllm_nix/binaries;
+      filter = path: _: baseNameOf path == "elf.py";
+    })
+  ]
+  ++ map (package: "${package}/${python.sitePackages}") [
+    python.pkgs.installer
+    python.pkgs.packaging
+  ];
+
+  # What a wheel may expect of any Linux (PEP 600's libraries), and what vLLM's wheels do.
+  common = [
+    stdenv.cc.libc
+    stdenv.cc.cc
+    zlib
+    numactl
+  ];
+in
+{
+  name,
+  version,
+  file,
+  src,
+  libraries ? [ ], # of the base, that a wheel built here was linked with
+  ...
+}@wheel:
+runCommand "${python.libPrefix}-${name}-${lib.replaceStrings [ "!" ] [ "-" ] version}"
+  {
+    PYTHONPATH = lib.concatStringsSep ":" builder;
+    PYTHONHASHSEED = "0";
+    nativeBuildInputs = [ python ];
+    passthru = {
+      inherit version file src;
+      pname = name;
+      sha256 = wheel.sha256 or null; # of a registry's wheel; what is built here is known by its path
+    };
+  }
+  ''
+    ${python.interpreter} ${./builder}/install.py ${src} $out --file ${lib.escapeShellArg file} \
+      --patchelf ${patchelf}/bin/patchelf \
+      --interpreter ${stdenv.cc.bintools.dynamicLinker} --library-path ${
+        lib.makeLibraryPath (common ++ libraries)
+      }
+  ''

@@ -1,0 +1,51 @@
+"""Write the lock files of a target's wheels.
+
+TARGET is a target, or one of the embedded base's own sets (debian, debian-cuda, debian-cuda12,
+debian-cuda12-libraries). What is locked already stays, so that a new requirement changes little;
+--upgrade takes the newest of everything.
+
+Wheels that a target makes from source are in no lock, but what they require is: Nix makes a folder
+of them, and `lock TARGET --built result` reads it. Without one, the error says how.
+"""
+
+import argparse
+from pathlib import Path
+
+from vllm_nix.locks.lock import relock
+from vllm_nix.locks.requirements import load_requirements
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("targets", metavar="TARGET", nargs="+")
+    parser.add_argument("--system", help="one Nix system instead of all that the target is for")
+    parser.add_argument(
+        "--built", type=Path, metavar="DIR", help="the wheels that the target makes from source"
+    )
+    parser.add_argument("--upgrade", action="store_true", help="take the newest of everything")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; exit 1 if a lock file would change"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    plans = []
+    for name in args.targets:
+        requirements = load_requirements(name)
+        for system in [args.system] if args.system else requirements.systems:
+            plan = relock(requirements, system, upgrade=args.upgrade, built=args.built)
+            plans.append((name, system, plan))
+    outdated = [plan for _, _, plan in plans if not plan.is_current]
+    for name, system, plan in plans:
+        for line in plan.changes():
+            print(line)
+        state = (
+            "is current" if plan not in outdated else "would change" if args.check else "written"
+        )
+        print(f"{name} for {system}: {len(plan.new.wheels)} wheels, {plan.path.name} {state}")
+        if unsized := sum(wheel.size is None for wheel in plan.new.wheels):
+            print(f"{unsized} sizes are unknown, the index has none: fetch, then lock again")
+    if args.check:
+        return int(bool(outdated))
+    for plan in outdated:
+        plan.write()
+    return 0

@@ -1,1 +1,0 @@
-"""One module per command: arguments in, printing out; the work is done by the library."""

@@ -1,0 +1,1 @@
+"""Source files into the Nix store, by the ordinary clients, checked by hash."""

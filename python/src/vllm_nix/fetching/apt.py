@@ -1,0 +1,88 @@
+"""Debian packages by apt's own downloader, which follows the user's proxies and credentials."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from vllm_nix.errors import Error, Unavailable
+from vllm_nix.fetching.room import FULL, disk_full
+from vllm_nix.fetching.sources import DebSource
+from vllm_nix.processes import Children
+
+_HELPER = Path("/usr/lib/apt/apt-helper")
+
+
+def find_mirror(suite: str, component: str) -> str:
+    """The address of the mirror with a suite that apt is configured with.
+
+    Without that suite, another Debian release's mirror: all releases and components share one pool.
+    Raises `Unavailable`.
+    """
+    way_out = "pass --mirror URL, set VLLM_NIX_DEBIAN_MIRROR, or bring the packages: --from DIR"
+    if not shutil.which("apt-get"):
+        raise Unavailable(f"apt, which downloads Debian packages, is missing; {way_out}")
+    fields = "$(REPO_URI)|$(CODENAME)|$(RELEASE)|$(LABEL)"
+    listing = subprocess.run(
+        ["apt-get", "indextargets", "--format", fields, "Created-By: Packages"],
+        check=False,
+        capture_output=True,
+        text=True,
+    ).stdout
+    rows = [line.split("|") for line in listing.splitlines() if line.count("|") == 3]
+    for row in rows:
+        if suite in row[1:3]:
+            return _first_mirror(row[0])
+    for row in rows:
+        if row[3] == "Debian":
+            return _first_mirror(row[0])
+    raise Unavailable(f"apt has no source for Debian {suite} {component}; {way_out}")
+
+
+def _first_mirror(address: str) -> str:
+    # Cloud images list mirrors in a file. apt resolves that only for whole repositories.
+    if address.startswith("mirror+file:"):
+        text = Path(address.removeprefix("mirror+file:").rstrip("/")).read_text(encoding="utf-8")
+        return text.split()[0]
+    return address
+
+
+def download_debs(debs: Sequence[DebSource], folder: Path, children: Children, mirror: str) -> None:
+    """Downloads packages from a mirror into a folder; apt checks their hashes. Raises `Error`."""
+    if not _HELPER.exists():
+        raise Unavailable(f"apt's downloader {_HELPER} is missing; bring the packages: --from DIR")
+    command = [str(_HELPER)]
+    if os.geteuid() == 0:
+        # apt would become _apt, who cannot write in root's cache, and then warn of staying root.
+        command += ["-o", "APT::Sandbox::User=root"]
+    command.append("download-file")
+    if mirror.startswith("file:"):
+        mirror = "copy:" + mirror.removeprefix("file:")  # apt would only link to local files
+    for deb in debs:
+        address = f"{mirror.rstrip('/')}/{deb.pool_path}"
+        command += [address, str(folder / deb.file), f"SHA256:{deb.sha256}"]
+    code, output = children.run(command, cwd=folder, env={})
+    if code != 0:
+        raise _explain(output, code, folder, mirror)
+
+
+def _explain(output: str, code: int, folder: Path, mirror: str) -> Error:
+    if FULL in output:
+        return disk_full(folder)
+    failure = re.search(r"E: Failed to fetch (\S+)\s+(.*)", output)
+    file = failure[1].rpartition("/")[2].replace("%2b", "+") if failure else "a package"
+    reason = failure[2] if failure else " ".join(output[-300:].split())
+    hashes = re.findall(r"- SHA256:(\w+)", output)
+    if "Hash Sum mismatch" in output and len(hashes) >= 2:
+        return Error(
+            f"apt was served a wrong {file}: sha256 {hashes[1]} instead of {hashes[0]};"
+            " a mirror or proxy changed it"
+        )
+    if re.search(r"resolv|connect|timed out|unreachable", reason, re.IGNORECASE):
+        return Unavailable(f"no network: apt cannot fetch {file}: {reason}")
+    return Error(
+        f"apt cannot fetch {file} from {mirror} (exit code {code}): {reason};"
+        " --mirror URL names another mirror"
+    )

@@ -1,0 +1,240 @@
+"""What GPU code means for a device: native, compatible, compiled at first start, or missing.
+
+NVIDIA's rules are data, in compat.toml, each with its source. The CUDA runtime picks one entry
+of a container for its device, so the verdict is by container; a library's own is the worst that it
+needs.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+
+from vllm_nix.gpu import fatbin
+from vllm_nix.gpu.devices import (
+    Device,
+    JetPack,
+    capabilities,
+    device,
+    jetpack_release,
+    release,
+    table,
+)
+from vllm_nix.gpu.inventory import RUNS, Library
+
+__all__ = [
+    "Device",
+    "JetPack",
+    "Judgement",
+    "Verdict",
+    "device",
+    "jetpack_release",
+    "judge",
+    "judge_library",
+]
+
+
+class Verdict(StrEnum):
+    """Worst first. "unknown" depends on the device's CUDA release, or on a newer device's rules."""
+
+    MISSING = "missing"
+    UNKNOWN = "unknown"
+    JIT = "jit"
+    COMPATIBLE = "compatible"
+    NATIVE = "native"
+    DEAD = "dead"
+    NOT_APPLICABLE = "not-applicable"
+
+    @property
+    def rank(self) -> int:
+        """0 for the worst."""
+        return list(Verdict).index(self)
+
+    @property
+    def runs(self) -> bool:
+        return self in (Verdict.JIT, Verdict.COMPATIBLE, Verdict.NATIVE)
+
+
+Judged = tuple[fatbin.Container, Verdict]
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A library on a device: containers by verdict, without those that hold nothing to run.
+
+    NOT_APPLICABLE as the library's own verdict means that nothing in it is for this device. That is
+    no fault of kernels for other devices, but is one of a library that everything needs.
+    """
+
+    verdict: Verdict
+    counts: Mapping[Verdict, int]
+    why: str
+
+
+def judge(container: fatbin.Container, device: Device) -> Verdict:
+    """What the device does with one container, by the best entry in it."""
+    found = {_entry(entry, device) for entry in container.entries}
+    for verdict in (Verdict.NATIVE, Verdict.COMPATIBLE, Verdict.JIT, Verdict.UNKNOWN):
+        if verdict in found:
+            return verdict
+    return Verdict.MISSING if Verdict.MISSING in found else Verdict.NOT_APPLICABLE
+
+
+def judge_library(library: Library, device: Device) -> Judgement:
+    """What the device does with a library, and a sentence that says why."""
+    containers = [one for one in library.containers if one.role in RUNS]
+    if not containers:
+        return Judgement(Verdict.NOT_APPLICABLE, {}, "no GPU code to run")
+    judged = _without_extra(library, [(one, judge(one, device)) for one in containers], device)
+    counts = Counter(verdict for _, verdict in judged)
+    worst = min(counts, key=lambda verdict: verdict.rank)
+    called_on = table()["called-on"].get(library.path.name.split(".")[0], device.capability)
+    if called_on != device.capability and worst is not Verdict.NOT_APPLICABLE:
+        archs = _archs(entry for one in containers for entry in one.entries)
+        why = f"called on {called_on} alone, and compiled for {archs}"
+        return Judgement(Verdict.DEAD, {Verdict.DEAD: len(containers)}, why)
+    chosen = [one for one, verdict in judged if verdict is worst]
+    return Judgement(
+        worst,
+        dict(sorted(counts.items(), key=lambda item: item[0].rank)),
+        _why(worst, chosen, len(containers), device),
+    )
+
+
+def _entry(entry: fatbin.Entry, device: Device) -> Verdict:
+    return _code(entry.kind, entry.sm, entry.suffix, entry.version, device)
+
+
+@lru_cache(maxsize=1024)  # a library has a dozen sorts of entries; a hostile one, any number
+def _code(kind: str, sm: int, suffix: str, version: tuple[int, int], device: Device) -> Verdict:
+    code, own = _present(sm), _present(_sm(device.capability))
+    same_major = code // 10 == own // 10
+    if (
+        kind not in ("cubin", "ptx")
+        or code > own
+        or (suffix == "a" and code != own)
+        or (suffix == "f" and not same_major)
+    ):
+        return Verdict.NOT_APPLICABLE
+    if kind == "ptx":
+        return _ptx(version, device)
+    if suffix == "f":
+        return Verdict.COMPATIBLE
+    if code == own:
+        return Verdict.NATIVE
+    return _same_major(code, device) if same_major else Verdict.MISSING
+
+
+def _ptx(isa: tuple[int, int], device: Device) -> Verdict:
+    if device.cuda is None or device.ptx_isa is None:
+        return Verdict.UNKNOWN
+    if isa <= release(device.ptx_isa):
+        return Verdict.JIT
+    # A driver newer than our table may take more than the table's last line says.
+    newest = list(table()["ptx-isa"])[-1]
+    return Verdict.UNKNOWN if release(device.cuda) > release(newest) else Verdict.MISSING
+
+
+def _same_major(code: int, device: Device) -> Verdict:
+    """A cubin of the device's major number and a lower minor one."""
+    tegra, sbsa = table()["tegra"], table()["tegra"]["sbsa"]
+    capability = f"{code // 10}.{code % 10}"
+    if capability not in capabilities():
+        return Verdict.UNKNOWN
+    if capability in tegra["capabilities"]:
+        return Verdict.MISSING
+    if not device.tegra:
+        return Verdict.COMPATIBLE
+    if device.capability not in sbsa["capabilities"]:
+        return Verdict.MISSING
+    if device.cuda is None:
+        return Verdict.UNKNOWN
+    allowed = release(device.cuda) >= release(sbsa["since"])
+    return Verdict.COMPATIBLE if allowed else Verdict.MISSING
+
+
+def _without_extra(library: Library, judged: Sequence[Judged], device: Device) -> list[Judged]:
+    """The same, but NOT_APPLICABLE where nothing is lost if a container does not run.
+
+    A library that loads code by itself picks what suits the device. And one that runs on the device
+    may have kernels for others beside, such as vLLM's Marlin for Turing: the fewer, for most of
+    what was compiled for a device runs there; or any number, if the library picks among them.
+    """
+    running = Counter(one.role for one, verdict in judged if verdict.runs)
+    other, missing = Verdict.NOT_APPLICABLE, Verdict.MISSING
+    if running["embedded"]:
+        judged = [
+            (one, other if verdict is missing and one.role == "embedded" else verdict)
+            for one, verdict in judged
+        ]
+    beside = [verdict is missing and _is_for_others(one, device) for one, verdict in judged]
+    picks = library.path.name.startswith(tuple(table()["picks-kernels"]["libraries"]))
+    if not running or (sum(beside) > running.total() and not picks):
+        return list(judged)
+    return [
+        (one, other if is_beside else verdict)
+        for (one, verdict), is_beside in zip(judged, beside, strict=True)
+    ]
+
+
+def _is_for_others(container: fatbin.Container, device: Device) -> bool:
+    """Whether all the code is for devices of older major numbers, or not for this one at all."""
+    major = _sm(device.capability) // 10
+    return all(
+        (entry.kind == "cubin" and _present(entry.sm) // 10 < major)
+        or _entry(entry, device) is Verdict.NOT_APPLICABLE
+        for entry in container.entries
+    )
+
+
+def _why(verdict: Verdict, chosen: Sequence[fatbin.Container], total: int, device: Device) -> str:
+    count = f"all {total}" if len(chosen) == total else f"{len(chosen)} of {total}"
+    part = f"{count} containers" if total > 1 else "its one container"
+    have = "has" if len(chosen) == 1 else "have"
+    entries = [entry for one in chosen for entry in one.entries]
+    telling = [entry for entry in entries if _entry(entry, device) is verdict] or entries
+    archs = _archs(telling)
+    match verdict:
+        case Verdict.NATIVE:
+            return f"{part} {have} code for this very device"
+        case Verdict.COMPATIBLE:
+            return f"{part} {have} code for a related device ({archs})"
+        case Verdict.JIT:
+            return f"{part} {have} only PTX for it ({archs}), compiled at first start"
+        case Verdict.NOT_APPLICABLE:
+            return f"{part} {have} code for other devices only ({archs})"
+    why = f"{part} {have} only {archs}{_named(telling)}"
+    isas = {entry.version for entry in telling if entry.kind == "ptx"}
+    if verdict is Verdict.MISSING and isas:
+        oldest = "{}.{}".format(*min(isas))
+        why += f"; PTX {oldest} is too new for CUDA {device.cuda}, which takes {device.ptx_isa}"
+    if verdict is Verdict.UNKNOWN and device.cuda is None:
+        why += "; say which CUDA release drives the device"
+    return why
+
+
+def _archs(entries: Iterable[fatbin.Entry]) -> str:
+    found = {(entry.kind, entry.sm, entry.suffix): entry.arch for entry in entries}
+    return _some([found[key] for key in sorted(found)], 12)
+
+
+def _named(entries: Iterable[fatbin.Entry]) -> str:
+    """The kernels' source files, which nvcc records in some builds; the names are not trusted."""
+    names = dict.fromkeys(entry.name for entry in entries if entry.name.isprintable())
+    names.pop("", None)
+    return f" ({_some(list(names), 3)})" if names else ""
+
+
+def _some(texts: Sequence[str], most: int) -> str:
+    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return ", ".join(texts[:most]) + more
+
+
+def _present(sm: int) -> int:
+    """By its present name, if the architecture was renamed."""
+    return {_sm(old): _sm(new) for old, new in table()["renamed"].items()}.get(sm, sm)
+
+
+def _sm(capability: str) -> int:
+    return int(capability.replace(".", ""))

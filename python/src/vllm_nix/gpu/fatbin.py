@@ -1,0 +1,368 @@
+"""Reads the GPU code in a file: which cubins and PTX a library carries, container by container.
+
+nvcc packs the code of one translation unit, for all its architectures, into one container. A host
+library holds them in the sections `.nv_fatbin` (code that the host launches) and `__nv_relfatbin`
+(code for the device linker, from `nvcc -rdc`). Some libraries hold more as plain data, which they
+load by themselves: cuFFT 12.5 has 18,227 containers as data and none elsewhere, cuBLASLt a
+section `.cask_resource`. NVIDIA's cuobjdump finds no device code there; here, all data is searched.
+The format is not published; what is known of it, and how that was measured, is in the project's
+CUDA facts, section 6.
+
+Nothing is decompressed: the headers tell all but one thing, whether a compressed cubin holds any
+kernel (see `Entry.kernels`). Files are mapped and never trusted, as in `elf`. A damaged container
+is left out and named in `Fatbins.damage`, and reading goes on at the next one.
+"""
+
+import mmap
+import os
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from vllm_nix.binaries import archive, elf
+
+HOST, RELOCATABLE = ".nv_fatbin", "__nv_relfatbin"
+
+_MAGIC = struct.pack("<IHH", 0xBA55ED50, 1, 16)  # number, version, size of this header
+_SEARCH = re.compile(re.escape(_MAGIC))  # twice as fast as mmap.find
+_CONTAINER = struct.Struct("<8sQ")
+_ENTRY = struct.Struct("<HHIQI4xHHIIIQ8xQ")
+_KINDS = {1: "ptx", 2: "cubin", 8: "lto-ir"}
+_64_BIT, _LZ4, _ZSTD, _ARCH_SPECIFIC, _FAMILY = 0x1, 0x2000, 0x8000, 0x100000, 0x200000
+_ELF = elf.MAGIC + b"\x02\x01"  # 64-bit, little-endian
+_ENTRY_VERSION = b"\x01\x01"
+_SHF_ALLOC, _SHF_EXECINSTR = 0x2, 0x4
+# Symbols, strings, relocations, hashes: the linker's, megabytes without any data of the program.
+_LINKERS_TYPES = {2, 3, 4, 5, 6, 9, 11, 0x6FFFFFF6}
+_EM_CUDA = 190
+
+# cuFFT has 36,454; a hostile file could have one for each 16 bytes.
+_MOST_HEADERS = 1 << 18
+
+
+class FatbinError(Exception):
+    """What is wrong in a file's GPU code, and at which offset of the file."""
+
+    def __init__(self, problem: str, offset: int) -> None:
+        super().__init__(f"offset {offset:#x}: {problem}")
+        self.offset = offset
+
+
+def spell(kind: str, sm: int, suffix: str) -> str:
+    """An architecture as nvcc writes it: sm_90a for cubins, compute_90 for PTX, lto_90 for LTO."""
+    prefix = {"cubin": "sm", "ptx": "compute", "lto-ir": "lto"}.get(kind, kind)
+    return f"{prefix}_{sm}{suffix}"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Code for one architecture. Offset and sizes are in bytes; `size` is what the file holds.
+
+    `kind` is "cubin", "ptx", "lto-ir", or "kind-N" for what we don't know. `suffix` is "a" for code
+    that runs on exactly this architecture, "f" for its family, else "". `version` is the PTX ISA
+    of PTX, the format of a cubin, the NVVM version of LTO-IR. `compression` is "", "lz4", "zstd"
+    or "unknown". `kernels` says whether a cubin has functions; None when that is compressed away,
+    or for other kinds.
+    """
+
+    offset: int
+    kind: str
+    sm: int
+    suffix: str
+    version: tuple[int, int]
+    is_64_bit: bool
+    compression: str
+    size: int
+    uncompressed_size: int
+    name: str
+    kernels: bool | None
+
+    @property
+    def arch(self) -> str:
+        """As `spell` writes it."""
+        return spell(self.kind, self.sm, self.suffix)
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """The code of one translation unit, of which the CUDA runtime picks an entry for its device.
+
+    `size` is in bytes, with the header. `section` is "" in a file without section headers, `member`
+    outside an archive.
+    """
+
+    offset: int
+    size: int
+    section: str
+    member: str
+    entries: tuple[Entry, ...]
+
+    @property
+    def is_stub(self) -> bool:
+        """Whether there is nothing to run, as in what nvcc's link step adds to every library.
+
+        False when in doubt: with `nvcc --compress-mode=size`, stubs are compressed like the rest.
+        """
+        cubins = [entry for entry in self.entries if entry.kind == "cubin"]
+        return bool(cubins) and all(entry.kernels is False for entry in cubins)
+
+    @property
+    def role(self) -> str:
+        """What the code is there for: "host", launched by host code (also where nothing tells, as
+        in a bare cubin); "embedded", for the library to load; "relocatable", for the device linker,
+        not to be run; "stub", nothing (see `is_stub`).
+        """
+        if self.is_stub:
+            return "stub"
+        return {HOST: "host", "": "host", RELOCATABLE: "relocatable"}.get(self.section, "embedded")
+
+
+@dataclass(frozen=True, slots=True)
+class Fatbins:
+    """A file's containers, in file order, and what could not be read."""
+
+    containers: tuple[Container, ...]
+    damage: tuple[FatbinError, ...]
+
+
+def is_candidate(path: str | os.PathLike[str]) -> bool:
+    """Whether a file starts like one that `read` takes. Raises OSError.
+
+    Not so for folders, pipes ..., nor for 32-bit and big-endian ELF files: CUDA has no such hosts.
+    """
+    path = Path(path)
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        start = file.read(8)
+    return start.startswith(_ELF) or start in (archive.MAGIC, archive.THIN_MAGIC, _MAGIC)
+
+
+def read(path: str | os.PathLike[str]) -> Fatbins:
+    """Read a library, executable, object, archive, bare fatbin or bare cubin, of any size.
+
+    Raises FatbinError if it is none of them or its own headers are damaged, and OSError.
+    """
+    try:
+        with elf.mapped(path) as data:
+            return parse(data)
+    except elf.ElfError as error:
+        raise FatbinError(str(error), 0) from None
+
+
+def parse(data: bytes | mmap.mmap) -> Fatbins:
+    """As `read`, for the bytes of a file."""
+    reader = _Reader(data)
+    try:
+        reader.file()
+    except _TooManyError as error:
+        reader.damage.append(FatbinError(f"more than {_MOST_HEADERS} headers", error.args[0]))
+    return Fatbins(tuple(reader.containers), tuple(reader.damage))
+
+
+class _TooManyError(Exception):
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class _Range:
+    """Where to look, in a file or member that starts at `base`; `packed`: for nothing else."""
+
+    base: int
+    start: int
+    end: int
+    section: str
+    member: str
+    packed: bool
+
+
+class _Reader:
+    def __init__(self, data: bytes | mmap.mmap) -> None:
+        self._data = data
+        self._headers = 0
+        self.containers: list[Container] = []
+        self.damage: list[FatbinError] = []
+
+    def file(self) -> None:
+        start = self._data[:8]
+        if start.startswith(elf.MAGIC):
+            self._elf(0, len(self._data), "")
+        elif start == archive.MAGIC:
+            self._archive()
+        elif start == _MAGIC:
+            self._walk(_Range(0, 0, len(self._data), "", "", packed=True))
+        elif start == archive.THIN_MAGIC:
+            raise FatbinError("a thin archive: its members are separate files, name those", 0)
+        else:
+            raise FatbinError("not an ELF file, an archive or a fatbin", 0)
+
+    def _archive(self) -> None:
+        try:
+            for member in archive.members(self._data):
+                self._count(member.offset)
+                end = member.offset + member.size
+                try:
+                    if self._data[member.offset : min(member.offset + 6, end)] == _ELF:
+                        self._elf(member.offset, end, member.name)
+                except FatbinError as error:
+                    self.damage.append(error)
+        except archive.ArchiveError as error:
+            self.damage.append(FatbinError(str(error), 0))
+
+    def _elf(self, start: int, end: int, member: str) -> None:
+        found = self._headers_of(start, end)
+        if found.machine == _EM_CUDA:
+            self.containers.append(self._bare_cubin(start, end, member, found))
+            return
+        if found.sections:
+            ranges = [
+                (section.offset, section.offset + section.size, section.name)
+                for section in found.sections
+                if section.flags & (_SHF_ALLOC | _SHF_EXECINSTR) == _SHF_ALLOC
+                and section.type not in (elf.SHT_NOBITS, *_LINKERS_TYPES)
+            ]
+        else:
+            ranges = [
+                (segment.offset, segment.offset + segment.size, "")
+                for segment in found.segments
+                if segment.type == elf.PT_LOAD
+            ]
+        done = 0
+        for first, last, section in sorted(ranges):
+            # Each byte once: overlapping ranges could cost a small file any amount of time.
+            first = max(first, done)
+            packed = section in (HOST, RELOCATABLE)
+            self._walk(_Range(start, start + first, start + last, section, member, packed))
+            done = max(done, last)
+
+    def _headers_of(self, start: int, end: int) -> elf.Elf:
+        try:
+            with memoryview(self._data) as whole, whole[start:end] as image:
+                return elf.parse(image)
+        except elf.ElfError as error:
+            raise FatbinError(str(error), start) from None
+
+    def _bare_cubin(self, start: int, end: int, member: str, headers: elf.Elf) -> Container:
+        """A cubin outside a container: it tells its architecture, but not the suffix."""
+        abi = self._data[start + 8]
+        (flags,) = struct.unpack_from("<I", self._data, start + 0x30)
+        size = end - start
+        entry = Entry(
+            offset=start,
+            kind="cubin",
+            sm=(flags >> 8 if abi >= 8 else flags) & 0xFF,
+            suffix="",
+            version=(1, abi),
+            is_64_bit=True,
+            compression="",
+            size=size,
+            uncompressed_size=size,
+            name="",
+            kernels=_has_functions(headers),
+        )
+        return Container(start, size, "", member, (entry,))
+
+    def _walk(self, place: _Range) -> None:
+        position, gap_matters = place.start, place.packed
+        while True:
+            found = self._find(place, position)
+            if gap_matters:
+                self._expect_zeros(position, found)
+            if found >= place.end:
+                return
+            try:
+                container = self._container(place, found)
+            except FatbinError as error:
+                self.damage.append(error)
+                position, gap_matters = found + _CONTAINER.size, False
+            else:
+                self.containers.append(container)
+                position, gap_matters = found + container.size, place.packed
+
+    def _find(self, place: _Range, position: int) -> int:
+        """The next container's offset, or the range's end."""
+        while match := _SEARCH.search(self._data, position, place.end):
+            found = match.start()
+            self._count(found)
+            # Among other data, the bytes alone may be a coincidence, or a program's constant.
+            entry = found + _CONTAINER.size
+            is_sure = place.packed or self._data[entry + 2 : entry + 4] == _ENTRY_VERSION
+            if is_sure and (found - place.base) % 8 == 0:
+                return found
+            position = found + 1
+        return place.end
+
+    def _count(self, offset: int) -> None:
+        self._headers += 1
+        if self._headers > _MOST_HEADERS:
+            raise _TooManyError(offset)
+
+    def _expect_zeros(self, start: int, end: int) -> None:
+        for position in range(start, end, 1 << 20):
+            part = self._data[position : min(position + (1 << 20), end)]
+            if rest := part.lstrip(b"\0"):
+                where = position + len(part) - len(rest)
+                self.damage.append(FatbinError("neither a container nor padding", where))
+                return
+
+    def _container(self, place: _Range, start: int) -> Container:
+        first = start + _CONTAINER.size
+        left = place.end - first
+        if left < 0:
+            raise FatbinError("container header cut off", start)
+        _, size = _CONTAINER.unpack_from(self._data, start)
+        if size > left:
+            raise FatbinError(f"container of {size} bytes, but {left} are left", start)
+        end = first + size
+        entries = tuple(self._entries(first, end))
+        return Container(start, end - start, place.section, place.member, entries)
+
+    def _entries(self, start: int, end: int) -> Iterator[Entry]:
+        while start < end:
+            self._count(start)
+            entry, start = self._entry(start, end)
+            yield entry
+
+    def _entry(self, start: int, end: int) -> tuple[Entry, int]:
+        """One entry, and the offset after it."""
+        if start + _ENTRY.size > end:
+            raise FatbinError("entry header cut off", start)
+        kind, _, header, size, packed, minor, major, sm, name, name_size, flags, uncompressed = (
+            _ENTRY.unpack_from(self._data, start)
+        )
+        payload = start + header
+        if header < _ENTRY.size:
+            raise FatbinError(f"entry header of {header} bytes, less than {_ENTRY.size}", start)
+        if payload + size > end:
+            raise FatbinError(f"entry of {header + size} bytes, but {end - start} are left", start)
+        if name + name_size > header:
+            raise FatbinError(f"entry's name of {name_size} bytes is not in its header", start)
+        if packed > size:
+            raise FatbinError(f"entry of {packed} compressed bytes in {size}", start)
+        method = "lz4" if flags & _LZ4 else "zstd" if flags & _ZSTD else "unknown"
+        compression = method if packed else ""
+        label = self._data[start + name : start + name + name_size] if name_size else b""
+        entry = Entry(
+            offset=start,
+            kind=_KINDS.get(kind, f"kind-{kind}"),
+            sm=sm,
+            suffix="a" if flags & _ARCH_SPECIFIC else "f" if flags & _FAMILY else "",
+            version=(major, minor),
+            is_64_bit=bool(flags & _64_BIT),
+            compression=compression,
+            size=size,
+            uncompressed_size=uncompressed if compression else size,
+            name=label.rstrip(b"\0").decode("utf-8", "backslashreplace"),
+            kernels=(
+                _has_functions(self._headers_of(payload, payload + size))
+                if _KINDS.get(kind) == "cubin" and not compression
+                else None
+            ),
+        )
+        return entry, payload + size
+
+
+def _has_functions(cubin: elf.Elf) -> bool:
+    return any(section.name.startswith(".text.") for section in cubin.sections)

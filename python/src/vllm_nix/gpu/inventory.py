@@ -1,0 +1,122 @@
+"""Which GPU code libraries carry: how many cubins and PTX texts, for which architectures.
+
+Facts only. What they mean for a device is a matter of NVIDIA's rules, which are not applied here.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from vllm_nix.errors import InputError
+from vllm_nix.gpu import fatbin
+
+# Most files of an environment are text, and opening each of them takes longer than all else.
+TEXT = frozenset((".py", ".pyc", ".pyi", ".h", ".hpp", ".cuh", ".txt", ".json", ".md", ".pyx"))
+# See `fatbin.Container.role`.
+RUNS = ("host", "embedded")
+ROLES = (*RUNS, "relocatable", "stub")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Code:
+    """What can be told apart: `isa` is the PTX ISA version such as "8.4", "" for other kinds."""
+
+    kind: str
+    sm: int
+    suffix: str
+    isa: str
+
+    @property
+    def arch(self) -> str:
+        return fatbin.spell(self.kind, self.sm, self.suffix)
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """A file and its GPU code; `damage` says what could not be read of it."""
+
+    path: Path
+    containers: tuple[fatbin.Container, ...]
+    damage: tuple[str, ...]
+
+    def count(self, role: str) -> dict[Code, int]:
+        """How many entries of each sort are in the containers of a role (`Container.role`)."""
+        return self.counts().get(role, {})
+
+    def counts(self) -> dict[str, dict[Code, int]]:
+        """`count` for all roles that there are."""
+        # Tuples first: a library has thousands of entries, but few sorts of them.
+        found: dict[str, Counter[tuple[str, int, str, tuple[int, ...]]]] = {}
+        for container in self.containers:
+            found.setdefault(container.role, Counter()).update(
+                (entry.kind, entry.sm, entry.suffix, entry.version if entry.kind == "ptx" else ())
+                for entry in container.entries
+            )
+        return {
+            role: {
+                Code(kind, sm, suffix, ".".join(map(str, isa))): count
+                for (kind, sm, suffix, isa), count in sorted(found[role].items())
+            }
+            for role in ROLES
+            if role in found
+        }
+
+
+def archs(path: str | os.PathLike[str]) -> Library:
+    """Read one library, executable, object file or archive.
+
+    Raises InputError if it is none of these or cannot be read. Damage further inside is no error,
+    as what is left can be read: see `Library.damage`.
+    """
+    path = Path(path)
+    try:
+        found = fatbin.read(path)
+    except OSError as error:
+        raise InputError(
+            f"{path}: {error.strerror}; name a library, an archive or a folder"
+        ) from None
+    except fatbin.FatbinError as error:
+        raise InputError(f"{path}: {error}") from None
+    return Library(path, found.containers, tuple(map(str, found.damage)))
+
+
+def walk(folder: str | os.PathLike[str]) -> Iterator[Library]:
+    """Read all that a folder holds, sorted by path; files of other kinds are passed over.
+
+    Symbolic links are followed, also out of the folder, as an environment of links asks for; but
+    no file or folder is visited twice, under the first of its paths. What cannot be read at all
+    is a Library with damage.
+    """
+    seen: set[str] = set()
+    libraries = {}
+    folders = [Path(folder)]
+    while folders:
+        current = folders.pop()
+        try:
+            paths = sorted(current.iterdir())
+        except OSError as error:
+            libraries[current] = _unread(current, error)
+            continue
+        for path in paths:
+            try:
+                is_folder = path.is_dir()
+                if not is_folder and (path.suffix in TEXT or not fatbin.is_candidate(path)):
+                    continue
+                real = os.path.realpath(path)
+                if real in seen:
+                    continue
+                seen.add(real)
+                if is_folder:
+                    folders.append(path)
+                else:
+                    found = fatbin.read(path)
+                    libraries[path] = Library(path, found.containers, tuple(map(str, found.damage)))
+            except (OSError, fatbin.FatbinError) as error:
+                libraries[path] = _unread(path, error)
+    yield from (libraries[path] for path in sorted(libraries))
+
+
+def _unread(path: Path, error: Exception) -> Library:
+    return Library(path, (), (getattr(error, "strerror", None) or str(error),))

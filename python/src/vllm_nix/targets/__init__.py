@@ -1,0 +1,21 @@
+"""Targets: the systems that vLLM is built for, each a file of parameters that Nix reads as well."""
+
+from vllm_nix.targets.target import (
+    Target,
+    check_target,
+    load_target,
+    profile_keys,
+    read_target,
+    shared_profiles,
+    target_names,
+)
+
+__all__ = [
+    "Target",
+    "check_target",
+    "load_target",
+    "profile_keys",
+    "read_target",
+    "shared_profiles",
+    "target_names",
+]

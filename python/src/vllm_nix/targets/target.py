@@ -1,0 +1,160 @@
+"""Targets: the systems that vLLM is built for, each a file of parameters that Nix reads as well."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from vllm_nix.data import TARGETS
+from vllm_nix.errors import InputError
+from vllm_nix.targets.rules import check_rules
+from vllm_nix.targets.schema import check_schema
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One target and its checked parameters, as `lib.targets.<name>` of the flake has them."""
+
+    name: str
+    data: Mapping[str, Any]
+
+    @property
+    def summary(self) -> str:
+        return str(self.data["summary"])
+
+    @property
+    def systems(self) -> tuple[str, ...]:
+        """Nix systems, such as ``x86_64-linux``."""
+        return tuple(self.data["systems"])
+
+    def builds_on(self, system: str) -> bool:
+        """Whether the flake has it for a Nix system: only what is locked can be assembled."""
+        return (TARGETS / self.name / f"pylock.{system}.toml").exists()
+
+    @property
+    def python(self) -> str:
+        """The interpreter's ``major.minor``."""
+        return str(self.data["python"])
+
+    def environment(self) -> dict[str, str]:
+        """The variables that a build from source by hand exports."""
+        cuda, torch, vllm = self.data.get("cuda"), self.data["torch"], self.data["vllm"]
+        variables = dict(torch.get("env", {}))
+        if cuda:
+            variables["TORCH_CUDA_ARCH_LIST"] = ";".join(cuda["capabilities"])
+        if torch["from"] == "source":
+            variables["PYTORCH_BUILD_VERSION"] = torch["version"]
+            # PyTorch refuses a version without a number; numbers above 1 become `.postN`.
+            variables["PYTORCH_BUILD_NUMBER"] = str(torch.get("build-number", 1))
+        if vllm["from"] == "source":
+            variables["VLLM_TARGET_DEVICE"] = vllm["device"]
+        return dict(sorted(variables.items()))
+
+    def requirements(self) -> list[str]:
+        """The requirements (PEP 508) that the target's wheel lock resolves."""
+        torch, vllm = self.data["torch"], self.data["vllm"]
+        components = {"torch": torch, vllm["distribution"]: vllm}
+        if plugin := self.data.get("vllm-ascend"):
+            components["vllm-ascend"] = plugin
+        if verl := self.data.get("verl"):
+            components["verl"] = {**verl, "from": "wheel"}
+        return [
+            f"{name}=={component['version']}"
+            for name, component in components.items()
+            if component["from"] == "wheel"
+        ] + list(self.data.get("wheels", {}).get("require", ()))
+
+    def components(self) -> list[str]:
+        """The wheels that are made here, by their components' names; all others are locked."""
+        torch, vllm = self.data["torch"], self.data["vllm"]
+        from_source = {
+            "torch": torch["from"] == "source",
+            "triton": torch["from"] == "source" and "triton" in self.data,
+            "vllm": vllm["from"] == "source",
+            "vllm-ascend": self.data.get("vllm-ascend", {}).get("from") == "source",
+            "flash-attn": "flash-attn" in self.data,
+        }
+        made = [name for name, here in from_source.items() if here]
+        brought = self.data.get("neuron", {}).get("wheels", ())
+        return [*made, *brought, *sorted(self.data.get("sdists", {}))]
+
+    def release(self, component: str) -> str:
+        """The version of a component that is made here; "" if the target does not choose it."""
+        sdists = self.data.get("sdists", {})
+        return str(sdists.get(component) or self.data.get(component, {}).get("version", ""))
+
+    def parameters(self) -> dict[str, Any]:
+        """Everything that a derivation of this target is made from; equal to Nix's, key for key."""
+        return {
+            **self.data,
+            "name": self.name,
+            "environment": self.environment(),
+            "requirements": self.requirements(),
+            "components": self.components(),
+        }
+
+
+def target_names() -> tuple[str, ...]:
+    """The names of the targets there are, sorted."""
+    return tuple(sorted(file.parent.name for file in TARGETS.glob("*/target.toml")))
+
+
+def shared_profiles() -> Mapping[str, Any]:
+    """What targets share: `common`, of every profile, and each `profile` by its name."""
+    return _table("profiles.toml")
+
+
+def profile_keys() -> dict[str, Mapping[str, Any]]:
+    """What a serve profile may hold, besides tables: the schema's rows by the keys of `serve.*`."""
+    return {
+        key.removeprefix("serve.*."): spec
+        for key, spec in _table("schema.toml").items()
+        if key.startswith("serve.*.") and not key.endswith("*")
+    }
+
+
+def load_target(name: str) -> Target:
+    """The target called `name`. Raises `InputError` if there is none, or its file is wrong."""
+    if name not in target_names():
+        raise InputError(f"unknown target '{name}'; there are: {', '.join(target_names())}")
+    return Target(
+        name, read_target(TARGETS / name / "target.toml", f"nix/targets/{name}/target.toml")
+    )
+
+
+def read_target(path: Path, place: str | None = None) -> dict[str, Any]:
+    """The checked data of one target file; messages call the file `place`. Raises `InputError`."""
+    place = place or str(path)
+    try:
+        data = _with_profiles(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise InputError(f"{place}: {error}") from error
+    check_target(place, data)
+    return data
+
+
+def check_target(place: str, data: Mapping[str, Any]) -> None:
+    """Checks a target's data against the schema, then the rules. Raises `InputError`."""
+    check_schema(_table("schema.toml"), _table("rules.toml"), place, data)
+    check_rules(_table("rules.toml"), place, data)
+
+
+def _with_profiles(data: dict[str, Any]) -> dict[str, Any]:
+    """A target's data, each of its serve profiles over what profiles.toml says of it."""
+    serve, shared = data.get("serve"), shared_profiles()
+    if not isinstance(serve, dict):
+        return data
+
+    def over(name: str, own: object) -> object:
+        # What is no table stays as it is, for the schema to name.
+        known = shared["common"] | shared["profile"].get(name, {})
+        return known | own if isinstance(own, dict) else own
+
+    return data | {"serve": {name: over(name, own) for name, own in serve.items()}}
+
+
+@cache
+def _table(name: str) -> dict[str, Any]:
+    return tomllib.loads((TARGETS / name).read_text(encoding="utf-8"))

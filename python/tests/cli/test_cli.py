@@ -1,0 +1,116 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vllm_nix import cli
+from vllm_nix.cli import params
+from vllm_nix.targets import Target, load_target, target_names
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--help"])
+    assert stop.value.code == 0
+    shown = capsys.readouterr().out
+    assert all(f"\n    {name}" in shown for name in cli.COMMANDS)
+
+
+def test_an_error_is_one_line_and_an_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["params", "gpu"]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err == f"vllm-nix: unknown target 'gpu'; there are: {', '.join(target_names())}\n"
+
+
+def test_an_unknown_command_is_told_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["verfy"])
+    assert stop.value.code == 2
+    assert "verify" in capsys.readouterr().err
+
+
+def test_a_reader_that_stops_reading_is_no_error() -> None:
+    command = f"{sys.executable} -m vllm_nix params jetson | true"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert result.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("place", "code", "said"),
+    [("> /dev/full", 3, "vllm-nix: No space left on device\n"), (">&-", 0, "")],
+)
+def test_an_output_that_takes_nothing(place: str, code: int, said: str) -> None:
+    command = f"{sys.executable} -m vllm_nix params jetson {place}"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (code, said)
+
+
+def test_a_current_folder_that_is_no_more(tmp_path: Path) -> None:
+    command = f"rmdir {tmp_path}; {sys.executable} -m vllm_nix serve cpu chat --api-key-file key"
+    result = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert (result.returncode, result.stderr) == (3, "vllm-nix: No such file or directory\n")
+
+
+def exported(script: str) -> dict[str, str]:
+    """What a shell without an environment of its own exports after `eval`."""
+    command = 'eval "$1"; env -0'
+    result = subprocess.run(
+        ["bash", "-c", command, "bash", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PATH": os.environ["PATH"]},
+    )
+    pairs = (line.partition("=") for line in result.stdout.split("\0") if line)
+    variables = {name: value for name, _, value in pairs}
+    return {name: variables[name] for name in variables.keys() - {"PATH", "PWD", "SHLVL", "_"}}
+
+
+def test_params_for_a_build_script(capsys: pytest.CaptureFixture[str]) -> None:
+    """One board: its own capability, and the rest of a build by hand."""
+    assert cli.main(["params", "jetson", "--format", "env"]) == 0
+    assert exported(capsys.readouterr().out) == {
+        "PYTORCH_BUILD_NUMBER": "1",
+        "PYTORCH_BUILD_VERSION": "2.5.1",
+        "TORCH_CUDA_ARCH_LIST": "8.7",
+        "USE_DISTRIBUTED": "1",
+        "USE_NCCL": "1",
+        "USE_PYTORCH_QNNPACK": "0",
+        "USE_QNNPACK": "0",
+        "USE_SYSTEM_NCCL": "1",
+        "VLLM_TARGET_DEVICE": "cuda",
+    }
+
+
+def test_params_for_a_fleet(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A classic script's eight capabilities: one word to the shell, in their order."""
+    jetson = load_target("jetson").data
+    capabilities = ["7.0", "7.2", "7.5", "8.0", "8.6", "8.7", "8.9", "9.0"]
+    fleet = Target("fleet", {**jetson, "cuda": {**jetson["cuda"], "capabilities": capabilities}})
+    monkeypatch.setattr(params, "load_target", lambda _: fleet)
+    assert cli.main(["params", "fleet", "--format", "env"]) == 0
+    environment = exported(capsys.readouterr().out)
+    assert environment["TORCH_CUDA_ARCH_LIST"] == "7.0;7.2;7.5;8.0;8.6;8.7;8.9;9.0"
+    assert environment.keys() == load_target("jetson").environment().keys()
+
+
+def test_one_command_does_not_import_the_others() -> None:
+    code = (
+        "import sys; from vllm_nix import cli; cli.main(['targets']);"
+        "print([name for name in sys.modules if name.startswith('vllm_nix.cli.')])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parent,
+    )
+    assert result.stdout.splitlines()[-1] == "['vllm_nix.cli.targets']"

@@ -1,0 +1,290 @@
+import json
+import os
+from pathlib import Path
+
+import pytest
+from made_binaries import Part, container, cubin, elf_file, entry
+
+from vllm_nix import cli
+from vllm_nix.errors import InputError
+from vllm_nix.gpu.inventory import Code, archs, walk
+
+PTX, CUBIN = 1, 2
+HOST = container(
+    entry(CUBIN, 80, cubin(80, "add")),
+    entry(CUBIN, 100, cubin(100, "add"), flags=0x200011),
+    entry(PTX, 90, version=(8, 4)),
+)
+STUB = container(entry(CUBIN, 52, cubin(52)))
+PLAIN = elf_file(Part(".text"))
+CUDA = elf_file(
+    Part(".nv_fatbin", STUB + HOST + HOST),
+    Part("__nv_relfatbin", HOST),
+    Part(".data", container(entry(CUBIN, 75, cubin(75, "fft")))),
+)
+DAMAGED = elf_file(Part(".nv_fatbin", HOST + b"garbage." + b"garbage."))
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b/libcuda_code.so.1").write_bytes(CUDA)
+    (tmp_path / "b/libcuda_code.so").symlink_to("libcuda_code.so.1")
+    (tmp_path / "a.so").write_bytes(PLAIN)
+    (tmp_path / "notes.txt").write_text("text")
+    return tmp_path
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    monkeypatch.setattr(cli, "COMMANDS", ("archs",))
+    return cli.main(["archs", *map(str, arguments)])
+
+
+def test_counts_by_role(tree: Path) -> None:
+    found = archs(tree / "b/libcuda_code.so")
+    assert found.count("host") == {
+        Code("cubin", 80, "", ""): 2,
+        Code("cubin", 100, "f", ""): 2,
+        Code("ptx", 90, "", "8.4"): 2,
+    }
+    assert found.count("stub") == {Code("cubin", 52, "", ""): 1}
+    assert found.count("embedded") == {Code("cubin", 75, "", ""): 1}
+    assert sum(found.count("relocatable").values()) == 3
+    assert found.damage == ()
+
+
+def test_walk_visits_each_file_once_in_order(tree: Path) -> None:
+    (tree / "b/up").symlink_to(tree)
+    (tree / "b/self").symlink_to("self")
+    (tree / "b/broken").symlink_to("missing")
+    os.mkfifo(tree / "pipe")
+    found = [str(library.path.relative_to(tree)) for library in walk(tree)]
+    assert found == ["a.so", "b/libcuda_code.so"]
+
+
+def test_walk_follows_links_out_of_the_folder(tree: Path, tmp_path: Path) -> None:
+    """An environment is a tree of links into the store."""
+    links = tmp_path / "environment"
+    links.mkdir()
+    (links / "package").symlink_to(tree / "b")
+    assert [library.path for library in walk(links)] == [links / "package/libcuda_code.so"]
+
+
+def test_hard_links_are_files_of_their_own(tree: Path) -> None:
+    (tree / "copy.so").hardlink_to(tree / "a.so")
+    assert {library.path.name for library in walk(tree)} == {"a.so", "copy.so", "libcuda_code.so"}
+
+
+def test_walk_reports_what_it_cannot_read(tree: Path) -> None:
+    (tree / "cut.so").write_bytes(CUDA[:-1])
+    found = {library.path.name: library.damage for library in walk(tree)}
+    assert found["a.so"] == ()
+    assert "section headers" in found["cut.so"][0]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("missing.so", "No such file or directory; name a library"),
+        ("notes.txt", "not an ELF file, an archive or a fatbin"),
+        ("empty", "an empty file"),
+    ],
+)
+def test_what_is_no_library(
+    tree: Path,
+    name: str,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tree / "empty").touch()
+    with pytest.raises(InputError, match=message):
+        archs(tree / name)
+    assert run(monkeypatch, tree, tree / name) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith(f"vllm-nix: {tree / name}: ")
+    assert printed.err.count("\n") == 1
+
+
+def test_the_table(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tree)
+    assert run(monkeypatch, "b", "a.so") == 0
+    printed = capsys.readouterr().out.replace("\N{MULTIPLICATION SIGN}", "x")
+    lines = [" ".join(line.split()) for line in printed.splitlines()]
+    assert lines == [
+        "file role cubins PTX and IR",
+        "b/libcuda_code.so host sm_80 x2, sm_100f x2 compute_90 x2 (PTX 8.4)",
+        "embedded sm_75 x1",
+        "relocatable sm_80 x1, sm_100f x1 compute_90 x1 (PTX 8.4)",
+        "stub sm_52 x1",
+        "1 file with GPU code, 1 without; code to run: sm_75, sm_80, sm_100f, compute_90",
+    ]
+
+
+def test_containers_are_listed(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "--containers", tree) == 0
+    assert capsys.readouterr().out.count(" .nv_fatbin ") == 3
+
+
+def test_no_gpu_code_is_said(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, tree / "a.so") == 0
+    assert capsys.readouterr().out == f"no GPU code in {tree}/a.so\n"
+    (tree / "b/none").mkdir()
+    assert run(monkeypatch, tree / "b/none") == 0
+    assert capsys.readouterr().out == "no GPU code in 0 files\n"
+
+
+def test_json(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "--json", "--containers", tree) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["schema"] == 1
+    plain, cuda = found["libraries"]
+    assert plain == {"path": f"{tree}/a.so", "code": [], "damage": [], "containers": []}
+    ptx = {"role": "host", "kind": "ptx", "arch": "compute_90", "isa": "8.4", "count": 2}
+    assert ptx in cuda["code"]
+    assert [one["role"] for one in cuda["containers"]] == [
+        "stub",
+        "host",
+        "host",
+        "relocatable",
+        "embedded",
+    ]
+    assert cuda["containers"][1]["entries"][0]["kernels"] is True
+
+
+def test_damage_fails_but_the_rest_is_shown(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tree / "damaged.so").write_bytes(DAMAGED)
+    assert run(monkeypatch, tree) == 1
+    printed = capsys.readouterr()
+    assert "2 files with GPU code" in printed.out
+    assert printed.err.startswith(f"vllm-nix: {tree}/damaged.so: offset 0x")
+    assert printed.err.endswith("neither a container nor padding\n")
+
+
+def test_a_file_name_that_is_no_text(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tree / os.fsdecode(b"lib\xff.so")).write_bytes(CUDA)
+    assert run(monkeypatch, tree) == 0
+    assert "lib\\udcff.so" in capsys.readouterr().out
+
+
+@pytest.fixture
+def wheel(tree: Path) -> Path:
+    """Code for a device (b), partly (a), compiled at first start, and not at all."""
+    folder = tree / "wheel"
+    folder.mkdir()
+    old = container(entry(CUBIN, 80, cubin(80, "add")))
+    own = container(entry(CUBIN, 87, cubin(87, "add")))
+    text = container(entry(PTX, 80, version=(8, 4)))
+    hopper = container(entry(CUBIN, 90, cubin(90, "add"), flags=0x100011))
+    for name, data in {
+        "libnative.so": own + hopper,
+        "libold.so": old,
+        "libpartly.so": own + own + old,
+        "libptx.so": text,
+        "libhopper.so": hopper,
+    }.items():
+        (folder / name).write_bytes(elf_file(Part(".nv_fatbin", data)))
+    return folder
+
+
+def test_verdicts_worst_first(
+    wheel: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(wheel)
+    assert run(monkeypatch, ".", "--for", "orin", "--jetpack", "6.2") == 1
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert lines == [
+        "file verdict why",
+        "libold.so missing its one container has only sm_80",
+        "libpartly.so missing 1 of 3 containers has only sm_80",
+        "libptx.so jit its one container has only PTX for it (compute_80), compiled at first start",
+        "libnative.so native 1 of 2 containers has code for this very device",
+        "libhopper.so not-applicable its one container has code for other devices only (sm_90a)",
+        "1 library has no code that orin (8.7) with CUDA 12.6 runs: libold.so",
+        "1 library has parts that orin (8.7) with CUDA 12.6 does not run: libpartly.so",
+        "1 library has code that orin (8.7) with CUDA 12.6 compiles at first start: libptx.so",
+        "1 library has all the code that orin (8.7) with CUDA 12.6 needs",
+        "1 library has nothing for orin (8.7) with CUDA 12.6: libhopper.so",
+    ]
+
+
+def test_nothing_is_missing(
+    wheel: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, wheel, "--for", "8.7", "--cuda", "13.2") == 0
+    assert " missing " not in capsys.readouterr().out
+
+
+def test_a_terminal_gets_the_same_words(
+    wheel: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert run(monkeypatch, wheel / "libold.so", "--for", "orin", "--cuda", "12.6") == 1
+    assert "its one container has only sm_80" in capsys.readouterr().out
+
+
+def test_verdicts_as_json(
+    wheel: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--for", "orin", "--cuda", "12.6", "--json", "--containers")
+    assert run(monkeypatch, wheel / "libpartly.so", *options) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found["schema"] == 1
+    assert found["device"] == {
+        "name": "orin",
+        "capability": "8.7",
+        "cuda": "12.6",
+        "ptx_isa": "8.5",
+    }
+    (library,) = found["libraries"]
+    assert library["verdict"] == "missing"
+    assert library["verdicts"] == {"missing": 1, "native": 2}
+    assert library["why"] == "1 of 3 containers has only sm_80"
+    assert [one["verdict"] for one in library["containers"]] == ["native", "native", "missing"]
+
+
+def test_containers_have_verdicts_of_their_own(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, tree, "--for", "a6000", "--containers") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[2] for line in lines if line.startswith("  0x")] == [
+        "stub",
+        "compatible",
+        "compatible",
+        "relocatable",
+        "missing",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--for", "rtx"), "unknown device 'rtx'"),
+        (("--cuda", "12.6"), "--cuda without a device; add --for"),
+        (("--jetpack", "6.2"), "--jetpack without a device; add --for"),
+    ],
+)
+def test_a_device_that_cannot_be(
+    tree: Path,
+    options: tuple[str, ...],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(monkeypatch, tree, *options) == 2
+    assert capsys.readouterr().err.startswith(f"vllm-nix: {message}")

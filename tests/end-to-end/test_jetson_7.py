@@ -1,0 +1,59 @@
+"""`jetson_7` as a whole, emulated: assembled from wheels for aarch64, imported, and judged for Orin by both rules.
+
+Needs `vllm-nix fetch --system aarch64-linux debian jetson_7`. From nothing about an hour.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import EMBEDDED, ROOT, Nix, emulated
+
+pytestmark = [pytest.mark.nix, pytest.mark.slow, emulated]
+
+
+@pytest.fixture(scope="module")
+def environment(nix: Nix, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    link = tmp_path_factory.mktemp("build") / "result"
+    nix(
+        *("nix", "build", ".#packages.aarch64-linux.vllm-jetson7", "--out-link", str(link)),
+        *("--option", "extra-platforms", "aarch64-linux", *EMBEDDED),
+    )
+    return link
+
+
+def report(*words: str | Path) -> dict[str, object]:
+    command = [ROOT / "tests/arm-cpu.sh", sys.executable, "-m", "vllm_nix", *words, "--json"]
+    result = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert result.stdout, result.stderr
+    found: dict[str, object] = json.loads(result.stdout)
+    return found
+
+
+def test_nothing_is_wrong_with_it(environment: Path) -> None:
+    checks = report("verify", environment, "--timeout", "1500")["checks"]
+    assert isinstance(checks, list)
+    by_name = {check["id"]: check for check in checks}
+    assert [check for check in checks if check["status"] in ("failed", "warning")] == []
+    for name in ("machine", "elf", "gpu-code", "ptx", "attention", "imports", "nccl"):
+        assert by_name[name]["status"] == "ok", name
+
+
+@pytest.mark.parametrize(("jetpack", "foreign"), [("7.2", "compatible"), ("6.2", "missing")])
+def test_each_library_says_what_orin_does_with_it(
+    environment: Path, jetpack: str, foreign: str
+) -> None:
+    """`foreign` is code for 8.0 and 8.6: from JetPack 7.2 on Orin runs it; before, its own alone."""
+    libraries = report("archs", environment, "--for", "orin", "--jetpack", jetpack)["libraries"]
+    assert isinstance(libraries, list)
+    containers = {Path(library["path"]).name: library["verdicts"] for library in libraries}
+    assert list(containers["libtorch_cuda.so"]) == [foreign]
+    assert list(containers["_vllm_fa2_C.abi3.so"]) == [foreign]
+    assert set(containers["_C_stable_libtorch.abi3.so"]) == {foreign, "native", "not-applicable"}
+    assert list(containers["libcudnn_adv.so.9"]) == ["native"]
+    assert "jit" in containers["libcufft.so.12"]
+    unusable = [library["path"] for library in libraries if library["verdict"] == "missing"]
+    assert bool(unusable) == (jetpack == "6.2")
