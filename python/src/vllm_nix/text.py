@@ -1,0 +1,20 @@
+"""Text of others, made safe to print: file names, messages of programs, metadata of packages."""
+
+
+def printable(text: object, keep: str = "") -> str:
+    r"""`text` as one line in which every character shows as itself.
+
+    What could act on a terminal, or pretend to be a line of ours, becomes an escape: control
+    characters and newlines (``\n``), marks of writing direction, bytes that are no text (``\xff``).
+    Characters in `keep` stay; a newline there is for text that is meant to have lines.
+    """
+    line = str(text)
+    if line.isprintable():
+        return line
+    return "".join(char if char in keep or char.isprintable() else _escaped(char) for char in line)
+
+
+def _escaped(char: str) -> str:
+    if "\udc80" <= char <= "\udcff":  # how Python holds a byte that it cannot decode (PEP 383)
+        return f"\\x{ord(char) - 0xDC00:02x}"
+    return char.encode("unicode_escape").decode("ascii")

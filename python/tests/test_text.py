@@ -1,0 +1,36 @@
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vllm_nix.text import printable
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("vllm 0.33.0 × é 日本", "vllm 0.33.0 × é 日本"),
+        ("\x1b[2J\x9b31m", r"\x1b[2J\x9b31m"),
+        ("one\nok   two\r\ttab", r"one\nok   two\r\ttab"),
+        ("pip\u202eexe.\u2066txt\u200b", r"pip\u202eexe.\u2066txt\u200b"),
+        ("line\u2028paragraph\u2029", r"line\u2028paragraph\u2029"),
+        ("half \ud800", r"half \ud800"),
+        (os.fsdecode(b"name\xff"), r"name\xff"),
+        (ValueError("two\nlines"), r"two\nlines"),
+    ],
+)
+def test_what_does_not_print_is_escaped(text: object, shown: str) -> None:
+    assert printable(text) == shown
+
+
+def test_lines_may_be_kept() -> None:
+    assert printable("one\ntwo\x1b\r\n", keep="\n") == "one\ntwo\\x1b\\r\n"
+
+
+@given(st.text(st.characters(codec=None), max_size=50))
+def test_any_text_becomes_one_line_that_can_be_written(text: str) -> None:
+    line = printable(text)
+    assert line.isprintable()
+    assert len(line.encode().splitlines()) <= 1
+    assert printable(line) == line
