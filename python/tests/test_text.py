@@ -10,7 +10,7 @@ from vllm_nix.text import printable
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        ("vllm 0.33.0 × é 日本", "vllm 0.33.0 × é 日本"),
+        ("vllm 0.33.0 ± é 日本", "vllm 0.33.0 ± é 日本"),
         ("\x1b[2J\x9b31m", r"\x1b[2J\x9b31m"),
         ("one\nok   two\r\ttab", r"one\nok   two\r\ttab"),
         ("pip\u202eexe.\u2066txt\u200b", r"pip\u202eexe.\u2066txt\u200b"),
