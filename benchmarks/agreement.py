@@ -81,9 +81,9 @@ def _ours(path: Path) -> list[Entry]:
             bool(entry.compression),
         )
         for section in (fatbin.HOST, fatbin.RELOCATABLE)
-        for container in found.containers
-        if container.section == section
-        for entry in container.entries
+        for fatbin in found.fatbins
+        if fatbin.section == section
+        for entry in fatbin.entries
         if entry.kind in _KINDS.values()
     ]
 

@@ -24,7 +24,7 @@ from vllm_nix.gpu.compat import (
     jetpack_release,
     judge_library,
 )
-from vllm_nix.gpu.fatbin import Container, Entry
+from vllm_nix.gpu.fatbin import Entry, Fatbin
 from vllm_nix.gpu.inventory import RUNS, Library, archs
 
 HERE = Path(__file__).parent
@@ -41,7 +41,7 @@ run. The [rules](../python/src/vllm_nix/gpu/compat.toml) are NVIDIA's and PyTorc
 """
 
 WORDS = """\
-A container is the code of one source file for all its architectures, of which CUDA picks one.
+A fatbin is the code of one source file for all its architectures, of which CUDA picks one.
 *native*: for this very device. *compatible*: for a related one, whose code it runs. *jit*: PTX,
 compiled at first start. *missing*: only code that the device does not run. *not-applicable*: for
 other devices only, such as the kernels for Hopper. What Triton and vLLM compile on the device is in
@@ -78,10 +78,10 @@ def scan() -> list[dict[str, Any]]:
 
 
 def _recorded(library: Library) -> list[dict[str, Any]]:
-    """Equal containers as one line."""
+    """Equal fatbins as one line."""
     counts = Counter(
         (one.section, " ".join(map(_spelling, one.entries)))
-        for one in library.containers
+        for one in library.fatbins
         if one.role in RUNS
     )
     return [
@@ -95,12 +95,12 @@ def _spelling(entry: Entry) -> str:
 
 
 def _library(recorded: Mapping[str, Any]) -> Library:
-    containers = tuple(
-        Container(0, 0, line["section"], "", tuple(map(_entry, line["entries"].split())))
+    fatbins = tuple(
+        Fatbin(0, 0, line["section"], "", tuple(map(_entry, line["entries"].split())))
         for line in recorded["code"]
         for _ in range(line["count"])
     )
-    return Library(Path(recorded["path"]), containers, ())
+    return Library(Path(recorded["path"]), fatbins, ())
 
 
 def _entry(spelling: str) -> Entry:

@@ -140,7 +140,7 @@ def entry(
     return head + label + padded
 
 
-def container(*entries: bytes) -> bytes:
+def fatbin_of(*entries: bytes) -> bytes:
     body = b"".join(entries)
     return struct.pack("<IHHQ", 0xBA55ED50, 1, 16, len(body)) + body
 

@@ -49,11 +49,11 @@ def test_each_library_says_what_orin_does_with_it(
     """`foreign` is code for 8.0 and 8.6: from JetPack 7.2 on Orin runs it; before, its own alone."""
     libraries = report("archs", environment, "--for", "orin", "--jetpack", jetpack)["libraries"]
     assert isinstance(libraries, list)
-    containers = {Path(library["path"]).name: library["verdicts"] for library in libraries}
-    assert list(containers["libtorch_cuda.so"]) == [foreign]
-    assert list(containers["_vllm_fa2_C.abi3.so"]) == [foreign]
-    assert set(containers["_C_stable_libtorch.abi3.so"]) == {foreign, "native", "not-applicable"}
-    assert list(containers["libcudnn_adv.so.9"]) == ["native"]
-    assert "jit" in containers["libcufft.so.12"]
+    fatbins = {Path(library["path"]).name: library["verdicts"] for library in libraries}
+    assert list(fatbins["libtorch_cuda.so"]) == [foreign]
+    assert list(fatbins["_vllm_fa2_C.abi3.so"]) == [foreign]
+    assert set(fatbins["_C_stable_libtorch.abi3.so"]) == {foreign, "native", "not-applicable"}
+    assert list(fatbins["libcudnn_adv.so.9"]) == ["native"]
+    assert "jit" in fatbins["libcufft.so.12"]
     unusable = [library["path"] for library in libraries if library["verdict"] == "missing"]
     assert bool(unusable) == (jetpack == "6.2")

@@ -3,24 +3,24 @@ import os
 from pathlib import Path
 
 import pytest
-from made_binaries import Part, container, cubin, elf_file, entry
+from made_binaries import Part, cubin, elf_file, entry, fatbin_of
 
 from vllm_nix import cli
 from vllm_nix.errors import InputError
 from vllm_nix.gpu.inventory import Code, archs, walk
 
 PTX, CUBIN = 1, 2
-HOST = container(
+HOST = fatbin_of(
     entry(CUBIN, 80, cubin(80, "add")),
     entry(CUBIN, 100, cubin(100, "add"), flags=0x200011),
     entry(PTX, 90, version=(8, 4)),
 )
-STUB = container(entry(CUBIN, 52, cubin(52)))
+STUB = fatbin_of(entry(CUBIN, 52, cubin(52)))
 PLAIN = elf_file(Part(".text"))
 CUDA = elf_file(
     Part(".nv_fatbin", STUB + HOST + HOST),
     Part("__nv_relfatbin", HOST),
-    Part(".data", container(entry(CUBIN, 75, cubin(75, "fft")))),
+    Part(".data", fatbin_of(entry(CUBIN, 75, cubin(75, "fft")))),
 )
 DAMAGED = elf_file(Part(".nv_fatbin", HOST + b"garbage." + b"garbage."))
 
@@ -127,7 +127,7 @@ def test_the_table(
 def test_containers_are_listed(
     tree: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(monkeypatch, "--containers", tree) == 0
+    assert run(monkeypatch, "--fatbins", tree) == 0
     assert capsys.readouterr().out.count(" .nv_fatbin ") == 3
 
 
@@ -144,21 +144,21 @@ def test_no_gpu_code_is_said(
 def test_json(
     tree: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(monkeypatch, "--json", "--containers", tree) == 0
+    assert run(monkeypatch, "--json", "--fatbins", tree) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["schema"] == 1
+    assert found["schema"] == 2
     plain, cuda = found["libraries"]
-    assert plain == {"path": f"{tree}/a.so", "code": [], "damage": [], "containers": []}
+    assert plain == {"path": f"{tree}/a.so", "code": [], "damage": [], "fatbins": []}
     ptx = {"role": "host", "kind": "ptx", "arch": "compute_90", "isa": "8.4", "count": 2}
     assert ptx in cuda["code"]
-    assert [one["role"] for one in cuda["containers"]] == [
+    assert [one["role"] for one in cuda["fatbins"]] == [
         "stub",
         "host",
         "host",
         "relocatable",
         "embedded",
     ]
-    assert cuda["containers"][1]["entries"][0]["kernels"] is True
+    assert cuda["fatbins"][1]["entries"][0]["kernels"] is True
 
 
 def test_damage_fails_but_the_rest_is_shown(
@@ -169,7 +169,7 @@ def test_damage_fails_but_the_rest_is_shown(
     printed = capsys.readouterr()
     assert "2 files with GPU code" in printed.out
     assert printed.err.startswith(f"vllm-nix: {tree}/damaged.so: offset 0x")
-    assert printed.err.endswith("neither a container nor padding\n")
+    assert printed.err.endswith("neither a fatbin nor padding\n")
 
 
 def test_a_file_name_that_is_no_text(
@@ -185,10 +185,10 @@ def wheel(tree: Path) -> Path:
     """Code for a device (b), partly (a), compiled at first start, and not at all."""
     folder = tree / "wheel"
     folder.mkdir()
-    old = container(entry(CUBIN, 80, cubin(80, "add")))
-    own = container(entry(CUBIN, 87, cubin(87, "add")))
-    text = container(entry(PTX, 80, version=(8, 4)))
-    hopper = container(entry(CUBIN, 90, cubin(90, "add"), flags=0x100011))
+    old = fatbin_of(entry(CUBIN, 80, cubin(80, "add")))
+    own = fatbin_of(entry(CUBIN, 87, cubin(87, "add")))
+    text = fatbin_of(entry(PTX, 80, version=(8, 4)))
+    hopper = fatbin_of(entry(CUBIN, 90, cubin(90, "add"), flags=0x100011))
     for name, data in {
         "libnative.so": own + hopper,
         "libold.so": old,
@@ -208,11 +208,11 @@ def test_verdicts_worst_first(
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert lines == [
         "file verdict why",
-        "libold.so missing its one container has only sm_80",
-        "libpartly.so missing 1 of 3 containers has only sm_80",
-        "libptx.so jit its one container has only PTX for it (compute_80), compiled at first start",
-        "libnative.so native 1 of 2 containers has code for this very device",
-        "libhopper.so not-applicable its one container has code for other devices only (sm_90a)",
+        "libold.so missing its one fatbin has only sm_80",
+        "libpartly.so missing 1 of 3 fatbins has only sm_80",
+        "libptx.so jit its one fatbin has only PTX for it (compute_80), compiled at first start",
+        "libnative.so native 1 of 2 fatbins has code for this very device",
+        "libhopper.so not-applicable its one fatbin has code for other devices only (sm_90a)",
         "1 library has no code that orin (8.7) with CUDA 12.6 runs: libold.so",
         "1 library has parts that orin (8.7) with CUDA 12.6 does not run: libpartly.so",
         "1 library has code that orin (8.7) with CUDA 12.6 compiles at first start: libptx.so",
@@ -234,16 +234,16 @@ def test_a_terminal_gets_the_same_words(
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     assert run(monkeypatch, wheel / "libold.so", "--for", "orin", "--cuda", "12.6") == 1
-    assert "its one container has only sm_80" in capsys.readouterr().out
+    assert "its one fatbin has only sm_80" in capsys.readouterr().out
 
 
 def test_verdicts_as_json(
     wheel: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = ("--for", "orin", "--cuda", "12.6", "--json", "--containers")
+    options = ("--for", "orin", "--cuda", "12.6", "--json", "--fatbins")
     assert run(monkeypatch, wheel / "libpartly.so", *options) == 1
     found = json.loads(capsys.readouterr().out)
-    assert found["schema"] == 1
+    assert found["schema"] == 2
     assert found["device"] == {
         "name": "orin",
         "capability": "8.7",
@@ -253,14 +253,14 @@ def test_verdicts_as_json(
     (library,) = found["libraries"]
     assert library["verdict"] == "missing"
     assert library["verdicts"] == {"missing": 1, "native": 2}
-    assert library["why"] == "1 of 3 containers has only sm_80"
-    assert [one["verdict"] for one in library["containers"]] == ["native", "native", "missing"]
+    assert library["why"] == "1 of 3 fatbins has only sm_80"
+    assert [one["verdict"] for one in library["fatbins"]] == ["native", "native", "missing"]
 
 
 def test_containers_have_verdicts_of_their_own(
     tree: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(monkeypatch, tree, "--for", "a6000", "--containers") == 0
+    assert run(monkeypatch, tree, "--for", "a6000", "--fatbins") == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[2] for line in lines if line.startswith("  0x")] == [
         "stub",

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_binaries import Part, container, cubin, elf_file, entry
+from made_binaries import Part, cubin, elf_file, entry, fatbin_of
 
 from vllm_nix.data import TARGETS
 from vllm_nix.errors import InputError
@@ -45,14 +45,14 @@ def one(code: str) -> bytes:
 
 
 def library(path: Path, *units: str, section: str = ".nv_fatbin") -> Library:
-    """Each unit is a container's entries: "sm_80 compute_80/8.4"."""
-    data = b"".join(container(*map(one, unit.split())) for unit in units)
+    """Each unit is a fatbin's entries: "sm_80 compute_80/8.4"."""
+    data = b"".join(fatbin_of(*map(one, unit.split())) for unit in units)
     path.write_bytes(elf_file(Part(section, data)))
     return archs(path)
 
 
 def verdict(codes: str, on: Device) -> Verdict:
-    (found,) = fatbin.parse(container(*map(one, codes.split()))).containers
+    (found,) = fatbin.parse(fatbin_of(*map(one, codes.split()))).fatbins
     return judge(found, on)
 
 
@@ -210,18 +210,18 @@ def test_unknown_devices(arguments: tuple[str, ...], message: str) -> None:
             ["sm_87", "sm_87 sm_90", "sm_90a"],
             ORIN_6,
             Judgement(
-                NATIVE, {NATIVE: 2, OTHER: 1}, "2 of 3 containers have code for this very device"
+                NATIVE, {NATIVE: 2, OTHER: 1}, "2 of 3 fatbins have code for this very device"
             ),
         ),
         (
             ["sm_87", "sm_86", "sm_80 compute_80/8.5"],
             ORIN_6,
-            Judgement(MISSING, {MISSING: 1, JIT: 1, NATIVE: 1}, "1 of 3 containers has only sm_86"),
+            Judgement(MISSING, {MISSING: 1, JIT: 1, NATIVE: 1}, "1 of 3 fatbins has only sm_86"),
         ),
         (
             ["sm_80", "sm_80 sm_90"],
             ORIN_6,
-            Judgement(MISSING, {MISSING: 2}, "all 2 containers have only sm_80"),
+            Judgement(MISSING, {MISSING: 2}, "all 2 fatbins have only sm_80"),
         ),
         (
             ["sm_80 compute_80/9.0"],
@@ -229,7 +229,7 @@ def test_unknown_devices(arguments: tuple[str, ...], message: str) -> None:
             Judgement(
                 MISSING,
                 {MISSING: 1},
-                "its one container has only sm_80, compute_80; "
+                "its one fatbin has only sm_80, compute_80; "
                 "PTX 9.0 is too new for CUDA 12.6, which takes 8.5",
             ),
         ),
@@ -238,27 +238,27 @@ def test_unknown_devices(arguments: tuple[str, ...], message: str) -> None:
             ["sm_75", "sm_87"],
             ORIN_6,
             Judgement(
-                NATIVE, {NATIVE: 1, OTHER: 1}, "1 of 2 containers has code for this very device"
+                NATIVE, {NATIVE: 1, OTHER: 1}, "1 of 2 fatbins has code for this very device"
             ),
         ),
         (
             ["sm_75"],
             ORIN_6,
-            Judgement(MISSING, {MISSING: 1}, "its one container has only sm_75"),
+            Judgement(MISSING, {MISSING: 1}, "its one fatbin has only sm_75"),
         ),
         # Its kernels in FP8, for Ada and for the next but one.
         (
             ["sm_89 sm_120f", "sm_90"],
             H100,
             Judgement(
-                NATIVE, {NATIVE: 1, OTHER: 1}, "1 of 2 containers has code for this very device"
+                NATIVE, {NATIVE: 1, OTHER: 1}, "1 of 2 fatbins has code for this very device"
             ),
         ),
         # More of them than of what runs: it was built for another device.
         (
             ["sm_80", "sm_80", "sm_90"],
             H100,
-            Judgement(MISSING, {MISSING: 2, NATIVE: 1}, "2 of 3 containers have only sm_80"),
+            Judgement(MISSING, {MISSING: 2, NATIVE: 1}, "2 of 3 fatbins have only sm_80"),
         ),
         (
             ["sm_80 compute_80/9.9", "sm_90"],
@@ -266,7 +266,7 @@ def test_unknown_devices(arguments: tuple[str, ...], message: str) -> None:
             Judgement(
                 MISSING,
                 {MISSING: 1, NATIVE: 1},
-                "1 of 2 containers has only sm_80, compute_80; "
+                "1 of 2 fatbins has only sm_80, compute_80; "
                 "PTX 9.9 is too new for CUDA 12.6, which takes 8.5",
             ),
         ),
@@ -276,7 +276,7 @@ def test_unknown_devices(arguments: tuple[str, ...], message: str) -> None:
             Judgement(
                 OTHER,
                 {OTHER: 2},
-                "all 2 containers have code for other devices only (sm_90a, sm_100f)",
+                "all 2 fatbins have code for other devices only (sm_90a, sm_100f)",
             ),
         ),
         (
@@ -285,7 +285,7 @@ def test_unknown_devices(arguments: tuple[str, ...], message: str) -> None:
             Judgement(
                 UNKNOWN,
                 {UNKNOWN: 1},
-                "its one container has only sm_80; say which CUDA release drives the device",
+                "its one fatbin has only sm_80; say which CUDA release drives the device",
             ),
         ),
     ],
@@ -311,8 +311,8 @@ def test_nvidias_libraries_pick_from_any_number_of_kernels(
 
 
 def test_what_is_not_run_does_not_count(tmp_path: Path) -> None:
-    stub = container(entry(2, 52, cubin(52)))
-    relocatable = container(one("sm_80"))
+    stub = fatbin_of(entry(2, 52, cubin(52)))
+    relocatable = fatbin_of(one("sm_80"))
     path = tmp_path / "lib.so"
     path.write_bytes(elf_file(Part(".nv_fatbin", stub), Part("__nv_relfatbin", relocatable)))
     assert judge_library(archs(path), ORIN_6) == Judgement(OTHER, {}, "no GPU code to run")
@@ -344,11 +344,11 @@ def test_flash_attention_3_is_called_on_hopper(tmp_path: Path) -> None:
 def test_the_kernels_files_are_named(tmp_path: Path) -> None:
     names = [b"norm.cu", b"norm.cu", b"gdn.cu", b"\x1b[31m", b"b.cu", b"a.cu"]
     code = cubin(80, "add")
-    data = b"".join(container(entry(2, 80, code, name=name)) for name in names)
+    data = b"".join(fatbin_of(entry(2, 80, code, name=name)) for name in names)
     path = tmp_path / "lib.so"
     path.write_bytes(elf_file(Part(".nv_fatbin", data)))
     assert judge_library(archs(path), ORIN_6).why == (
-        "all 6 containers have only sm_80 (norm.cu, gdn.cu, b.cu and 1 more)"
+        "all 6 fatbins have only sm_80 (norm.cu, gdn.cu, b.cu and 1 more)"
     )
 
 
@@ -379,8 +379,8 @@ ANY_DEVICE = st.sampled_from([ORIN_6, ORIN_7, A6000, device("orin"), device("tho
 def test_more_code_never_takes_away_what_runs(
     entries: list[fatbin.Entry], another: fatbin.Entry, on: Device
 ) -> None:
-    before = judge(fatbin.Container(0, 0, "", "", tuple(entries)), on)
-    after = judge(fatbin.Container(0, 0, "", "", (*entries, another)), on)
+    before = judge(fatbin.Fatbin(0, 0, "", "", tuple(entries)), on)
+    after = judge(fatbin.Fatbin(0, 0, "", "", (*entries, another)), on)
     if before is not OTHER:
         assert after.rank >= before.rank
 
@@ -388,11 +388,11 @@ def test_more_code_never_takes_away_what_runs(
 @given(st.lists(st.lists(ENTRIES, max_size=3), max_size=4), ANY_DEVICE)
 def test_any_library_can_be_judged(units: list[list[fatbin.Entry]], on: Device) -> None:
     sections = (".nv_fatbin", ".data")
-    containers = tuple(
-        fatbin.Container(0, 0, sections[number % 2], "", tuple(unit))
+    fatbins = tuple(
+        fatbin.Fatbin(0, 0, sections[number % 2], "", tuple(unit))
         for number, unit in enumerate(units)
     )
-    found = judge_library(Library(Path("lib.so"), containers, ()), on)
-    assert sum(found.counts.values()) == len(containers)
+    found = judge_library(Library(Path("lib.so"), fatbins, ()), on)
+    assert sum(found.counts.values()) == len(fatbins)
     assert found.why
     assert len(found.why) < 1000

@@ -14,10 +14,10 @@ from made_binaries import (
     NOBITS,
     Part,
     archive,
-    container,
     cubin,
     elf_file,
     entry,
+    fatbin_of,
     label,
 )
 
@@ -26,26 +26,26 @@ from vllm_nix.gpu import fatbin
 PTX, CUBIN, LTO = 1, 2, 8
 ZSTD, LZ4, A, F = 0x8011, 0x2011, 0x100011, 0x1200011
 
-KERNELS = container(
+KERNELS = fatbin_of(
     entry(CUBIN, 80, cubin(80, "add")),
     entry(CUBIN, 90, b"\x28\xb5\x2f\xfd....", flags=ZSTD | A, uncompressed=4936, name=b"k.cu"),
     entry(CUBIN, 100, cubin(100, "add"), flags=F, options=b"-x" * 9),
     entry(PTX, 87, b"zip", flags=LZ4, version=(8, 4), uncompressed=749, options=b"-g"),
 )
-STUB = container(entry(CUBIN, 52, cubin(52)), entry(PTX, 52, version=(8, 1)))
-RELOCATABLE = container(entry(CUBIN, 80, cubin(80, "f")), entry(LTO, 87, version=(1, 67)))
+STUB = fatbin_of(entry(CUBIN, 52, cubin(52)), entry(PTX, 52, version=(8, 1)))
+RELOCATABLE = fatbin_of(entry(CUBIN, 80, cubin(80, "f")), entry(LTO, 87, version=(1, 67)))
 
 
 def library(data: bytes, name: str = ".nv_fatbin") -> bytes:
     return elf_file(Part(".text", b"\x90" * 16, flags=ALLOC | EXECUTE), Part(name, data))
 
 
-def names(found: fatbin.Fatbins) -> list[list[str]]:
-    return [[one.arch for one in container.entries] for container in found.containers]
+def names(found: fatbin.Contents) -> list[list[str]]:
+    return [[one.arch for one in fatbin.entries] for fatbin in found.fatbins]
 
 
 def test_entries() -> None:
-    (found,) = fatbin.parse(library(KERNELS)).containers
+    (found,) = fatbin.parse(library(KERNELS)).fatbins
     assert (found.section, found.member, found.role) == (".nv_fatbin", "", "host")
     assert [one.arch for one in found.entries] == ["sm_80", "sm_90a", "sm_100f", "compute_87"]
     first, second, _, ptx = found.entries
@@ -59,7 +59,7 @@ def test_entries() -> None:
 
 def test_offsets_are_those_of_the_file() -> None:
     data = archive(("odd", b"x"), ("k.o", library(KERNELS)))
-    (found,) = fatbin.parse(data).containers
+    (found,) = fatbin.parse(data).fatbins
     assert found.member == "k.o"
     assert data[found.offset :].startswith(KERNELS)
     assert data[found.entries[0].offset + 64 :].startswith(b"\x7fELF")
@@ -72,7 +72,7 @@ def test_several_sections_and_padding() -> None:
         Part(".nv_fatbin", KERNELS),
     )
     found = fatbin.parse(image)
-    assert [one.role for one in found.containers] == ["stub", "host", "relocatable", "host"]
+    assert [one.role for one in found.fatbins] == ["stub", "host", "relocatable", "host"]
     assert found.damage == ()
     assert names(found)[2] == ["sm_80", "lto_87"]
 
@@ -80,19 +80,19 @@ def test_several_sections_and_padding() -> None:
 def test_without_section_headers() -> None:
     image = elf_file(Part(".nv_fatbin", STUB + KERNELS), section_headers=False)
     found = fatbin.parse(image)
-    assert [one.role for one in found.containers] == ["stub", "host"]
-    assert [one.section for one in found.containers] == ["", ""]
+    assert [one.role for one in found.fatbins] == ["stub", "host"]
+    assert [one.section for one in found.fatbins] == ["", ""]
 
 
 def test_code_that_a_library_loads_by_itself() -> None:
     found = fatbin.parse(library(b"text    " + KERNELS + b"other data" + STUB, ".data"))
-    assert [one.role for one in found.containers] == ["embedded"]  # the second is not aligned
+    assert [one.role for one in found.fatbins] == ["embedded"]  # the second is not aligned
     assert found.damage == ()
 
 
 def test_a_magic_number_among_other_data_is_a_coincidence() -> None:
     found = fatbin.parse(library(bytes(8) + KERNELS[:16] + b"a program's constant", ".rodata"))
-    assert found == fatbin.Fatbins((), ())
+    assert found == fatbin.Contents((), ())
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_a_magic_number_among_other_data_is_a_coincidence() -> None:
     ],
 )
 def test_where_no_gpu_code_can_be(part: Part) -> None:
-    assert fatbin.parse(elf_file(part)) == fatbin.Fatbins((), ())
+    assert fatbin.parse(elf_file(part)) == fatbin.Contents((), ())
 
 
 def test_bare_files() -> None:
@@ -128,7 +128,7 @@ def test_bare_files() -> None:
     ],
 )
 def test_stubs(entries: list[bytes], is_stub: bool) -> None:
-    (found,) = fatbin.parse(library(container(*entries))).containers
+    (found,) = fatbin.parse(library(fatbin_of(*entries))).fatbins
     assert found.is_stub is is_stub
 
 
@@ -139,7 +139,7 @@ def patched(offset: int, data: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("damaged", "message"),
     [
-        (patched(8, b"\xff" * 8), "container of 18446744073709551615 bytes"),
+        (patched(8, b"\xff" * 8), "fatbin of 18446744073709551615 bytes"),
         (patched(16 + 4, b"\x20"), "entry header of 32 bytes, less than 64"),
         (
             patched(16 + 8, b"\xff" * 4),
@@ -148,8 +148,8 @@ def patched(offset: int, data: bytes) -> bytes:
         (patched(16 + 16, b"\xff" * 4), "compressed bytes in"),
         (patched(16 + 32, b"\xff" * 8), "name of .* is not in its header"),
         (patched(16 + 64 + 5, b"\2"), "not a little-endian ELF file"),
-        (container(b"\1\0" * 20), "entry header cut off"),
-        (b"garbage.", "neither a container nor padding"),
+        (fatbin_of(b"\1\0" * 20), "entry header cut off"),
+        (b"garbage.", "neither a fatbin nor padding"),
     ],
     ids=label,
 )
@@ -164,7 +164,7 @@ def test_damage_is_reported_and_the_rest_is_read(damaged: bytes, message: str) -
 def test_a_damaged_archive_keeps_its_good_members() -> None:
     data = archive(("a.o", library(KERNELS)), ("b.o", library(KERNELS)[:-9]), ("c.txt", b"text"))
     found = fatbin.parse(data + b"tail")
-    assert [one.member for one in found.containers] == ["a.o"]
+    assert [one.member for one in found.fatbins] == ["a.o"]
     cut_off, tail = found.damage
     assert data.find(b"\x7fELF", cut_off.offset) == cut_off.offset
     assert "section headers" in str(cut_off)
@@ -201,14 +201,14 @@ def test_files_beyond_4_gib(tmp_path: Path) -> None:
         file.write(image)
         file.seek(far)
         file.write(KERNELS)
-    (found,) = fatbin.read(path).containers
+    (found,) = fatbin.read(path).fatbins
     assert found.offset == far
     assert found.entries[0].kernels
 
 
 def test_a_flood_of_headers_ends() -> None:
     empty = entry(PTX, 80, b"")
-    found = fatbin.parse(library(STUB + container(empty * (1 << 18))))
+    found = fatbin.parse(library(STUB + fatbin_of(empty * (1 << 18))))
     assert names(found) == [["sm_52", "compute_52"]]
     assert "more than 262144 headers" in str(found.damage[-1])
 
@@ -218,7 +218,7 @@ def test_overlapping_sections_are_read_once() -> None:
     shoff = int.from_bytes(image[0x28:0x30], "little")
     image += bytes(image[shoff + 2 * 64 : shoff + 3 * 64]) * 1000
     image[0x3C:0x3E] = (4 + 1000).to_bytes(2, "little")
-    assert len(fatbin.parse(bytes(image)).containers) == 1
+    assert len(fatbin.parse(bytes(image)).fatbins) == 1
 
 
 WHOLE = archive(("a.o", library(KERNELS + STUB)), ("b.so", library(RELOCATABLE, "__nv_relfatbin")))
@@ -243,7 +243,7 @@ def test_damage_is_a_fatbin_error_and_nothing_else(
         except fatbin.FatbinError as error:
             assert str(error)
             continue
-        for one in found.containers:
+        for one in found.fatbins:
             assert one.offset + one.size <= len(candidate)
 
 
@@ -295,11 +295,11 @@ def test_agrees_with_cuobjdump(tmp_path: Path, name: str) -> None:
             theirs[f"{prefix}_{arch}"] += 1
     found = fatbin.read(path)
     ours = Counter(
-        one.arch.removesuffix("f")  # cuobjdump's lists do not have it
-        for container in found.containers
-        if container.section in (fatbin.HOST, fatbin.RELOCATABLE)
-        for one in container.entries
-        if one.kind in ("cubin", "ptx")
+        entry.arch.removesuffix("f")  # cuobjdump's lists do not have it
+        for one in found.fatbins
+        if one.section in (fatbin.HOST, fatbin.RELOCATABLE)
+        for entry in one.entries
+        if entry.kind in ("cubin", "ptx")
     )
     assert found.damage == ()
     assert ours == theirs

@@ -4,7 +4,7 @@ import struct
 from collections.abc import Mapping
 from pathlib import Path
 
-from made_binaries import Part, container, cubin, elf_file, entry
+from made_binaries import Part, cubin, elf_file, entry, fatbin_of
 
 from verification.environments import DISTRIBUTED, VLLM, Sample, healthy, right_tokens
 from vllm_nix.verification.tiny_model import PROMPT
@@ -33,8 +33,8 @@ Code = tuple[str, int] | tuple[str, int, tuple[int, int]]
 
 
 def carrier(*units: list[Code], tags: tuple[str, ...] = ("libc.so.6",), machine: int = 62) -> bytes:
-    """A library with a container for each of `units`: ("cubin", 87) or ("ptx", 80, (8, 0))."""
-    data = b"".join(container(*(_entry(*code) for code in unit)) for unit in units)
+    """A library with a fatbin for each of `units`: ("cubin", 87) or ("ptx", 80, (8, 0))."""
+    data = b"".join(fatbin_of(*(_entry(*code) for code in unit)) for unit in units)
     needed = [(NEEDED, name.encode()) for name in tags]
     return elf_file(Part(".nv_fatbin", data), tags=needed, machine=machine)
 

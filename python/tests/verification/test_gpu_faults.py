@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 import pytest
-from made_binaries import Part, container, cubin, elf_file, entry
+from made_binaries import Part, cubin, elf_file, entry, fatbin_of
 
 from verification.cuda import TORCH, Code, carrier, cuda_torch, with_symbols
 from verification.environments import DISTRIBUTED, Sample, faults
@@ -47,7 +47,7 @@ def test_flash_attention_3_counts_on_hopper_alone(gpu_sample: Sample) -> None:
     told = on_orin(gpu_sample, only=["gpu-code"]).results[0].findings[-1].found
     assert told.endswith("1 dead"), "as `archs --for` says"
     found = faults(verify(gpu_sample.root, device="9.0", cuda="12.6", only=["gpu-code"]))
-    assert f"{place}: its one container has only sm_80" in found["gpu-code"]
+    assert f"{place}: its one fatbin has only sm_80" in found["gpu-code"]
 
 
 def sm_80_only(sample: Sample) -> None:
@@ -159,20 +159,20 @@ def placeholder(sample: Sample, name: str = "neuronx-cc", version: str = "1.0.po
 
 
 PLANTS: list[tuple[Callable[[Sample], None], str, str]] = [
-    (sm_80_only, "gpu-code", "extra/kernels.so: 1 of 2 containers has only sm_80"),
+    (sm_80_only, "gpu-code", "extra/kernels.so: 1 of 2 fatbins has only sm_80"),
     (
         only_for_newer,
         "gpu-code",
-        "torch/lib/libtorch_cuda.so: its one container has code for other",
+        "torch/lib/libtorch_cuda.so: its one fatbin has code for other",
     ),
-    (nccl_for_others, "gpu-code", "nvidia/nccl/lib/libnccl.so.2: its one container has only sm_80"),
+    (nccl_for_others, "gpu-code", "nvidia/nccl/lib/libnccl.so.2: its one fatbin has only sm_80"),
     (
         flash_attention_for_others,
         "gpu-code",
-        "_vllm_fa2_C.abi3.so: its one container has only sm_80",
+        "_vllm_fa2_C.abi3.so: its one fatbin has only sm_80",
     ),
     (vllm_for_no_device, "gpu-code", "vllm: vLLM has no kernels of its own"),
-    (new_ptx, "ptx", "extra/kernels.so: its one container has only compute_80; PTX 9.0 is too new"),
+    (new_ptx, "ptx", "extra/kernels.so: its one fatbin has only compute_80; PTX 9.0 is too new"),
     (cpu_torch, "torch-build", "built for the CPU (expected built for CUDA"),
     (stripped_nccl, "nccl", "torch was built without NCCL"),
     (old_ptxas, "triton", "ptxas knows architectures up to sm_86"),
@@ -213,7 +213,7 @@ def test_gpu_code_that_cannot_be_read(
     gpu_sample: Sample, place: str, found: str, units: tuple[int, ...]
 ) -> None:
     """Units whose header has a version that nobody knows, alone or beside good ones."""
-    good = container(entry(2, 87, cubin(87, "kernel")))
+    good = fatbin_of(entry(2, 87, cubin(87, "kernel")))
     data = b"".join(good[:4] + bytes([good[4] + more]) + good[5:] for more in units)
     gpu_sample.install("extra", "1", {place: elf_file(Part(".nv_fatbin", data))})
     report = on_orin(gpu_sample, only=["gpu-code", "ptx"])
@@ -226,20 +226,20 @@ def test_few_units_that_run_do_not_make_a_library_good(gpu_sample: Sample) -> No
     vllm = carrier(*units, [("cubin", 90)])
     gpu_sample.install("vllm", "0.7.3", {"vllm/_C.abi3.so": vllm})
     found = faults(verify(gpu_sample.root, device="h100", cuda="12.6", only=["gpu-code"]))
-    assert "vllm/_C.abi3.so: 59 of 60 containers have only sm_80" in found["gpu-code"]
+    assert "vllm/_C.abi3.so: 59 of 60 fatbins have only sm_80" in found["gpu-code"]
 
 
 def test_ptx_that_does_not_run_is_not_blamed(gpu_sample: Sample) -> None:
     """It is for the device linker; what is missing is code for the host to launch."""
     sm_80, ptx = (
-        container(entry(2, 80, cubin(80, "kernel"))),
-        container(entry(1, 80, version=(9, 0))),
+        fatbin_of(entry(2, 80, cubin(80, "kernel"))),
+        fatbin_of(entry(1, 80, version=(9, 0))),
     )
     library = elf_file(Part(".nv_fatbin", sm_80), Part("__nv_relfatbin", ptx))
     gpu_sample.install("vllm", "0.7.3", {"vllm/_C.abi3.so": library})
     only = ["gpu-code", "ptx"]
     found = faults(verify(gpu_sample.root, device="h100", cuda="12.6", only=only))
-    assert "vllm/_C.abi3.so: its one container has only sm_80" in found["gpu-code"]
+    assert "vllm/_C.abi3.so: its one fatbin has only sm_80" in found["gpu-code"]
     assert "ptx" not in found
 
 
@@ -388,7 +388,7 @@ def test_nccl_of_the_system_is_judged(gpu_sample: Sample, tmp_path: Path) -> Non
     cuda_torch(gpu_sample, files={"torch/cuda/nccl.py": code})
     found = faults(on_orin(gpu_sample, only=["nccl", "gpu-code"]))
     assert list(found) == ["nccl"]
-    assert f"{library}: its one container has only sm_80" in found["nccl"]
+    assert f"{library}: its one fatbin has only sm_80" in found["nccl"]
 
 
 def test_cpu_torch_under_a_target(gpu_sample: Sample) -> None:

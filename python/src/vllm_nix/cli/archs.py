@@ -36,7 +36,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     driver = parser.add_mutually_exclusive_group()
     driver.add_argument("--cuda", metavar="RELEASE", help="the device's driver's, such as 12.6")
     driver.add_argument("--jetpack", metavar="RELEASE", help="instead of --cuda, such as 6.2")
-    parser.add_argument("--containers", action="store_true", help="list every container")
+    parser.add_argument("--fatbins", action="store_true", help="list every fatbin")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -49,9 +49,9 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         from vllm_nix.gpu.report_json import as_json
 
-        print(as_json(judged, device, args.containers))
+        print(as_json(judged, device, args.fatbins))
     else:
-        report.print_table(judged, device, args.containers)
+        report.print_table(judged, device, args.fatbins)
         print(report.summary(judged, device))
     for library in libraries:
         if library.damage:

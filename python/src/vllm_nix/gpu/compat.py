@@ -1,7 +1,7 @@
 """What GPU code means for a device: native, compatible, compiled at first start, or missing.
 
 NVIDIA's rules are data, in compat.toml, each with its source. The CUDA runtime picks one entry
-of a container for its device, so the verdict is by container; a library's own is the worst that it
+of a fatbin for its device, so the verdict is by fatbin; a library's own is the worst that it
 needs.
 """
 
@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 
-from vllm_nix.gpu import fatbin
 from vllm_nix.gpu.devices import (
     Device,
     JetPack,
@@ -21,6 +20,7 @@ from vllm_nix.gpu.devices import (
     release,
     table,
 )
+from vllm_nix.gpu.fatbin import Entry, Fatbin
 from vllm_nix.gpu.inventory import RUNS, Library
 
 __all__ = [
@@ -56,12 +56,12 @@ class Verdict(StrEnum):
         return self in (Verdict.JIT, Verdict.COMPATIBLE, Verdict.NATIVE)
 
 
-Judged = tuple[fatbin.Container, Verdict]
+Judged = tuple[Fatbin, Verdict]
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A library on a device: containers by verdict, without those that hold nothing to run.
+    """A library on a device: fatbins by verdict, without those that hold nothing to run.
 
     NOT_APPLICABLE as the library's own verdict means that nothing in it is for this device. That is
     no fault of kernels for other devices, but is one of a library that everything needs.
@@ -72,9 +72,9 @@ class Judgement:
     why: str
 
 
-def judge(container: fatbin.Container, device: Device) -> Verdict:
-    """What the device does with one container, by the best entry in it."""
-    found = {_entry(entry, device) for entry in container.entries}
+def judge(fatbin: Fatbin, device: Device) -> Verdict:
+    """What the device does with one fatbin, by the best entry in it."""
+    found = {_entry(entry, device) for entry in fatbin.entries}
     for verdict in (Verdict.NATIVE, Verdict.COMPATIBLE, Verdict.JIT, Verdict.UNKNOWN):
         if verdict in found:
             return verdict
@@ -83,26 +83,26 @@ def judge(container: fatbin.Container, device: Device) -> Verdict:
 
 def judge_library(library: Library, device: Device) -> Judgement:
     """What the device does with a library, and a sentence that says why."""
-    containers = [one for one in library.containers if one.role in RUNS]
-    if not containers:
+    fatbins = [one for one in library.fatbins if one.role in RUNS]
+    if not fatbins:
         return Judgement(Verdict.NOT_APPLICABLE, {}, "no GPU code to run")
-    judged = _without_extra(library, [(one, judge(one, device)) for one in containers], device)
+    judged = _without_extra(library, [(one, judge(one, device)) for one in fatbins], device)
     counts = Counter(verdict for _, verdict in judged)
     worst = min(counts, key=lambda verdict: verdict.rank)
     called_on = table()["called-on"].get(library.path.name.split(".")[0], device.capability)
     if called_on != device.capability and worst is not Verdict.NOT_APPLICABLE:
-        archs = _archs(entry for one in containers for entry in one.entries)
+        archs = _archs(entry for one in fatbins for entry in one.entries)
         why = f"called on {called_on} alone, and compiled for {archs}"
-        return Judgement(Verdict.DEAD, {Verdict.DEAD: len(containers)}, why)
+        return Judgement(Verdict.DEAD, {Verdict.DEAD: len(fatbins)}, why)
     chosen = [one for one, verdict in judged if verdict is worst]
     return Judgement(
         worst,
         dict(sorted(counts.items(), key=lambda item: item[0].rank)),
-        _why(worst, chosen, len(containers), device),
+        _why(worst, chosen, len(fatbins), device),
     )
 
 
-def _entry(entry: fatbin.Entry, device: Device) -> Verdict:
+def _entry(entry: Entry, device: Device) -> Verdict:
     return _code(entry.kind, entry.sm, entry.suffix, entry.version, device)
 
 
@@ -155,7 +155,7 @@ def _same_major(code: int, device: Device) -> Verdict:
 
 
 def _without_extra(library: Library, judged: Sequence[Judged], device: Device) -> list[Judged]:
-    """The same, but NOT_APPLICABLE where nothing is lost if a container does not run.
+    """The same, but NOT_APPLICABLE where nothing is lost if a fatbin does not run.
 
     A library that loads code by itself picks what suits the device. And one that runs on the device
     may have kernels for others beside, such as vLLM's Marlin for Turing: the fewer, for most of
@@ -178,19 +178,19 @@ def _without_extra(library: Library, judged: Sequence[Judged], device: Device) -
     ]
 
 
-def _is_for_others(container: fatbin.Container, device: Device) -> bool:
+def _is_for_others(fatbin: Fatbin, device: Device) -> bool:
     """Whether all the code is for devices of older major numbers, or not for this one at all."""
     major = _sm(device.capability) // 10
     return all(
         (entry.kind == "cubin" and _present(entry.sm) // 10 < major)
         or _entry(entry, device) is Verdict.NOT_APPLICABLE
-        for entry in container.entries
+        for entry in fatbin.entries
     )
 
 
-def _why(verdict: Verdict, chosen: Sequence[fatbin.Container], total: int, device: Device) -> str:
+def _why(verdict: Verdict, chosen: Sequence[Fatbin], total: int, device: Device) -> str:
     count = f"all {total}" if len(chosen) == total else f"{len(chosen)} of {total}"
-    part = f"{count} containers" if total > 1 else "its one container"
+    part = f"{count} fatbins" if total > 1 else "its one fatbin"
     have = "has" if len(chosen) == 1 else "have"
     entries = [entry for one in chosen for entry in one.entries]
     telling = [entry for entry in entries if _entry(entry, device) is verdict] or entries
@@ -214,12 +214,12 @@ def _why(verdict: Verdict, chosen: Sequence[fatbin.Container], total: int, devic
     return why
 
 
-def _archs(entries: Iterable[fatbin.Entry]) -> str:
+def _archs(entries: Iterable[Entry]) -> str:
     found = {(entry.kind, entry.sm, entry.suffix): entry.arch for entry in entries}
     return _some([found[key] for key in sorted(found)], 12)
 
 
-def _named(entries: Iterable[fatbin.Entry]) -> str:
+def _named(entries: Iterable[Entry]) -> str:
     """The kernels' source files, which nvcc records in some builds; the names are not trusted."""
     names = dict.fromkeys(entry.name for entry in entries if entry.name.isprintable())
     names.pop("", None)

@@ -1,16 +1,16 @@
-"""Reads the GPU code in a file: which cubins and PTX a library carries, container by container.
+"""Reads the GPU code in a file: which cubins and PTX a library carries, fatbin by fatbin.
 
-nvcc packs the code of one translation unit, for all its architectures, into one container. A host
+nvcc packs the code of one translation unit, for all its architectures, into one fatbin. A host
 library holds them in the sections `.nv_fatbin` (code that the host launches) and `__nv_relfatbin`
 (code for the device linker, from `nvcc -rdc`). Some libraries hold more as plain data, which they
-load by themselves: cuFFT 12.5 has 18,227 containers as data and none elsewhere, cuBLASLt a
+load by themselves: cuFFT 12.5 has 18,227 fatbins as data and none elsewhere, cuBLASLt a
 section `.cask_resource`. NVIDIA's cuobjdump finds no device code there; here, all data is searched.
 The format is not published; what is known of it, and how that was measured, is in the project's
 CUDA facts, section 6.
 
 Nothing is decompressed: the headers tell all but one thing, whether a compressed cubin holds any
-kernel (see `Entry.kernels`). Files are mapped and never trusted, as in `elf`. A damaged container
-is left out and named in `Fatbins.damage`, and reading goes on at the next one.
+kernel (see `Entry.kernels`). Files are mapped and never trusted, as in `elf`. A damaged fatbin
+is left out and named in `Contents.damage`, and reading goes on at the next one.
 """
 
 import mmap
@@ -27,7 +27,7 @@ HOST, RELOCATABLE = ".nv_fatbin", "__nv_relfatbin"
 
 _MAGIC = struct.pack("<IHH", 0xBA55ED50, 1, 16)  # number, version, size of this header
 _SEARCH = re.compile(re.escape(_MAGIC))  # twice as fast as mmap.find
-_CONTAINER = struct.Struct("<8sQ")
+_FATBIN = struct.Struct("<8sQ")
 _ENTRY = struct.Struct("<HHIQI4xHHIIIQ8xQ")
 _KINDS = {1: "ptx", 2: "cubin", 8: "lto-ir"}
 _64_BIT, _LZ4, _ZSTD, _ARCH_SPECIFIC, _FAMILY = 0x1, 0x2000, 0x8000, 0x100000, 0x200000
@@ -86,7 +86,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Container:
+class Fatbin:
     """The code of one translation unit, of which the CUDA runtime picks an entry for its device.
 
     `size` is in bytes, with the header. `section` is "" in a file without section headers, `member`
@@ -120,10 +120,10 @@ class Container:
 
 
 @dataclass(frozen=True, slots=True)
-class Fatbins:
-    """A file's containers, in file order, and what could not be read."""
+class Contents:
+    """A file's fatbins, in file order, and what could not be read."""
 
-    containers: tuple[Container, ...]
+    fatbins: tuple[Fatbin, ...]
     damage: tuple[FatbinError, ...]
 
 
@@ -140,7 +140,7 @@ def is_candidate(path: str | os.PathLike[str]) -> bool:
     return start.startswith(_ELF) or start in (archive.MAGIC, archive.THIN_MAGIC, _MAGIC)
 
 
-def read(path: str | os.PathLike[str]) -> Fatbins:
+def read(path: str | os.PathLike[str]) -> Contents:
     """Read a library, executable, object, archive, bare fatbin or bare cubin, of any size.
 
     Raises FatbinError if it is none of them or its own headers are damaged, and OSError.
@@ -152,14 +152,14 @@ def read(path: str | os.PathLike[str]) -> Fatbins:
         raise FatbinError(str(error), 0) from None
 
 
-def parse(data: bytes | mmap.mmap) -> Fatbins:
+def parse(data: bytes | mmap.mmap) -> Contents:
     """As `read`, for the bytes of a file."""
     reader = _Reader(data)
     try:
         reader.file()
     except _TooManyError as error:
         reader.damage.append(FatbinError(f"more than {_MOST_HEADERS} headers", error.args[0]))
-    return Fatbins(tuple(reader.containers), tuple(reader.damage))
+    return Contents(tuple(reader.fatbins), tuple(reader.damage))
 
 
 class _TooManyError(Exception):
@@ -182,7 +182,7 @@ class _Reader:
     def __init__(self, data: bytes | mmap.mmap) -> None:
         self._data = data
         self._headers = 0
-        self.containers: list[Container] = []
+        self.fatbins: list[Fatbin] = []
         self.damage: list[FatbinError] = []
 
     def file(self) -> None:
@@ -214,7 +214,7 @@ class _Reader:
     def _elf(self, start: int, end: int, member: str) -> None:
         found = self._headers_of(start, end)
         if found.machine == _EM_CUDA:
-            self.containers.append(self._bare_cubin(start, end, member, found))
+            self.fatbins.append(self._bare_cubin(start, end, member, found))
             return
         if found.sections:
             ranges = [
@@ -244,8 +244,8 @@ class _Reader:
         except elf.ElfError as error:
             raise FatbinError(str(error), start) from None
 
-    def _bare_cubin(self, start: int, end: int, member: str, headers: elf.Elf) -> Container:
-        """A cubin outside a container: it tells its architecture, but not the suffix."""
+    def _bare_cubin(self, start: int, end: int, member: str, headers: elf.Elf) -> Fatbin:
+        """A cubin outside a fatbin: it tells its architecture, but not the suffix."""
         abi = self._data[start + 8]
         (flags,) = struct.unpack_from("<I", self._data, start + 0x30)
         size = end - start
@@ -262,7 +262,7 @@ class _Reader:
             name="",
             kernels=_has_functions(headers),
         )
-        return Container(start, size, "", member, (entry,))
+        return Fatbin(start, size, "", member, (entry,))
 
     def _walk(self, place: _Range) -> None:
         position, gap_matters = place.start, place.packed
@@ -273,21 +273,21 @@ class _Reader:
             if found >= place.end:
                 return
             try:
-                container = self._container(place, found)
+                fatbin = self._fatbin(place, found)
             except FatbinError as error:
                 self.damage.append(error)
-                position, gap_matters = found + _CONTAINER.size, False
+                position, gap_matters = found + _FATBIN.size, False
             else:
-                self.containers.append(container)
-                position, gap_matters = found + container.size, place.packed
+                self.fatbins.append(fatbin)
+                position, gap_matters = found + fatbin.size, place.packed
 
     def _find(self, place: _Range, position: int) -> int:
-        """The next container's offset, or the range's end."""
+        """The next fatbin's offset, or the range's end."""
         while match := _SEARCH.search(self._data, position, place.end):
             found = match.start()
             self._count(found)
             # Among other data, the bytes alone may be a coincidence, or a program's constant.
-            entry = found + _CONTAINER.size
+            entry = found + _FATBIN.size
             is_sure = place.packed or self._data[entry + 2 : entry + 4] == _ENTRY_VERSION
             if is_sure and (found - place.base) % 8 == 0:
                 return found
@@ -304,20 +304,20 @@ class _Reader:
             part = self._data[position : min(position + (1 << 20), end)]
             if rest := part.lstrip(b"\0"):
                 where = position + len(part) - len(rest)
-                self.damage.append(FatbinError("neither a container nor padding", where))
+                self.damage.append(FatbinError("neither a fatbin nor padding", where))
                 return
 
-    def _container(self, place: _Range, start: int) -> Container:
-        first = start + _CONTAINER.size
+    def _fatbin(self, place: _Range, start: int) -> Fatbin:
+        first = start + _FATBIN.size
         left = place.end - first
         if left < 0:
-            raise FatbinError("container header cut off", start)
-        _, size = _CONTAINER.unpack_from(self._data, start)
+            raise FatbinError("fatbin header cut off", start)
+        _, size = _FATBIN.unpack_from(self._data, start)
         if size > left:
-            raise FatbinError(f"container of {size} bytes, but {left} are left", start)
+            raise FatbinError(f"fatbin of {size} bytes, but {left} are left", start)
         end = first + size
         entries = tuple(self._entries(first, end))
-        return Container(start, end - start, place.section, place.member, entries)
+        return Fatbin(start, end - start, place.section, place.member, entries)
 
     def _entries(self, start: int, end: int) -> Iterator[Entry]:
         while start < end:

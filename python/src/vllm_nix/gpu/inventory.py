@@ -14,7 +14,7 @@ from vllm_nix.gpu import fatbin
 
 # Most files of an environment are text, and opening each of them takes longer than all else.
 TEXT = frozenset((".py", ".pyc", ".pyi", ".h", ".hpp", ".cuh", ".txt", ".json", ".md", ".pyx"))
-# See `fatbin.Container.role`.
+# See `fatbin.Fatbin.role`.
 RUNS = ("host", "embedded")
 ROLES = (*RUNS, "relocatable", "stub")
 
@@ -38,21 +38,21 @@ class Library:
     """A file and its GPU code; `damage` says what could not be read of it."""
 
     path: Path
-    containers: tuple[fatbin.Container, ...]
+    fatbins: tuple[fatbin.Fatbin, ...]
     damage: tuple[str, ...]
 
     def count(self, role: str) -> dict[Code, int]:
-        """How many entries of each sort are in the containers of a role (`Container.role`)."""
+        """How many entries of each sort are in the fatbins of a role (`Fatbin.role`)."""
         return self.counts().get(role, {})
 
     def counts(self) -> dict[str, dict[Code, int]]:
         """`count` for all roles that there are."""
         # Tuples first: a library has thousands of entries, but few sorts of them.
         found: dict[str, Counter[tuple[str, int, str, tuple[int, ...]]]] = {}
-        for container in self.containers:
-            found.setdefault(container.role, Counter()).update(
+        for one in self.fatbins:
+            found.setdefault(one.role, Counter()).update(
                 (entry.kind, entry.sm, entry.suffix, entry.version if entry.kind == "ptx" else ())
-                for entry in container.entries
+                for entry in one.entries
             )
         return {
             role: {
@@ -79,7 +79,7 @@ def archs(path: str | os.PathLike[str]) -> Library:
         ) from None
     except fatbin.FatbinError as error:
         raise InputError(f"{path}: {error}") from None
-    return Library(path, found.containers, tuple(map(str, found.damage)))
+    return Library(path, found.fatbins, tuple(map(str, found.damage)))
 
 
 def walk(folder: str | os.PathLike[str]) -> Iterator[Library]:
@@ -112,7 +112,7 @@ def walk(folder: str | os.PathLike[str]) -> Iterator[Library]:
                     folders.append(path)
                 else:
                     found = fatbin.read(path)
-                    libraries[path] = Library(path, found.containers, tuple(map(str, found.damage)))
+                    libraries[path] = Library(path, found.fatbins, tuple(map(str, found.damage)))
             except (OSError, fatbin.FatbinError) as error:
                 libraries[path] = _unread(path, error)
     yield from (libraries[path] for path in sorted(libraries))

@@ -11,7 +11,7 @@ from vllm_nix.gpu.inventory import RUNS, Code, Library
 TYPE_CHECKING = False  # see vllm_nix/__init__.py; these are imported where they are needed
 if TYPE_CHECKING:
     from vllm_nix.gpu.compat import Device, Judgement
-    from vllm_nix.gpu.fatbin import Container
+    from vllm_nix.gpu.fatbin import Fatbin
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,58 +48,58 @@ def judge(libraries: Sequence[Library], device: "Device | None") -> list[Row]:
     return [Row(library, library.counts(), judgement) for library, judgement in judged]
 
 
-def print_table(rows: Sequence[Row], device: "Device | None", by_container: bool) -> None:
-    carriers = [row for row in rows if row.library.containers]
+def print_table(rows: Sequence[Row], device: "Device | None", by_fatbin: bool) -> None:
+    carriers = [row for row in rows if row.library.fatbins]
     if not carriers:
         return
     titles: tuple[str, ...]
     if device is None:
         titles = ("file", "role", "cubins", "PTX and IR")
-        lines = [line for row in carriers for line in _code_lines(row, by_container)]
+        lines = [line for row in carriers for line in _code_lines(row, by_fatbin)]
     else:
         titles = ("file", "verdict", "why")
-        lines = [line for row in carriers for line in _verdict_lines(row, device, by_container)]
+        lines = [line for row in carriers for line in _verdict_lines(row, device, by_fatbin)]
     if sys.stdout.isatty():
         _print_rich(titles, lines)
     else:
         _print_plain([titles, *lines])
 
 
-def _code_lines(row: Row, by_container: bool) -> Iterator[tuple[str, ...]]:
+def _code_lines(row: Row, by_fatbin: bool) -> Iterator[tuple[str, ...]]:
     name = shown(row.library.path)
     for role, code in row.code.items():
         yield name, role, _texts(code, cubins=True), _texts(code, cubins=False)
         name = ""
-    if by_container:
-        for container in row.library.containers:
-            code = _only(container)
+    if by_fatbin:
+        for fatbin in row.library.fatbins:
+            code = _only(fatbin)
             yield (
-                _place(container),
-                container.role,
+                _place(fatbin),
+                fatbin.role,
                 _texts(code, cubins=True),
                 _texts(code, cubins=False),
             )
 
 
-def _verdict_lines(row: Row, device: "Device", by_container: bool) -> Iterator[tuple[str, ...]]:
+def _verdict_lines(row: Row, device: "Device", by_fatbin: bool) -> Iterator[tuple[str, ...]]:
     assert row.judgement
     yield shown(row.library.path), row.judgement.verdict, row.judgement.why
-    if by_container:
+    if by_fatbin:
         from vllm_nix.gpu.compat import judge
 
-        for container in row.library.containers:
-            code = _only(container)
+        for fatbin in row.library.fatbins:
+            code = _only(fatbin)
             texts = (_texts(code, cubins=True), _texts(code, cubins=False))
-            verdict = str(judge(container, device)) if container.role in RUNS else container.role
-            yield _place(container), verdict, ", ".join(filter(None, texts))
+            verdict = str(judge(fatbin, device)) if fatbin.role in RUNS else fatbin.role
+            yield _place(fatbin), verdict, ", ".join(filter(None, texts))
 
 
-def _only(container: "Container") -> dict[Code, int]:
-    return Library(Path(), (container,), ()).count(container.role)
+def _only(fatbin: "Fatbin") -> dict[Code, int]:
+    return Library(Path(), (fatbin,), ()).count(fatbin.role)
 
 
-def _place(container: "Container") -> str:
-    return f"  {container.offset:#x} {container.member} {container.section}".rstrip()
+def _place(fatbin: "Fatbin") -> str:
+    return f"  {fatbin.offset:#x} {fatbin.member} {fatbin.section}".rstrip()
 
 
 def _texts(code: Mapping[Code, int], cubins: bool) -> str:
@@ -141,7 +141,7 @@ def _print_rich(titles: tuple[str, ...], lines: Sequence[tuple[str, ...]]) -> No
 
 
 def summary(rows: Sequence[Row], device: "Device | None") -> str:
-    carriers = [row for row in rows if row.library.containers]
+    carriers = [row for row in rows if row.library.fatbins]
     if not carriers:
         where = shown(rows[0].library.path) if len(rows) == 1 else f"{len(rows)} files"
         return f"no GPU code in {where}"

@@ -9,11 +9,11 @@ from vllm_nix.gpu.report import Row, shown
 
 if TYPE_CHECKING:
     from vllm_nix.gpu.compat import Device
-    from vllm_nix.gpu.fatbin import Container
+    from vllm_nix.gpu.fatbin import Fatbin
 
 
-def as_json(rows: Sequence[Row], device: "Device | None", by_container: bool) -> str:
-    document: dict[str, object] = {"schema": 1}
+def as_json(rows: Sequence[Row], device: "Device | None", by_fatbin: bool) -> str:
+    document: dict[str, object] = {"schema": 2}
     if device is not None:
         document["device"] = {
             "name": device.name,
@@ -21,11 +21,11 @@ def as_json(rows: Sequence[Row], device: "Device | None", by_container: bool) ->
             "cuda": device.cuda,
             "ptx_isa": device.ptx_isa,
         }
-    document["libraries"] = [_json(row, device, by_container) for row in rows]
+    document["libraries"] = [_json(row, device, by_fatbin) for row in rows]
     return json.dumps(document, indent=2)
 
 
-def _json(row: Row, device: "Device | None", by_container: bool) -> dict[str, object]:
+def _json(row: Row, device: "Device | None", by_fatbin: bool) -> dict[str, object]:
     library = row.library
     found: dict[str, object] = {
         "path": shown(library.path),
@@ -40,18 +40,18 @@ def _json(row: Row, device: "Device | None", by_container: bool) -> dict[str, ob
         found["verdict"] = row.judgement.verdict
         found["verdicts"] = row.judgement.counts
         found["why"] = row.judgement.why
-    if by_container:
-        found["containers"] = [_container_json(one, device) for one in library.containers]
+    if by_fatbin:
+        found["fatbins"] = [_fatbin_json(one, device) for one in library.fatbins]
     return found
 
 
-def _container_json(container: "Container", device: "Device | None") -> dict[str, object]:
+def _fatbin_json(fatbin: "Fatbin", device: "Device | None") -> dict[str, object]:
     found: dict[str, object] = {
-        "offset": container.offset,
-        "size": container.size,
-        "section": container.section,
-        "member": container.member,
-        "role": container.role,
+        "offset": fatbin.offset,
+        "size": fatbin.size,
+        "section": fatbin.section,
+        "member": fatbin.member,
+        "role": fatbin.role,
         "entries": [
             {
                 "offset": entry.offset,
@@ -64,11 +64,11 @@ def _container_json(container: "Container", device: "Device | None") -> dict[str
                 "name": entry.name,
                 "kernels": entry.kernels,
             }
-            for entry in container.entries
+            for entry in fatbin.entries
         ],
     }
     if device is not None:
         from vllm_nix.gpu.compat import judge
 
-        found["verdict"] = judge(container, device) if container.role in RUNS else None
+        found["verdict"] = judge(fatbin, device) if fatbin.role in RUNS else None
     return found

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vllm_nix.gpu.compat import Judgement, Verdict, judge, judge_library
 from vllm_nix.gpu.devices import Device
-from vllm_nix.gpu.fatbin import Container
+from vllm_nix.gpu.fatbin import Fatbin
 from vllm_nix.gpu.inventory import RUNS, Library, walk
 
 
@@ -25,7 +25,7 @@ class GpuCode:
                 self._libraries = tuple(
                     library
                     for library in walk(self.folder)
-                    if (library.containers or library.damage)
+                    if (library.fatbins or library.damage)
                     and library.path.suffix != ".debug"  # see `elf_files`
                 )
             return self._libraries
@@ -33,7 +33,7 @@ class GpuCode:
     def judged(self, device: Device) -> Iterator[tuple[Library, Judgement]]:
         """What a device makes of each library that carries GPU code, as far as it can be read."""
         for library in self.libraries():
-            if library.containers:
+            if library.fatbins:
                 yield library, judge_library(library, device)
 
 
@@ -43,17 +43,16 @@ def unread(library: Library) -> str:
     return "".join(library.damage[:1]) + (f"; and {more} more" if more > 0 else "")
 
 
-def is_refused(container: Container, device: Device) -> bool:
+def is_refused(fatbin: Fatbin, device: Device) -> bool:
     """Whether PTX is what the device would run, were it not too new for its driver."""
-    if judge(container, device) is not Verdict.MISSING:
+    if judge(fatbin, device) is not Verdict.MISSING:
         return False
     return any(
-        entry.kind == "ptx"
-        and judge(replace(container, entries=(entry,)), device) is Verdict.MISSING
-        for entry in container.entries
+        entry.kind == "ptx" and judge(replace(fatbin, entries=(entry,)), device) is Verdict.MISSING
+        for entry in fatbin.entries
     )
 
 
 def has_refused(library: Library, device: Device) -> bool:
     """Whether a library runs nowhere on the device because its PTX is too new for the driver."""
-    return any(is_refused(one, device) for one in library.containers if one.role in RUNS)
+    return any(is_refused(one, device) for one in library.fatbins if one.role in RUNS)
