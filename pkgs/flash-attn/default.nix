@@ -21,7 +21,7 @@ let
   defines = lib.concatMapStringsSep " " (
     feature: "-DFLASHATTENTION_DISABLE_${lib.toUpper (lib.replaceStrings [ "-" ] [ "_" ] feature)}"
   ) target.flash-attn.disable or [ ];
-  rows = (builtins.fromTOML (builtins.readFile ../vllm/sources.toml)).flash-attn;
+  rows = (builtins.fromTOML (builtins.readFile ./sources.toml)).flash-attn;
   abi = "cp${lib.replaceStrings [ "." ] [ "" ] python.pythonVersion}";
   # It compiles for 8.0 always, whose code all of 8.x runs (Orin from CUDA 13.2 on), and for the newer ones
   # on demand.

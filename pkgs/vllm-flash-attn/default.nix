@@ -13,7 +13,10 @@ let
   row =
     rows.${rev}
       or (throw "no source of vllm-flash-attn ${rev} is known; there are: ${lib.concatStringsSep ", " (lib.attrNames rows)}");
-  forOrin = lib.elem "8.7" target.cuda.capabilities && row ? sm87;
+  forOrin = lib.elem "8.7" target.cuda.capabilities;
+  sm87 =
+    row.sm87
+      or (throw "vllm-flash-attn ${rev} has no code for capability 8.7, and no patch here adds it; take another release of vLLM");
 in
 patchedSource {
   pname = "vllm-flash-attn";
@@ -25,7 +28,7 @@ patchedSource {
     inherit (row) hash;
   };
   replacements =
-    lib.optionals forOrin (import ./sm87.nix).${row.sm87}
+    lib.optionals forOrin (import ./sm87.nix).${sm87}
     ++ lib.optionals (row.sm87 or "" == "cmake") (import ./hopper.nix);
   # A submodule of its own; vLLM's release of it does.
   postPatch = ''

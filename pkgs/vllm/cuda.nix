@@ -5,6 +5,7 @@
   cudaToolkit,
   cudaPackages,
   cutlass,
+  due,
   lib,
   maxJobsHook,
   ninja,
@@ -18,16 +19,19 @@
 let
   inherit (target.vllm) version;
   host = (cudaPackages.backendStdenv or stdenv).cc.version;
+  forOrin = lib.elem "8.7" target.cuda.capabilities;
 in
 # Said by CMakeLists.txt too, after hours of torch.
 if lib.versionAtLeast version "0.32.0" && lib.versionOlder host "13" then
   throw "vllm ${version} for CUDA needs g++ 13 or newer, and this base has ${host}; use nixpkgs"
+else if forOrin && due version (import ./sm87.nix) == [ ] then
+  throw "vllm ${version}: what it compiles for capability 8.7 is not known; add a row to pkgs/vllm/sm87.nix"
 else
   {
     buildWheel = buildCudaWheel cudaPackages;
     compiler = cudaPackages.cudaMajorMinorVersion;
     isPure = false;
-    patches = [
+    patches = lib.optional forOrin "sm87" ++ [
       "hopper"
       "offline"
     ];

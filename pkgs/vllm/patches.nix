@@ -1,12 +1,12 @@
 # Type: String -> [ Replacement ]
-# The replacements of one of the names that `vllm.patches` may have.
+# The replacements of a patch: a name that `vllm.patches` may have, or one that a build takes by itself.
 { lib }:
 let
   known = {
     hopper = import ./hopper.nix;
     neuron = import ./neuron;
     offline = import ./offline.nix;
-    sm87 = import ./sm87.nix;
+    sm87 = lib.filter (row: row ? file) (import ./sm87.nix);
     verl = import ./verl.nix;
   };
 in

@@ -166,7 +166,7 @@ def flash_attn(replacements: str) -> str:
         version = "2.5.9.post1";
         src = vllmPackages.registrySource {{
           inherit pname version;
-          rows = (builtins.fromTOML (builtins.readFile ./pkgs/vllm/sources.toml)).flash-attn;
+          rows = (builtins.fromTOML (builtins.readFile ./pkgs/flash-attn/sources.toml)).flash-attn;
         }};
         replacements = {replacements};
       }})"""

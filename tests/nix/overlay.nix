@@ -212,6 +212,30 @@ in
       false
     ];
   };
+  "what no patch makes native for Orin is refused, not skipped" = {
+    expr =
+      let
+        orin =
+          changes:
+          with'.vllmPackages.jetson.overrideScope (
+            _: super: { target = recursiveUpdate super.target changes; }
+          );
+        isMade = derivation: (builtins.tryEval derivation.drvPath).success;
+        of-0_6_4.vllm-flash-attn.rev = "5259c586c403a4e4d8bf69973c159b40cc346fb9";
+      in
+      map isMade [
+        (orin { }).vllm.src
+        (orin { vllm.version = "0.18.0"; }).vllm.src
+        (orin of-0_6_4).vllm-flash-attn
+        (orin (of-0_6_4 // { cuda.capabilities = [ "8.6" ]; })).vllm-flash-attn
+      ];
+    expected = [
+      true
+      false
+      false
+      true
+    ];
+  };
   "a target's CUDA is none that is newer" = {
     expr =
       (builtins.tryEval (with'.vllmPackages.cudaPackagesFor (jetson // { toolkit = "13.1"; }))).success;

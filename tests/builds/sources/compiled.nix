@@ -67,7 +67,7 @@ in
           src = registrySource {
             pname = "flash-attn";
             inherit version;
-            rows = (builtins.fromTOML (builtins.readFile ../../../pkgs/vllm/sources.toml)).flash-attn;
+            rows = (builtins.fromTOML (builtins.readFile ../../../pkgs/flash-attn/sources.toml)).flash-attn;
           };
           replacements = (import ../../../pkgs/vllm-flash-attn/sm87.nix).setup;
         };

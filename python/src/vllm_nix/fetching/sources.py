@@ -20,7 +20,7 @@ from vllm_nix.targets import Target, load_target, target_names
 
 BASES = ("debian", "nixpkgs")
 # The packages whose sources.toml lists source archives of the Python registry, or wheels with sources.
-SDIST_SETS = {"vllm-sources": ("vllm", "vllm-ascend", "registry-sdist", "cutlass")}
+SDIST_SETS = {"vllm-sources": ("vllm", "flash-attn", "vllm-ascend", "registry-sdist", "cutlass")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
