@@ -81,12 +81,7 @@ in
       # need not have the wheels' own.
       cudaPackagesForTorch =
         if self.target.torch.from == "wheel" then
-          self.cudaPackagesFor (
-            self.target.cuda
-            // {
-              toolkit = "${builtins.head (builtins.splitVersion self.target.cuda.toolkit)}.9";
-            }
-          )
+          self.cudaPackagesFor (self.target.cuda // { anyMinor = true; })
         else
           self.cudaPackages;
       cudaToolkit = self.callPackage ../nix/cuda/toolkit.nix { };

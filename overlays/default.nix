@@ -3,6 +3,10 @@ final: _prev:
 let
   inherit (final) lib;
   inherit (import ../nix/lib) targets;
+  names = lib.concatMap (name: [
+    name
+    "vllm-${name}"
+  ]) (lib.attrNames targets);
 in
 {
   vllmPackages = lib.makeScope final.newScope (
@@ -48,7 +52,11 @@ in
       vllm-nix = self.callPackage ../pkgs/vllm-nix { };
     }
     // lib.concatMapAttrs (name: target: {
-      ${name} = self.overrideScope (import ./components.nix target);
+      # All that is shared, as overrideScope has left it, but for the other targets: scopes would nest
+      # without end.
+      ${name} = lib.makeScope final.newScope (
+        lib.extends (import ./components.nix target) (own: removeAttrs (self.packages own) names)
+      );
       "vllm-${name}" = self.${name}."vllm-${name}";
     }) targets
   );

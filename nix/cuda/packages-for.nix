@@ -1,35 +1,55 @@
-# Type: { toolkit, capabilities, ... } -> AttrSet
+# Type: { toolkit, capabilities, anyMinor ? false, ... } -> AttrSet
 # The base's CUDA for a target's `cuda`: its toolkit, such as "12.6", or else the newest before it of the
 # same major version that compiles for all capabilities; what it compiles runs on the toolkit's runtime
-# (CUDA's minor version compatibility).
+# (CUDA's minor version compatibility). With `anyMinor` a newer one too, for code beside a torch that has
+# its runtime with it.
 {
   lib,
   pkgs,
   stdenv,
 }:
-{ toolkit, capabilities, ... }:
+{
+  toolkit,
+  capabilities,
+  anyMinor ? false,
+  ...
+}:
 let
   inherit (import ../lib) canCompile isIntegratedGpu;
+  nameOf = release: "cudaPackages_${lib.replaceStrings [ "." ] [ "_" ] release}";
   releaseOf = name: lib.replaceStrings [ "cudaPackages_" "_" ] [ "" "." ] name;
-  major = lib.versions.major toolkit;
   isRelease = name: builtins.match "cudaPackages_[0-9]+_[0-9]+" name != null;
-  has = map releaseOf (lib.filter isRelease (lib.attrNames pkgs));
+  # nixpkgs keeps the name of a release that it has removed, and throws.
+  isThere = release: (builtins.tryEval pkgs.${nameOf release}).success;
+
+  major = lib.versions.major toolkit;
   isFit =
     release:
     lib.versions.major release == major
-    && lib.versionAtLeast toolkit release
+    && (anyMinor || lib.versionAtLeast toolkit release)
     && lib.all (canCompile release) capabilities;
-  fit = lib.filter isFit has;
+  named = map releaseOf (lib.filter isRelease (lib.attrNames pkgs));
+  fit = lib.filter isThere (lib.filter isFit named);
   newest = lib.last (lib.sort lib.versionOlder fit);
-  packages = pkgs."cudaPackages_${lib.replaceStrings [ "." ] [ "_" ] newest}";
-  # NVIDIA has CUDA 12 for aarch64 twice, for servers and for Jetson; nixpkgs goes by its own configuration
-  # alone (_cuda.lib.getRedistSystem), and what was linked with the other fails on the board.
-  needsJetsons =
-    stdenv.hostPlatform.isAarch64 && lib.any isIntegratedGpu capabilities && major == "12";
+  packages = pkgs.${nameOf newest};
+
+  # NVIDIA has CUDA 12 for aarch64 twice, for servers and for Jetson, and what was linked with the other fails
+  # on the board. nixpkgs goes by config.cudaCapabilities (_cuda.lib.getRedistSystem), if not the user's, then
+  # that of pkgsForCudaArch.
+  isServers =
+    stdenv.hostPlatform.isAarch64
+    && lib.any isIntegratedGpu capabilities
+    && major == "12"
+    && !(packages.flags.isJetsonBuild or true);
+  jetson = pkgs._cuda.lib.mkRealArchitecture (lib.head capabilities);
 in
 if fit == [ ] then
-  throw "this base has no CUDA ${toolkit} nor an older ${major}.x that compiles for ${lib.concatStringsSep ", " capabilities}; it has: ${lib.concatStringsSep ", " has}"
-else if needsJetsons && !(packages.flags.isJetsonBuild or true) then
-  throw "this nixpkgs has the servers' CUDA ${newest}, which no Jetson runs; import it with config.cudaCapabilities = ${builtins.toJSON capabilities}"
-else
+  throw "this base has no CUDA ${
+    if anyMinor then "${major}.x" else "${toolkit} nor an older ${major}.x"
+  } that compiles for ${lib.concatStringsSep ", " capabilities}; it has: ${lib.concatStringsSep ", " (lib.filter isThere named)}"
+else if !isServers then
   packages
+else if pkgs ? pkgsForCudaArch then
+  pkgs.pkgsForCudaArch.${jetson}.${nameOf newest}
+else
+  throw "this nixpkgs has the servers' CUDA ${newest}, which no Jetson runs; import it with config.cudaCapabilities = ${builtins.toJSON capabilities}"

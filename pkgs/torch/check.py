@@ -17,12 +17,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--distributed", type=_list, required=True, help="such as gloo,nccl")
     parser.add_argument("--capabilities", type=_list, default=[], help="such as 8.6,8.7")
     parser.add_argument("--nccl", help="a release such as 2.27.7-1")
+    parser.add_argument("--without-qnnpack", action="store_true")
     wanted = parser.parse_args(arguments)
     wrong = [
         *_version(wanted.version),
         *_distributed(wanted.distributed),
         *_architectures(wanted.capabilities),
         *(_nccl(wanted.nccl) if wanted.nccl else ()),
+        *(_qnnpack() if wanted.without_qnnpack else ()),
+        *_product(),
     ]
     for sentence in wrong:
         print(f"torch: {sentence}", file=sys.stderr)
@@ -66,6 +69,22 @@ def _nccl(wanted: str) -> Iterator[str]:
     found = ".".join(map(str, torch.cuda.nccl.version()))
     if found != wanted.partition("-")[0]:
         yield f"its NCCL is {found}, not {wanted}"
+
+
+def _qnnpack() -> Iterator[str]:
+    if "qnnpack" in torch.backends.quantized.supported_engines:
+        yield "it was built with QNNPACK; set USE_PYTORCH_QNNPACK=0"
+
+
+def _product() -> Iterator[str]:
+    """BLAS at work: one with 64-bit integers takes torch's 32-bit ones for other sizes, in silence."""
+    rows = torch.arange(96.0, dtype=torch.float64)
+    left = torch.outer(rows % 7, rows % 5 + 1)
+    right = torch.outer(rows % 3 + 1, rows % 11)
+    # Whole numbers, so that no rounding excuses a difference; without BLAS on this side.
+    expected = (left.unsqueeze(2) * right.unsqueeze(0)).sum(1)
+    if not torch.equal(left @ right, expected):
+        yield "the product of two matrices is wrong; see whether its BLAS takes 32-bit integers"
 
 
 def _words(architectures: set[str]) -> str:

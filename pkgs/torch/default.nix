@@ -26,12 +26,14 @@ let
     hashes.${release}
       or (throw "no source of torch ${release} is known; there are: ${lib.concatStringsSep ", " (lib.attrNames hashes)}");
 
+  # torch calls BLAS with 32-bit integers; nixpkgs' OpenBLAS takes 64-bit ones on x86_64.
+  blas = if openblas.blas64 or false then openblas.override { blas64 = false; } else openblas;
   wantsNccl = lib.elem "nccl" target.torch.distributed;
   libraries =
     cudaToolkit.libraries
     ++ [
+      blas
       numactl
-      openblas
     ]
     ++ lib.optional wantsNccl nccl;
 
@@ -41,7 +43,8 @@ let
     "--distributed=${lib.concatStringsSep "," target.torch.distributed}"
     "--capabilities=${lib.concatStringsSep "," target.cuda.capabilities}"
   ]
-  ++ lib.optional wantsNccl "--nccl=${target.nccl.version}";
+  ++ lib.optional wantsNccl "--nccl=${target.nccl.version}"
+  ++ lib.optional (target.torch.env.USE_PYTORCH_QNNPACK or "1" == "0") "--without-qnnpack";
 in
 buildCudaWheel cudaPackages (
   {

@@ -48,6 +48,7 @@ else
         maxJobsHook
         ninja
       ];
+      buildInputs = cudaToolkit.libraries; # cuda_runtime.h, for g++
       memoryPerJob = target.build.memory-per-job or null;
       requiredSystemFeatures = [ "big-parallel" ];
       # setup.py takes MAX_JOBS for threads, and divides it by NVCC_THREADS.

@@ -85,6 +85,7 @@ let
         ]
         ++ lib.optional (!isOlder "0.22.0") python.pkgs.setuptools-rust
         ++ build.build-system;
+        strictDeps = true;
         # There is no git history to read it from.
         SETUPTOOLS_SCM_PRETEND_VERSION = release;
         VLLM_TARGET_DEVICE = device;

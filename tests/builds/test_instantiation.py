@@ -93,6 +93,7 @@ def test_torch_is_asked_for_what_the_target_names(derivations: Derivations) -> N
     arguments = derivations["torch"]["installCheckPhase"]
     for argument in (
         *("--version=2.5.1", "--distributed=gloo,nccl", "--capabilities=8.7", "--nccl=2.27.7-1"),
+        "--without-qnnpack",
     ):
         assert argument in arguments
 
@@ -119,6 +120,8 @@ def test_vllm_is_compiled_from_the_folders_it_is_given(derivations: Derivations)
     assert vllm["VLLM_CUTLASS_SRC_DIR"].endswith("-cutlass-3.7.0")
     assert vllm["VLLM_FLASH_ATTN_SRC_DIR"].endswith("-vllm-flash-attn-source-720c9486")
     assert vllm["name"].startswith("vllm-0.7.3+cu12")
+    assert vllm["strictDeps"] == "1"
+    assert "cuda_cudart" in vllm["buildInputs"]
 
 
 def test_flash_attention_is_patched_for_orin(derivations: Derivations) -> None:

@@ -38,6 +38,7 @@ def test_a_torch_for_the_cpu_is_not_orins(cpu: Path) -> None:
         "--distributed=gloo,nccl",
         "--capabilities=8.7",
         "--nccl=2.27.7-1",
+        "--without-qnnpack",
     )
     assert result.returncode == 1
     assert result.stderr.splitlines() == [
@@ -45,4 +46,23 @@ def test_a_torch_for_the_cpu_is_not_orins(cpu: Path) -> None:
         "torch: torch.distributed lacks nccl; set USE_NCCL=1, and see why CMake left it out",
         "torch: it was built without CUDA",
         "torch: it was built without NCCL; set USE_NCCL=1",
+        "torch: it was built with QNNPACK; set USE_PYTORCH_QNNPACK=0",
+    ]
+
+
+def test_a_torch_whose_blas_is_wrong(cpu: Path) -> None:
+    """As one whose integers have another width: it multiplies a part of the matrices."""
+    code = """
+import runpy, sys, torch
+right = torch.Tensor.__matmul__
+torch.Tensor.__matmul__ = lambda a, b: right(a[:, :-1], b[:-1])
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+    command = [cpu / "bin/python", "-c", code, ROOT / "pkgs/torch/check.py"]
+    command += ["--version=2.13.0+cpu", "--distributed=gloo"]
+    result = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert result.stderr.splitlines() == [
+        "torch: the product of two matrices is wrong; see whether its BLAS takes 32-bit integers"
     ]

