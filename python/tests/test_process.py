@@ -1,5 +1,8 @@
 import os
+import signal
+import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -8,9 +11,18 @@ import pytest
 from vllm_nix.process import Outcome, run
 
 
-def python(tmp_path: Path, code: str, limit: float = 10) -> Outcome:
+def python(
+    tmp_path: Path,
+    code: str,
+    limit: float | None = 10,
+    total: float | None = None,
+    whole: bool = False,
+) -> Outcome:
     command = [sys.executable, "-c", f"import os, sys, time\n{code}", "{answers}"]
-    return run(command, folder=tmp_path, environment={"PATH": os.defpath}, limit=limit)
+    environment = {"PATH": os.defpath}
+    return run(
+        command, folder=tmp_path, environment=environment, limit=limit, total=total, whole=whole
+    )
 
 
 def gone(pid: int) -> bool:
@@ -72,7 +84,135 @@ def test_what_it_leaves_running_is_killed_and_not_waited_for(tmp_path: Path) -> 
 
 def test_each_answer_starts_the_limit_anew(tmp_path: Path) -> None:
     code = f"for i in range(4): time.sleep(0.5); {ANSWER % 1}"
-    assert len(python(tmp_path, code, limit=1.5).answers) == 4
+    assert len(python(tmp_path, code, limit=1.5, total=20).answers) == 4
+
+
+def test_but_not_the_total(tmp_path: Path) -> None:
+    outcome = python(tmp_path, f"while True: time.sleep(0.1); {ANSWER % 1}", limit=5, total=1)
+    assert outcome.end == "not done within 1 s"
+    assert outcome.answers
+
+
+@pytest.mark.parametrize("stream", [1, 2, "int(sys.argv[1])"])
+def test_a_byte_now_and_then_is_no_answer(tmp_path: Path, stream: object) -> None:
+    code = f"while True: time.sleep(0.1); os.write({stream}, b'\\n')"
+    started = time.monotonic()
+    assert python(tmp_path, code, limit=1, total=60).end == "no answer within 1 s"
+    assert time.monotonic() - started < 5
+
+
+def test_one_that_closes_its_output_goes_on(tmp_path: Path) -> None:
+    code = f"for n in range(3): os.close(n)\ntime.sleep(0.5); {ANSWER % 1}; os._exit(3)"
+    outcome = python(tmp_path, code)
+    assert (outcome.status, outcome.answers) == (3, ({"n": 1},))
+
+
+DAEMON = """
+def daemon(code):
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            os.execv(sys.executable, [sys.executable, "-c", "import os, time\\n" + code])
+        os._exit(0)
+daemon('open("daemon", "w").write(str(os.getpid())); os.rename("daemon", "pid"); time.sleep(600)')
+while not os.path.exists("pid"):
+    time.sleep(0.01)
+"""
+
+
+def test_a_daemon_does_not_outlive_the_run(tmp_path: Path) -> None:
+    assert python(tmp_path, DAEMON).end == ""
+    assert gone(int((tmp_path / "pid").read_text()))
+
+
+def test_a_daemon_does_not_outlive_the_limit(tmp_path: Path) -> None:
+    assert python(tmp_path, DAEMON + "time.sleep(600)", limit=1).end == "no answer within 1 s"
+    assert gone(int((tmp_path / "pid").read_text()))
+
+
+@pytest.mark.parametrize("how", ["SIGTERM", "SIGHUP", "SIGINT", "SIGKILL"])
+def test_nothing_outlives_us(tmp_path: Path, how: str) -> None:
+    """Neither the program nor its daemon, a second after we were ended in whichever way."""
+    program = "open('program', 'w').write(str(os.getpid()))" + DAEMON + "time.sleep(600)"
+    ours = f"""
+import os, sys, threading
+from pathlib import Path
+from vllm_nix.process import run
+command = [sys.executable, "-c", "import os, sys, time\\n" + {program!r}]
+environment = {{"PATH": os.defpath}}
+worker = threading.Thread(target=lambda: run(command, folder=Path("."), environment=environment))
+worker.daemon = True
+worker.start()
+worker.join()
+"""
+    # A test run in the background inherits that interrupts are ignored.
+    command = ["env", "--default-signal=INT", "--default-signal=HUP", sys.executable, "-c", ours]
+    child = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL)
+    for _ in range(1000):
+        if (tmp_path / "pid").exists():
+            break
+        time.sleep(0.02)
+    pids = [int((tmp_path / name).read_text()) for name in ("program", "pid")]
+    child.send_signal(getattr(signal, how))
+    child.wait(5)
+    started = time.monotonic()
+    assert all(map(gone, pids))
+    assert time.monotonic() - started < 1
+
+
+def test_a_supervisor_that_is_killed_takes_the_program_along(tmp_path: Path) -> None:
+    code = "open('pid', 'w').write(str(os.getpid())); os.kill(os.getppid(), 9); time.sleep(600)"
+    assert python(tmp_path, code).end == "its supervisor was killed"
+    assert gone(int((tmp_path / "pid").read_text()))
+
+
+def test_a_supervisor_that_is_halted_does_not_help(tmp_path: Path) -> None:
+    code = DAEMON + "os.kill(os.getppid(), 19); time.sleep(600)"
+    started = time.monotonic()
+    assert python(tmp_path, code, limit=1).end == "no answer within 1 s"
+    assert time.monotonic() - started < 6
+    assert gone(int((tmp_path / "pid").read_text()))
+
+
+def test_processes_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vllm_nix.process._PROCESSES", 20)
+    code = "for n in range(50): os.fork() or time.sleep(600)\ntime.sleep(600)"
+    assert python(tmp_path, code, limit=60).end == "51 processes at a time"
+
+
+def test_a_program_is_stopped_from_another_thread(tmp_path: Path) -> None:
+    stop = threading.Event()
+    threading.Timer(0.5, stop.set).start()
+    sleep = ["sleep", "600"]
+    assert run(sleep, environment={"PATH": os.defpath}, stop=stop).end == "stopped"
+    assert run(sleep, environment={"PATH": os.defpath}, stop=stop).end == "stopped"
+
+
+def test_signals_work_as_always_in_a_program(tmp_path: Path) -> None:
+    code = "import signal; signals = ('INT', 'TERM', 'HUP', 'PIPE', 'CHLD')\n"
+    code += "print([name for name in signals if signal.getsignal(getattr(signal, 'SIG' + name)) == signal.SIG_IGN])"
+    assert python(tmp_path, code).stdout == "['PIPE']\n"  # Python's own doing
+
+
+def test_no_descriptor_of_ours_reaches_a_program(tmp_path: Path) -> None:
+    code = "print(sys.argv[1], os.open('.', os.O_RDONLY), *os.listdir('/proc/self/fd'))"
+    answers, opened, *listed = map(int, python(tmp_path, code).stdout.split())
+    reading = {3, 4, 5} - {answers, opened}  # what the listing itself is read from
+    assert set(listed) - reading == {0, 1, 2, answers, opened}
+
+
+def test_output_as_a_whole(tmp_path: Path) -> None:
+    assert len(python(tmp_path, "print('x' * 5_000_000)", whole=True).stdout) == 5_000_001
+
+
+def test_a_flood_of_output_is_stopped(tmp_path: Path) -> None:
+    code = "while True: os.write(1, b'x' * 65536)"
+    outcome = python(tmp_path, code, limit=60)
+    assert outcome.end == "more than 64 MiB of output"
+    assert len(outcome.stdout) == 1 << 16
+    outcome = python(tmp_path, code, limit=60, whole=True)
+    assert outcome.end == "more than 16 MiB of output"
+    assert len(outcome.stdout) == 1 << 24
 
 
 def test_output_is_bounded(tmp_path: Path) -> None:
@@ -95,4 +235,8 @@ def test_a_program_that_is_not_there(tmp_path: Path) -> None:
     before = {path.name for path in Path("/proc/self/fd").iterdir()}
     with pytest.raises(FileNotFoundError):
         run([tmp_path / "none"], folder=tmp_path, environment={}, limit=1)
+    with pytest.raises(PermissionError):
+        run([tmp_path], folder=tmp_path, environment={}, limit=1)
+    with pytest.raises(FileNotFoundError):
+        run(["true"], folder=tmp_path / "none", environment={}, limit=1)
     assert {path.name for path in Path("/proc/self/fd").iterdir()} == before

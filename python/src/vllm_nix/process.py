@@ -1,39 +1,52 @@
-"""Runs one program of the environment: apart, in time, and with bounded output."""
+"""Runs other programs: apart, and within bounds of time, bytes and processes.
+
+Nothing that a program starts outlives it, or us, on Linux: not daemons either, and not if we are
+killed (`vllm_nix.supervisor` does that). Elsewhere that holds for its process group alone.
+"""
 
 import json
 import os
 import selectors
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
+from vllm_nix.supervisor import kill_below
+
+_SUPERVISOR = Path(__file__).with_name("supervisor.py")
 _TAIL = 1 << 16  # bytes of each output stream that are kept, the last ones
-_ANSWERS = 1 << 24  # bytes of answers that are read; maps of a large process have about 300 kB
+_WHOLE = 1 << 24  # bytes of answers, and of output that is wanted as a whole
+_OUTPUT = 1 << 26  # bytes that a stream may have in all
+_PROCESSES = 1024  # processes at a time
 _CHUNK = 1 << 16
+_TICK = 0.05  # seconds between two looks at `stop` and at the clock
+_PATIENCE = 2.5  # seconds that the supervisor has to end all; it takes up to two itself
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a child ended. `status` is its exit status, minus the signal's number, or None if it was
-    stopped after `limit` seconds without an answer. `answers` are the JSON lines it sent."""
+    """How a program ended. `status` is its exit status, minus the signal's number, or None if it was
+    stopped, and `stopped` says why. `answers` are the JSON lines it sent; of its output, a tail."""
 
     status: int | None
     answers: tuple[dict[str, Any], ...]
     stdout: str
     stderr: str
-    limit: float
+    stopped: str = ""
 
     @property
     def end(self) -> str:
         """How it ended, in words; empty if it ended well."""
         if self.status is None:
-            return f"no answer within {self.limit:g} s"
+            return self.stopped
         if self.status < 0:
             return f"killed by {_signal_name(-self.status)}"
         return f"exit status {self.status}" if self.status else ""
@@ -48,90 +61,180 @@ class Outcome:
 def run(
     command: Sequence[str | Path],
     *,
-    folder: Path,
     environment: Mapping[str, str],
-    limit: float,
+    folder: Path | None = None,
+    limit: float | None = None,
+    total: float | None = None,
+    whole: bool = False,
+    shown: bool = False,
     stop: threading.Event | None = None,
 ) -> Outcome:
     """Runs `command` in `folder`; each "{answers}" in it becomes a file descriptor to write to.
 
-    The limit, in seconds, starts anew with each answer. The child leads a process group of its own,
-    all of which is killed at the end, or as soon as `stop` is set. Raises OSError if the program
-    cannot be started.
+    An answer is a JSON object on a line. `limit`, in seconds, starts anew with each answer, `total`
+    does not, and is `limit` if not given; None is no limit. Output is kept by its last 64 kB or, if
+    `whole`, as a whole, of up to 16 MiB; if `shown`, it goes where ours goes, and is not kept.
+    More output than 64 MiB, or more than 1024 processes at a time, stop the program, as does setting
+    `stop`. When this returns, everything that the program started has been killed.
+
+    Raises OSError if the program cannot be started.
     """
-    stop = stop or threading.Event()
-    if stop.is_set():
-        raise InterruptedError("stopped before it was started")
-    reader, writer = os.pipe()
-    with os.fdopen(reader, "rb", buffering=0) as answers:
-        try:
-            process = subprocess.Popen(
-                [str(part).replace("{answers}", str(writer)) for part in command],
-                cwd=folder,
-                env=dict(environment),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                bufsize=0,
-                pass_fds=(writer,),
-                start_new_session=True,
-            )
-        finally:
-            os.close(writer)
-        with process, _killed_at_the_end(process):
-            assert process.stdout and process.stderr
-            streams = {
-                answers: bytearray(),
-                process.stdout: bytearray(),
-                process.stderr: bytearray(),
-            }
-            status = _follow(process, streams, answers, limit, stop)
-            lines, stdout, stderr = streams.values()
-    return Outcome(status, tuple(_parse(bytes(lines))), _text(stdout), _text(stderr), limit)
+    if stop and stop.is_set():
+        return Outcome(None, (), "", "", "stopped")
+    with ExitStack() as stack:
+        (answers, answering), (report, reporting), (watched, life) = (
+            [stack.enter_context(end) for end in _pipe()] for _ in range(3)
+        )
+        given = (answering, reporting, watched)
+        stream = None if shown else subprocess.PIPE
+        child = subprocess.Popen(
+            [
+                *(sys.executable, "-I", "-S", "-B", "-X", "utf8", str(_SUPERVISOR)),
+                *(str(reporting.fileno()), str(watched.fileno()), str(_PROCESSES)),
+                *(str(part).replace("{answers}", str(answering.fileno())) for part in command),
+            ],
+            cwd=folder,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=stream,
+            bufsize=0,
+            pass_fds=[end.fileno() for end in given],
+            start_new_session=True,
+        )
+        stack.callback(_end, child)
+        stack.callback(life.close)  # the sign for the supervisor to end
+        for end in given:
+            end.close()
+        reading = _Reading(answers, report, child, whole)
+        stack.callback(reading.close)
+        reading.follow(life, limit, limit if total is None else total, stop)
+    return reading.outcome(str(command[0]))
 
 
-def _follow(
-    process: subprocess.Popen[bytes],
-    streams: dict[Any, bytearray],
-    answers: Any,
-    limit: float,
-    stop: threading.Event,
-) -> int | None:
-    """Collects the streams until the process ends; None if it did not in time."""
-    deadline = time.monotonic() + limit
-    with selectors.DefaultSelector() as selector:
+class _Reading:
+    """What is read from a program while it runs."""
+
+    def __init__(
+        self, answers: FileIO, report: FileIO, child: subprocess.Popen[bytes], whole: bool
+    ) -> None:
+        self.child = child
+        self.report = report.fileno()
+        self.answers = answers.fileno()
+        self.output = [stream.fileno() for stream in (child.stdout, child.stderr) if stream]
+        self.kept = _WHOLE if whole else _TAIL
+        streams = (self.report, self.answers, *self.output)
+        self.most = dict.fromkeys(streams, _WHOLE if whole else _OUTPUT) | {self.answers: _WHOLE}
+        self.read = dict.fromkeys(streams, 0)  # bytes of each
+        self.data = {stream: bytearray() for stream in streams}
+        self.found: list[dict[str, Any]] = []  # answers
+        self.stopped = ""
+        self.selector = selectors.DefaultSelector()
         for stream in streams:
-            os.set_blocking(stream.fileno(), False)
-            selector.register(stream, selectors.EVENT_READ)
-        while True:
-            # A grandchild may hold the pipes open for ever: the child's end is what counts.
-            ended = process.poll() is not None
-            ready = selector.select(0 if ended else 0.05) if selector.get_map() else []
-            for key, _ in ready:
-                chunk = os.read(key.fd, _CHUNK)
-                if not chunk:
-                    selector.unregister(key.fileobj)
-                buffer = streams[key.fileobj]
-                buffer += chunk
-                if key.fileobj is not answers:
-                    del buffer[:-_TAIL]
-                elif chunk:
-                    deadline = time.monotonic() + limit
-            if ended and not any(key.fileobj in streams for key, _ in ready):
-                return process.returncode
-            if not ready and not ended and not selector.get_map():
-                time.sleep(0.01)
-            if stop.is_set() or time.monotonic() > deadline or len(streams[answers]) > _ANSWERS:
-                return process.returncode if ended else None
+            os.set_blocking(stream, False)
+            self.selector.register(stream, selectors.EVENT_READ)
+
+    def close(self) -> None:
+        self.selector.close()
+
+    def follow(
+        self,
+        life: FileIO,
+        limit: float | None,
+        total: float | None,
+        stop: threading.Event | None,
+    ) -> None:
+        """Reads until the supervisor has ended; closes `life` for it to end when a bound is met."""
+        start = last = time.monotonic()
+        while self.report in self.selector.get_map():
+            for key, _ in self.selector.select(_TICK):
+                if self._read(key.fd):
+                    last = time.monotonic()
+            now = time.monotonic()
+            if not self.stopped:
+                over = [stream for stream, size in self.read.items() if size > self.most[stream]]
+                if stop and stop.is_set():
+                    self.stopped = "stopped"
+                elif limit is not None and now > last + limit:
+                    self.stopped = f"no answer within {limit:g} s"
+                elif total is not None and now > start + total:
+                    self.stopped = f"not done within {total:g} s"
+                elif over:
+                    self.stopped = f"more than {self.most[over[0]] >> 20} MiB of output"
+                if self.stopped:
+                    life.close()
+                    ended = now
+            elif now > ended + _PATIENCE:
+                _kill(self.child)
+                return
+        for stream in [key.fd for key in self.selector.get_map().values()]:
+            while self.read[stream] <= self.most[stream] and self._read(stream) is not None:
+                pass
+
+    def _read(self, stream: int) -> bool | None:
+        """Reads once; whether an answer came, and None at the end or where there is nothing yet."""
+        try:
+            chunk = os.read(stream, _CHUNK)
+        except BlockingIOError:
+            return None
+        if not chunk:
+            self.selector.unregister(stream)
+            return None
+        self.read[stream] += len(chunk)
+        data = self.data[stream]
+        data += chunk
+        if stream != self.answers:
+            del data[: -self.kept]
+            return False
+        if b"\n" not in chunk:
+            return False
+        lines, _, rest = bytes(data).rpartition(b"\n")
+        data[:] = rest
+        found = list(_parse(lines))
+        self.found += found
+        return bool(found)
+
+    def outcome(self, program: str) -> Outcome:
+        """How it ended. Raises OSError if it did not start."""
+        word, _, number = self.data[self.report].decode().partition(" ")
+        texts = [self.data[stream].decode("utf-8", "replace") for stream in self.output]
+        stdout, stderr = texts or ("", "")
+        status, stopped = None, self.stopped
+        if not stopped:
+            if word == "error":
+                raise OSError(int(number), os.strerror(int(number)), program)
+            if word == "ended":
+                status = os.waitstatus_to_exitcode(int(number))
+            elif word == "crowd":
+                stopped = f"{number} processes at a time"
+            else:
+                stopped = "its supervisor was killed"
+        return Outcome(status, tuple(self.found), stdout, stderr, stopped)
 
 
-@contextmanager
-def _killed_at_the_end(process: subprocess.Popen[bytes]) -> Iterator[None]:
+def _pipe() -> tuple[FileIO, FileIO]:
+    reader, writer = os.pipe()
+    return FileIO(reader, "rb"), FileIO(writer, "wb")
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """Waits until the supervisor has ended all; if it cannot, that is done from here."""
+    for stream in (child.stdout, child.stderr):
+        if stream:
+            stream.close()
     try:
-        yield
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        child.wait(_PATIENCE)
+    except BaseException as error:  # as Ctrl-C, a second time
+        _kill(child)
+        child.wait()
+        if not isinstance(error, subprocess.TimeoutExpired):
+            raise
+
+
+def _kill(supervisor: subprocess.Popen[bytes]) -> None:
+    """Ends what a supervisor should have ended, which may have been halted, and then itself."""
+    kill_below(supervisor.pid)
+    supervisor.kill()
 
 
 def _parse(lines: bytes) -> Iterator[dict[str, Any]]:
@@ -141,10 +244,6 @@ def _parse(lines: bytes) -> Iterator[dict[str, Any]]:
             value = json.loads(line)
             if isinstance(value, dict):
                 yield value
-
-
-def _text(data: bytearray) -> str:
-    return data.decode("utf-8", "replace")
 
 
 def _signal_name(number: int) -> str:

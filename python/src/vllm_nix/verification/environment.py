@@ -47,8 +47,9 @@ class Environment:
         names = [self.root / "bin" / name for name in ("python", "python3")]
         return next((name for name in names if os.path.lexists(name)), names[0])
 
-    def run(self, *command: str | Path) -> Outcome:
-        """Runs a program of the environment, offline. Raises OSError if it cannot be started."""
+    def run(self, *command: str | Path, answers: int = 1) -> Outcome:
+        """Runs a program of the environment, offline, that may take `limit` s for each of so many
+        answers. Raises OSError if it cannot be started."""
         folder = Path(tempfile.mkdtemp(dir=self.scratch))
         for name, place in self.homes.items():
             (folder / name).symlink_to(place)
@@ -57,13 +58,16 @@ class Environment:
             folder=folder,
             environment={**_variables(folder), **self.settings},
             limit=self.limit,
+            total=self.limit * answers,
             stop=self.stop,
         )
 
-    def probe(self, name: str, *arguments: str) -> Outcome:
+    def probe(self, name: str, *arguments: str, answers: int = 1) -> Outcome:
         """Runs `probes/<name>.py`; its first argument is the descriptor that takes its answers."""
         # -B as well, because -I ignores the variable that says the same.
-        return self.run(self.python, "-I", "-B", PROBES / f"{name}.py", "{answers}", *arguments)
+        program = str(PROBES / f"{name}.py")
+        words = ("-I", "-B", program, "{answers}", *arguments)
+        return self.run(self.python, *words, answers=answers)
 
 
 def _variables(folder: Path) -> dict[str, str]:

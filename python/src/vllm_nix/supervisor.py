@@ -1,0 +1,171 @@
+"""Runs one command for `vllm_nix.process`, and leaves no process behind.
+
+    python -I -S supervisor.py REPORT LIFE PROCESSES COMMAND [ARGUMENT ...]
+
+It stands between us and the command because a process that is killed cannot clean up after itself:
+when LIFE, the end of a pipe that we hold, closes, for whatever reason, all that descends from the
+command is killed. As a subreaper (prctl(2)) it inherits daemons, which otherwise become init's.
+A process of its own, it changes nothing in the program that uses this library.
+
+REPORT takes one line: `error ERRNO` if the command did not start, `ended STATUS` as in waitpid(2),
+or `crowd COUNT` if it had more than PROCESSES descendants. Where there is no prctl or no /proc (not
+Linux), only the command's process group is killed.
+"""
+
+import ctypes
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+
+_PDEATHSIG, _SUBREAPER = 1, 36  # linux/prctl.h
+_PERIOD = 0.5  # seconds between two looks at how many processes there are
+_PATIENCE = (
+    2.0  # seconds after which a process that cannot be killed is left: it hangs in the kernel
+)
+
+
+def descendants(root: int) -> list[int]:
+    """All processes below `root`, by proc(5); none where there is no such file system."""
+    parents: dict[int, list[int]] = {}
+    with suppress(OSError):
+        for name in os.listdir("/proc"):  # noqa: PTH208 -- pathlib doubles the time to start
+            if name.isdecimal():
+                with suppress(OSError), open(f"/proc/{name}/stat", "rb") as stat:  # noqa: PTH123
+                    # PID (NAME) STATE PARENT ...; the name may itself hold brackets and spaces
+                    parent = int(stat.read().rpartition(b")")[2].split()[1])
+                    parents.setdefault(parent, []).append(int(name))
+    found = [root]
+    for process in found:
+        found += parents.get(process, ())
+    return found[1:]
+
+
+def kill_below(root: int) -> None:
+    """Kills all processes below `root`: first they are halted, so that none can fork away."""
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for process in descendants(root):
+            with suppress(OSError):
+                os.kill(process, number)
+
+
+def main() -> None:
+    report, life, most = map(int, sys.argv[1:4])
+    os.set_inheritable(report, False)
+    os.set_inheritable(life, False)
+    _prctl(_SUBREAPER, 1)
+    woken, wake = os.pipe()
+    os.set_blocking(woken, False)
+    os.set_blocking(wake, False)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # LIFE alone says when to end
+    try:
+        child = _start(sys.argv[4:])
+    except OSError as error:
+        os.write(report, b"error %d" % (error.errno or 0))
+        return
+    _let_go(keep=(report, life, woken, wake))
+    try:
+        if outcome := _follow(child, life, woken, most):
+            with suppress(OSError):  # nobody may be there to read it
+                os.write(report, outcome)
+    finally:
+        _end_all(child)
+
+
+def _start(command: list[str]) -> int:
+    """Starts the command in a session of its own. Raises OSError if it cannot be executed."""
+    parent = os.getpid()
+    failed, failing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            _prctl(_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != parent:
+                os._exit(1)
+            os.setsid()
+            for number in ("SIGINT", "SIGTERM", "SIGHUP", "SIGPIPE", "SIGXFSZ"):
+                signal.signal(getattr(signal, number), signal.SIG_DFL)
+            os.execvp(command[0], command)
+        except OSError as error:
+            os.write(failing, b"%d" % (error.errno or 0))
+        finally:
+            os._exit(127)
+    os.close(failing)
+    reason = os.read(failed, 16)
+    os.close(failed)
+    if reason:
+        os.waitpid(child, 0)
+        raise OSError(int(reason), os.strerror(int(reason)))
+    return child
+
+
+def _let_go(keep: tuple[int, ...]) -> None:
+    """Closes the command's pipes: their readers are to see when the command itself closes them."""
+    empty = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(empty, stream)
+    try:
+        found = [int(name) for name in os.listdir("/proc/self/fd")]  # noqa: PTH208
+    except OSError:
+        found = list(range(256))
+    for descriptor in found:
+        if descriptor > 2 and descriptor not in keep:
+            with suppress(OSError):
+                os.close(descriptor)
+
+
+def _follow(child: int, life: int, woken: int, most: int) -> bytes | None:
+    """Waits for what is to be reported; None if the command is no longer wanted."""
+    counted = time.monotonic()
+    while True:
+        if life in select.select([life, woken], (), (), _PERIOD)[0]:
+            return None
+        with suppress(BlockingIOError):
+            os.read(woken, 1 << 10)
+        for process, status in _ended():
+            if process == child:
+                return b"ended %d" % status
+        if time.monotonic() > counted + _PERIOD:
+            counted = time.monotonic()
+            if (count := len(descendants(os.getpid()))) > most:
+                return b"crowd %d" % count
+
+
+def _ended() -> Iterator[tuple[int, int]]:
+    """The children, one's own and those inherited, that have ended, with their statuses."""
+    with suppress(ChildProcessError):
+        while True:
+            process, status = os.waitpid(-1, os.WNOHANG)
+            if not process:
+                return
+            yield process, status
+
+
+def _end_all(child: int) -> None:
+    with suppress(OSError):
+        os.killpg(child, signal.SIGKILL)
+    start = time.monotonic()
+    while time.monotonic() < start + _PATIENCE:
+        kill_below(os.getpid())
+        for _ in _ended():
+            pass
+        try:
+            if os.waitpid(-1, os.WNOHANG) == (0, 0):
+                time.sleep(0.002)
+        except ChildProcessError:
+            return
+
+
+def _prctl(option: int, value: int) -> None:
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).prctl(option, *map(ctypes.c_ulong, (value, 0, 0, 0)))
+
+
+if __name__ == "__main__":
+    main()
