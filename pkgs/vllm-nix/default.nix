@@ -3,6 +3,7 @@
 let
   root = ../..;
   kept = [
+    "LICENSE"
     "python"
     "nix/targets"
     "nix/debian"
@@ -13,7 +14,7 @@ let
       "pkgs/${package}/sources.toml"
     ]) (lib.attrNames (builtins.readDir ../.))
   );
-  # setup reads pyproject.toml, src, and through src/vllm_nix/data what it links to.
+  # setuptools reads pyproject.toml, src, and through links the licence and src/vllm_nix/data.
   src = builtins.path {
     path = root;
     name = "vllm-nix-source";
@@ -30,7 +31,11 @@ let
 in
 python.pkgs.buildPythonApplication {
   pname = "vllm-nix";
-  version = (builtins.fromTOML (builtins.readFile ../../python/pyproject.toml)).project.version;
+  version = builtins.head (
+    builtins.match ".*\n__version__ = \"([0-9.]+)\".*" (
+      builtins.readFile ../../python/src/vllm_nix/__init__.py
+    )
+  );
   pyproject = true;
   inherit src;
   sourceRoot = "vllm-nix-source/python";
@@ -42,6 +47,7 @@ python.pkgs.buildPythonApplication {
   pythonImportsCheck = [ "vllm_nix" ];
   meta = {
     description = "vLLM on the accelerator that you have: targets, fetching, verification";
+    license = lib.licenses.asl20;
     mainProgram = "vllm-nix";
   };
 }

@@ -1,14 +1,21 @@
-"""The project file says some things twice, for tools that read only one table."""
+"""The project file, and the module's own interface, which docs/api.md describes."""
 
+import doctest
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
 
 import vllm_nix
+from verification.environments import healthy
 
+ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
+API = ROOT / "docs/api.md"
 
 
 def as_poetry(requirements: list[str]) -> dict[str, str]:
@@ -17,8 +24,9 @@ def as_poetry(requirements: list[str]) -> dict[str, str]:
 
 
 def test_poetry_installs_what_pip_installs() -> None:
+    """The project file says it twice, for tools that read only one table."""
     project, poetry = PROJECT["project"], PROJECT["tool"]["poetry"]
-    assert (poetry["name"], poetry["version"]) == (project["name"], project["version"])
+    assert poetry["name"] == project["name"]
     assert poetry["dependencies"] == {
         "python": project["requires-python"],
         **as_poetry(project["dependencies"]),
@@ -28,14 +36,75 @@ def test_poetry_installs_what_pip_installs() -> None:
     )
 
 
-def test_the_module_has_the_projects_version() -> None:
-    assert vllm_nix.__version__ == PROJECT["project"]["version"]
+def test_the_version_is_in_one_place() -> None:
+    assert PROJECT["project"]["dynamic"] == ["version"]
+    assert "version" not in PROJECT["project"] | PROJECT["tool"]["poetry"]
 
 
 def test_the_module_offers_what_it_names() -> None:
-    assert all(callable(getattr(vllm_nix, name)) for name in vllm_nix.__all__)
+    for name in vllm_nix.__all__:
+        assert getattr(vllm_nix, name).__doc__, name
+    assert {*vllm_nix.__all__} <= {*dir(vllm_nix)}
+    assert len({*vllm_nix.__all__}) == len(vllm_nix.__all__) == len(vllm_nix._MODULES) + 1
 
 
 def test_what_it_does_not_offer_is_an_ordinary_error() -> None:
     with pytest.raises(AttributeError, match="module 'vllm_nix' has no attribute 'verfy'"):
         _ = vllm_nix.verfy
+
+
+def test_importing_it_imports_nothing_else() -> None:
+    program = "import sys, vllm_nix; dir(vllm_nix); "
+    program += "print(*(name for name in sys.modules if name.startswith('vllm_nix')))"
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["vllm_nix"]
+
+
+@pytest.mark.skipif(not API.is_file(), reason="the documents are in the repository only")
+def test_the_examples_of_the_interface(tmp_path: Path) -> None:
+    environment = healthy(tmp_path / "environment").root
+    failures, tried = doctest.testfile(
+        str(API),
+        module_relative=False,
+        globs={"environment": environment},
+        optionflags=doctest.ELLIPSIS,
+    )
+    assert tried > 10
+    assert not failures
+
+
+@pytest.mark.skipif(not API.is_file(), reason="the documents are in the repository only")
+@pytest.mark.parametrize("name", vllm_nix.__all__)
+def test_every_stable_name_is_described(name: str) -> None:
+    assert f"`{name}" in API.read_text() or f"`vllm_nix.{name}" in API.read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"path": None}, "path: expected a path, got None (NoneType)"),
+        ({"target": 3}, "target: expected a string or None, got 3 (int)"),
+        ({"device": 8.7}, "device: expected a string or None, got 8.7 (float)"),
+        ({"cuda": 12.6}, "cuda: expected a string or None, got 12.6 (float)"),
+        ({"jetpack": 6}, "jetpack: expected a string or None, got 6 (int)"),
+        ({"only": "record"}, "only: expected a list of check ids, got 'record' (str)"),
+        ({"skip": [None]}, "skip: expected a list of check ids, got None (NoneType)"),
+        ({"skip": 1}, "skip: expected a list of check ids, got 1 (int)"),
+        ({"limit": "9"}, "limit: expected a number of seconds, got '9' (str)"),
+        ({"limit": True}, "limit: expected a number of seconds, got True (bool)"),
+        ({"progress": None}, "progress: expected a function, got None (NoneType)"),
+    ],
+)
+def test_an_argument_of_a_wrong_type(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(vllm_nix.InputTypeError) as caught:
+        vllm_nix.verify(**{"path": "/nowhere", **arguments})
+    assert str(caught.value) == f"verify: {message}"
+    assert isinstance(caught.value, (vllm_nix.InputError, TypeError))
+
+
+@pytest.mark.parametrize("limit", [-1, 0, float("nan"), float("inf")])
+def test_a_limit_that_is_none(limit: float) -> None:
+    with pytest.raises(vllm_nix.InputError, match=f"limit: {limit} is not between 0 and"):
+        vllm_nix.verify("/nowhere", limit=limit)

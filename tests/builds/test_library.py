@@ -5,8 +5,10 @@ import subprocess
 
 import pytest
 
+import vllm_nix
 from tests.conftest import EMBEDDED, Nix
 from vllm_nix import load_target
+from vllm_nix.fetching.sources import load_sources
 
 pytestmark = pytest.mark.nix
 
@@ -24,5 +26,11 @@ def test_the_package_has_the_targets_and_the_locks(
         ).stdout
 
     assert json.loads(run("params", "cpu", "--format", "json")) == load_target("cpu").parameters()
-    listed = json.loads(run("fetch", "cpu", "--list", "--json"))
-    assert listed, "the locks say what to fetch"
+    # The parts of the base have data in folders of their own; python/tests/test_packaging.py has all sets.
+    for name in ("cpu", "debian-cuda12", "debian-cuda12-libraries"):
+        listed = json.loads(run("fetch", name, "--list", "--system", "x86_64-linux", "--json"))
+        assert {file["path"] for file in listed} >= {
+            str(source.path) for source in load_sources([name], "x86_64-linux").files
+        }
+    assert run("--version") == f"vllm-nix {vllm_nix.__version__}\n"
+    assert list(link.glob("lib/python3*/site-packages/vllm_nix-*.dist-info/licenses/LICENSE"))

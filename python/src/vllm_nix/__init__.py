@@ -1,4 +1,6 @@
-"""vLLM on the accelerator that you have: target parameters, locks, fetching and verification.
+"""vLLM on the accelerator that you have: target parameters, serve profiles and verification.
+
+The names in `__all__` are the stable interface; docs/api.md describes each.
 
 >>> import vllm_nix
 >>> vllm_nix.load_target("jetson").environment()["TORCH_CUDA_ARCH_LIST"]
@@ -11,21 +13,40 @@ from importlib import import_module
 
 TYPE_CHECKING = False  # typing's own would add 5 ms to every start
 if TYPE_CHECKING:
-    from vllm_nix.errors import Error
+    from vllm_nix.errors import Error, InputError, InputTypeError, Unavailable
+    from vllm_nix.serve import Command, Profile, load_profile, profile_names
     from vllm_nix.targets import Target, load_target, target_names
-    from vllm_nix.verification import Report, verify
+    from vllm_nix.verification import Check, Finding, Report, Result, Status, verify
 
-__version__ = "0.1.0"
-__all__ = ["Error", "Report", "Target", "load_target", "target_names", "verify"]
+__version__ = "0.1.0"  # the only place: pyproject.toml and pkgs/vllm-nix read it here
+__all__ = [
+    "Check",
+    "Command",
+    "Error",
+    "Finding",
+    "InputError",
+    "InputTypeError",
+    "Profile",
+    "Report",
+    "Result",
+    "Status",
+    "Target",
+    "Unavailable",
+    "__version__",
+    "load_profile",
+    "load_target",
+    "profile_names",
+    "target_names",
+    "verify",
+]
 
-_MODULES = {
-    "Error": "errors",
-    "Report": "verification",
-    "Target": "targets",
-    "load_target": "targets",
-    "target_names": "targets",
-    "verify": "verification",
+_NAMES = {
+    "errors": ("Error", "InputError", "InputTypeError", "Unavailable"),
+    "serve": ("Command", "Profile", "load_profile", "profile_names"),
+    "targets": ("Target", "load_target", "target_names"),
+    "verification": ("Check", "Finding", "Report", "Result", "Status", "verify"),
 }
+_MODULES = {name: module for module, names in _NAMES.items() for name in names}
 
 
 def __getattr__(name: str) -> object:
@@ -33,3 +54,7 @@ def __getattr__(name: str) -> object:
     if name not in _MODULES:
         raise AttributeError(f"module 'vllm_nix' has no attribute '{name}'")
     return getattr(import_module(f"vllm_nix.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -17,3 +17,7 @@ class Unavailable(Error):
     """Something this machine should provide is missing: Nix, a network, room on the disk."""
 
     exit_code = 3
+
+
+class InputTypeError(InputError, TypeError):
+    """An argument of a function has the wrong type."""

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vllm_nix.data import DEBIAN, PACKAGES, TARGETS
+from vllm_nix.data import DEBIAN, PACKAGES
 from vllm_nix.errors import InputError
 from vllm_nix.locks.pylock import read_lock
-from vllm_nix.locks.requirements import DEBIAN_SETS, load_requirements
+from vllm_nix.locks.requirements import DEBIAN_SETS, Requirements, load_requirements
 from vllm_nix.locks.stale import stale
 from vllm_nix.store import fixed_path, store_name
 from vllm_nix.targets import Target, load_target, target_names
@@ -123,12 +123,10 @@ def load_sources(sets: Iterable[str], system: str | None = None, base: str = "de
         if name not in set_names():
             raise InputError(f"unknown set '{name}'; there are: {', '.join(set_names())}")
         files |= {source.path: source for source in _own_sources(name, system)}
-        if name in DEBIAN_SETS and (lock := DEBIAN_SETS[name] / f"debs.{system}.json").exists():
-            files |= {source.path: source for source in _debs(lock)[0]}
     if "debian" in names or (base == "debian" and not {*target_names()}.isdisjoint(names)):
         debs, found = _debs(DEBIAN / f"debs.{system}.json")
         files |= {source.path: source for source in debs}
-        files |= {source.path: source for source in _wheels("debian", system)}
+        files |= {source.path: source for source in _wheels(load_requirements("debian"), system)}
         executables += found
     return Sources(tuple(files.values()), tuple(executables))
 
@@ -136,15 +134,14 @@ def load_sources(sets: Iterable[str], system: str | None = None, base: str = "de
 def _own_sources(name: str, system: str) -> Sequence[Source]:
     if packages := SDIST_SETS.get(name):
         return [source for package in packages for source in _sdists(package)]
+    requirements = load_requirements(name)
     if name not in target_names():
-        return _wheels(name, system)
+        debs = requirements.folder / f"debs.{system}.json"
+        return [*_wheels(requirements, system), *(_debs(debs)[0] if requirements.has_debs else ())]
     target = load_target(name)
     if system not in target.systems:
         raise InputError(f"{name} is not for {system}; it is for {', '.join(target.systems)}")
-    is_locked = (TARGETS / name / f"pylock.{system}.toml").exists()
-    # What is built from source may require nothing by name, and be locked all the same.
-    has_wheels = is_locked or target.requirements()
-    return [*_neuron(target), *(_wheels(name, system) if has_wheels else ()), *_made(target)]
+    return [*_neuron(target), *_wheels(requirements, system), *_made(target)]
 
 
 def _neuron(target: Target) -> list[VendorSource]:
@@ -183,8 +180,7 @@ def _made(target: Target) -> list[PipSource]:
     return [source for source in rows if (source.name, source.version) in made]
 
 
-def _wheels(name: str, system: str) -> list[PipSource]:
-    requirements = load_requirements(name)
+def _wheels(requirements: Requirements, system: str) -> list[PipSource]:
     requirements.check_system(system)
     path = requirements.lock_file(system)
     lock = read_lock(path)
@@ -259,9 +255,7 @@ def _debs(path: Path) -> tuple[list[DebSource], list[Executable]]:
         ]
     except FileNotFoundError as error:
         system = path.name.split(".")[1]
-        raise InputError(
-            f"the embedded base is not for {system}: there is no {path.name}"
-        ) from error
+        raise InputError(f"the embedded base is not for {system}: {path} is missing") from error
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: {error}") from error
     except KeyError as error:

@@ -2,7 +2,7 @@
 
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ class Requirements:
     before: str = ""  # an ISO date: files published later are not there
     index: Mapping[str, str] | None = None
     made: tuple[str, ...] = ()  # packages that are built here, and in no lock
+    has_debs: bool = False  # whether Debian packages are locked beside the wheels
 
     def lock_file(self, system: str) -> Path:
         return self.folder / f"pylock.{system}.toml"
@@ -70,9 +71,10 @@ def _debian(name: str, folder: Path) -> Requirements:
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
         wheels = data["wheels"]
-        return _requirements(
+        requirements = _requirements(
             name, folder, data["python"], data["systems"], wheels["require"], wheels
         )
+        return replace(requirements, has_debs="debs" in data)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"{path}: {error}") from error
     except KeyError as error:

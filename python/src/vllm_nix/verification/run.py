@@ -12,6 +12,7 @@ from vllm_nix.binaries.files import ElfFiles
 from vllm_nix.errors import InputError
 from vllm_nix.targets import load_target
 from vllm_nix.verification import cann
+from vllm_nix.verification.arguments import check_arguments
 from vllm_nix.verification.check import Check, Context, Finding, SkipError, failed
 from vllm_nix.verification.checks import CHECKS
 from vllm_nix.verification.checks.token import GENERATE, MODEL
@@ -53,8 +54,16 @@ def verify(
     `only` and `skip` are ids of checks. `limit` is how many seconds a child process may keep
     silent. `progress` is called, from any thread, as a check starts (without a result) and ends.
     Raises `InputError` for an unknown target, check or device, a folder that is no environment or
-    takes torch or vLLM from another one, or a broken manifest; all else is a finding of the report.
+    takes torch or vLLM from another one, or a broken manifest, and its kind `InputTypeError` for an
+    argument of a wrong type; all else is a finding of the report.
     """
+    check_arguments(
+        path,
+        {"target": target, "device": device, "cuda": cuda, "jetpack": jetpack},
+        {"only": only, "skip": skip},
+        limit,
+        progress,
+    )
     checks = _chosen(only, skip)
     root = Path(os.path.abspath(path))  # noqa: PTH100 -- links stay: $ORIGIN depends on them
     started = time.monotonic()
