@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
+from verification.environments import healthy
 
 import vllm_nix
-from verification.environments import healthy
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
