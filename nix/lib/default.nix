@@ -1,4 +1,6 @@
-# Pure functions over the data in nix/targets: no packages, no inputs, builtins alone.
+# What belongs in this folder: pure functions over the data in nix/targets, one to a file. They take no
+# packages and no inputs, only builtins, so that `lib.targets` is evaluated without nixpkgs, and nothing here
+# imports from another folder of nix/.
 let
   directory = ../targets;
   rules = builtins.fromTOML (builtins.readFile (directory + "/rules.toml"));

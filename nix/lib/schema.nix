@@ -19,7 +19,6 @@ let
     length
     split
     tail
-    typeOf
     ;
   fault = text: throw "${file}: ${text}";
 
@@ -50,13 +49,7 @@ let
     );
   known = path: unique (map (p: builtins.elemAt p.parts (length path)) (beneath path));
 
-  typeNames = {
-    bool = "boolean";
-    int = "integer";
-    set = "table";
-  };
-  nameOf = value: typeNames.${typeOf value} or (typeOf value);
-  article = name: if name == "integer" then "an ${name}" else "a ${name}";
+  aTypeOf = import ./type-of.nix;
 
   checkElement =
     key: spec: value:
@@ -74,20 +67,25 @@ let
   checkValue =
     key: spec: value:
     let
-      actual = nameOf value;
-      wanted = if spec.type == "strings" then "list" else spec.type;
+      wanted =
+        if spec.type == "strings" then
+          "a list"
+        else if spec.type == "integer" then
+          "an integer"
+        else
+          "a ${spec.type}";
       strangers = filter (element: !builtins.isString element) value;
     in
-    if actual != wanted then
-      fault "${key}: expected ${article wanted}, got ${article actual}"
-    else if wanted == "string" then
+    if aTypeOf value != wanted then
+      fault "${key}: expected ${wanted}, got ${aTypeOf value}"
+    else if wanted == "a string" then
       checkElement key spec value
-    else if wanted != "list" then
+    else if wanted != "a list" then
       value
     else if value == [ ] then
       fault "${key}: the list is empty"
     else if strangers != [ ] then
-      fault "${key}: expected strings, got ${article (nameOf (head strangers))}"
+      fault "${key}: expected strings, got ${aTypeOf (head strangers)}"
     else
       map (checkElement key spec) value;
 
@@ -108,7 +106,7 @@ let
       else if isAttrs value then
         checkTable here value
       else
-        fault "${key}: expected a table, got ${article (nameOf value)}"
+        fault "${key}: expected a table, got ${aTypeOf value}"
     ) (attrNames table);
 
   # The keys of a pattern that the data lacks; where it has a `*`, one for each table there is.

@@ -11,14 +11,20 @@ let
     name: entries.${name} == "directory" && builtins.pathExists (directory + "/${name}/target.toml")
   ) (builtins.attrNames entries);
 
+  extend = import ./extends.nix {
+    inherit names;
+    read = readOwn;
+  };
+
+  file = name: "nix/targets/${name}/target.toml";
+
   # Type: checkTarget :: String -> AttrSet -> AttrSet
-  # The parameters of target `name` from its file's data; throws what is wrong with them.
+  # The parameters of target `name` from what its file says; throws what is wrong with them.
   checkTarget =
     name: own:
     let
-      file = "nix/targets/${name}/target.toml";
-      data = withProfiles own;
-      checked = checkRules file (checkSchema file data);
+      data = withProfiles (extend (file name) own);
+      checked = checkRules (file name) (checkSchema (file name) data);
     in
     builtins.seq checked (
       data
@@ -42,13 +48,13 @@ let
         "components"
       ]
     );
-  readTarget = name: builtins.fromTOML (builtins.readFile (directory + "/${name}/target.toml"));
+  readOwn = name: builtins.fromTOML (builtins.readFile (directory + "/${name}/target.toml"));
   load =
     names:
     builtins.listToAttrs (
       map (name: {
         inherit name;
-        value = checkTarget name (readTarget name);
+        value = checkTarget name (readOwn name);
       }) names
     );
   lockFile = name: system: directory + "/${name}/pylock.${system}.toml";
@@ -56,7 +62,7 @@ let
     isWanted: system:
     load (
       builtins.filter (
-        name: builtins.pathExists (lockFile name system) && isWanted (readTarget name)
+        name: builtins.pathExists (lockFile name system) && isWanted (extend (file name) (readOwn name))
       ) names
     );
   # AWS's licence forbids to pass its SDK on, and what is made of it.
@@ -78,7 +84,7 @@ in
   loadTarget =
     name:
     if builtins.elem name names then
-      checkTarget name (readTarget name)
+      checkTarget name (readOwn name)
     else
       throw "unknown target '${name}'; there are: ${builtins.concatStringsSep ", " names}";
 }

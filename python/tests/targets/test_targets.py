@@ -12,10 +12,12 @@ from packaging.version import Version
 from vllm_nix.data import TARGETS
 from vllm_nix.errors import InputError
 from vllm_nix.locks.pylock import read_lock
-from vllm_nix.targets import Target, check_target, load_target, read_target, target_names
+from vllm_nix.targets import Target, complete_target, load_target, read_target, target_names
+from vllm_nix.targets.extends import extend
 
 Nix = Callable[..., subprocess.CompletedProcess[str]]
 BAD = tomllib.loads((Path(__file__).parent / "bad_targets.toml").read_text())
+EXTENDS = tomllib.loads((Path(__file__).parent / "extends.toml").read_text())
 # A classic script's, for every board at once: the eight that vLLM 0.7.3 compiles for (CMakeLists.txt:34),
 # all of which CUDA 12.2 can.
 FLEET = {
@@ -64,7 +66,7 @@ def test_nix_and_python_see_the_same_values(nix: Nix) -> None:
 @pytest.mark.parametrize("name", BAD)
 def test_python_names_the_fault(name: str) -> None:
     with pytest.raises(InputError) as caught:
-        check_target("target.toml", broken(BAD[name]))
+        complete_target("target.toml", broken(BAD[name]))
     assert str(caught.value) == f"target.toml: {BAD[name]['error']}"
 
 
@@ -79,6 +81,41 @@ def test_nix_names_the_fault_in_the_same_words(name: str, nix: Nix, tmp_path: Pa
     result = nix("nix-instantiate", "--eval", "--strict", "--expr", expression)
     assert result.returncode == 1
     assert f"nix/targets/x/target.toml: {BAD[name]['error']}\n" in result.stderr + "\n"
+
+
+def extended(case: dict[str, Any]) -> dict[str, Any]:
+    files, of = case["files"], case["of"]
+    return extend(f"nix/targets/{of}/target.toml", files[of], sorted(files), files.__getitem__)
+
+
+@pytest.mark.parametrize("name", EXTENDS)
+def test_a_file_over_the_one_that_it_extends(name: str) -> None:
+    case = EXTENDS[name]
+    if "error" not in case:
+        assert extended(case) == case["data"]
+        return
+    with pytest.raises(InputError) as caught:
+        extended(case)
+    assert str(caught.value) == case["error"]
+
+
+@pytest.mark.nix
+@pytest.mark.parametrize("name", EXTENDS)
+def test_nix_extends_alike(name: str, nix: Nix, tmp_path: Path) -> None:
+    case = EXTENDS[name]
+    (tmp_path / "case.json").write_text(json.dumps(case))
+    expression = f"""
+      let inherit (builtins.fromJSON (builtins.readFile {tmp_path}/case.json)) of files; in
+      import ./nix/lib/extends.nix {{
+        names = builtins.attrNames files;
+        read = name: files.${{name}};
+      }} "nix/targets/${{of}}/target.toml" files.${{of}}
+    """
+    result = nix("nix-instantiate", "--eval", "--strict", "--json", "--expr", expression)
+    if "error" in case:
+        assert f"{case['error']}\n" in result.stderr + "\n"
+    else:
+        assert json.loads(result.stdout) == case["data"]
 
 
 def test_an_unknown_target_is_told_the_known_ones() -> None:
@@ -114,7 +151,7 @@ def test_a_fleet_of_jetsons_and_servers_is_two_builds() -> None:
     with pytest.raises(
         InputError, match=r"7\.2 is Jetson's and 7\.0 is not; one build cannot serve"
     ):
-        check_target("target.toml", broken(FLEET))
+        complete_target("target.toml", broken(FLEET))
 
 
 def test_the_cpu_target_locks_torch_and_vllm() -> None:

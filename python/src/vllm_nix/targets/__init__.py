@@ -3,6 +3,7 @@
 from vllm_nix.targets.target import (
     Target,
     check_target,
+    complete_target,
     load_target,
     profile_keys,
     read_target,
@@ -13,6 +14,7 @@ from vllm_nix.targets.target import (
 __all__ = [
     "Target",
     "check_target",
+    "complete_target",
     "load_target",
     "profile_keys",
     "read_target",

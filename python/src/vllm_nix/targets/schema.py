@@ -53,12 +53,12 @@ class _Checker:
             elif isinstance(value, Mapping):
                 self.check_table(here, value)
             else:
-                self.fault(f"{key}: expected a table, got {_a_type_of(value)}")
+                self.fault(f"{key}: expected a table, got {a_type_of(value)}")
 
     def check_value(self, key: str, spec: Data, value: object) -> None:
         wanted = "list" if spec["type"] == "strings" else spec["type"]
         if _type_of(value) != wanted:
-            self.fault(f"{key}: expected {_article(wanted)}, got {_a_type_of(value)}")
+            self.fault(f"{key}: expected {_article(wanted)}, got {a_type_of(value)}")
         if isinstance(value, str):
             self.check_element(key, spec, value)
         elif isinstance(value, list):
@@ -66,7 +66,7 @@ class _Checker:
                 self.fault(f"{key}: the list is empty")
             for element in value:
                 if not isinstance(element, str):
-                    self.fault(f"{key}: expected strings, got {_a_type_of(element)}")
+                    self.fault(f"{key}: expected strings, got {a_type_of(element)}")
             for element in value:
                 self.check_element(key, spec, element)
 
@@ -115,5 +115,6 @@ def _article(name: str) -> str:
     return f"an {name}" if name == "integer" else f"a {name}"
 
 
-def _a_type_of(value: object) -> str:
+def a_type_of(value: object) -> str:
+    """A value's type as TOML and messages call it: "a table", "an integer"."""
     return _article(_type_of(value))

@@ -9,6 +9,7 @@ from typing import Any
 
 from vllm_nix.data import TARGETS
 from vllm_nix.errors import InputError
+from vllm_nix.targets.extends import extend
 from vllm_nix.targets.rules import check_rules
 from vllm_nix.targets.schema import check_schema
 
@@ -119,18 +120,18 @@ def load_target(name: str) -> Target:
     """The target called `name`. Raises `InputError` if there is none, or its file is wrong."""
     if name not in target_names():
         raise InputError(f"unknown target '{name}'; there are: {', '.join(target_names())}")
-    return Target(
-        name, read_target(TARGETS / name / "target.toml", f"nix/targets/{name}/target.toml")
-    )
+    return Target(name, complete_target(_place(name), _read_own(name)))
 
 
 def read_target(path: Path, place: str | None = None) -> dict[str, Any]:
     """The checked data of one target file; messages call the file `place`. Raises `InputError`."""
     place = place or str(path)
-    try:
-        data = _with_profiles(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise InputError(f"{place}: {error}") from error
+    return complete_target(place, _read(path, place))
+
+
+def complete_target(place: str, own: Mapping[str, Any]) -> dict[str, Any]:
+    """What a file says, with what it takes from others, checked. Raises `InputError`."""
+    data = _with_profiles(extend(place, own, target_names(), _read_own))
     check_target(place, data)
     return data
 
@@ -139,6 +140,22 @@ def check_target(place: str, data: Mapping[str, Any]) -> None:
     """Checks a target's data against the schema, then the rules. Raises `InputError`."""
     check_schema(_table("schema.toml"), _table("rules.toml"), place, data)
     check_rules(_table("rules.toml"), place, data)
+
+
+def _read_own(name: str) -> dict[str, Any]:
+    """The file of a target as it stands."""
+    return _read(TARGETS / name / "target.toml", _place(name))
+
+
+def _place(name: str) -> str:
+    return f"nix/targets/{name}/target.toml"
+
+
+def _read(path: Path, place: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise InputError(f"{place}: {error}") from error
 
 
 def _with_profiles(data: dict[str, Any]) -> dict[str, Any]:
