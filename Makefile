@@ -44,7 +44,7 @@ lint: setup
 	.venv/bin/ruff check $(config) .
 	.venv/bin/ruff format --check $(config) .
 	cd python && ../.venv/bin/mypy
-	cd nix && MYPYPATH=wheels/unpack/builder:../python/src/vllm_nix/binaries ../.venv/bin/mypy --strict wheels/unpack/builder wheels/patch wheels/alias environment ../pkgs/neuron
+	cd nix && MYPYPATH=wheels/unpack/builder ../.venv/bin/mypy --strict wheels/unpack/builder wheels/patch wheels/alias environment ../pkgs/neuron
 
 bench: build ## ratios beside what one would otherwise run
 	.venv/bin/python -m benchmarks

@@ -1,23 +1,24 @@
 """Assembles wheels into one environment, a tree of links with the shape of a virtual environment.
 
-    assemble.py MANIFEST OUT --python PROGRAM --launcher FILE
+    assemble.py MANIFEST OUT --python PROGRAM --launcher FILE --placeholders FILE
 
 MANIFEST becomes OUT/share/vllm-nix/target.json; its "wheels" name the folders to assemble.
 """
 
 import argparse
+import email
 import filecmp
 import json
 import os
 import re
 import shutil
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 Owner = dict[str, Path]  # wheel name → its folder or file
-SMALL = 1 << 16  # bytes
 
 
 def main() -> None:
@@ -26,6 +27,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--python", type=Path, required=True)
     parser.add_argument("--launcher", type=Path, required=True)
+    parser.add_argument("--placeholders", type=Path, required=True)
     args = parser.parse_args()
     manifest = json.loads(args.manifest.read_text())
     wheels = {wheel["name"]: Path(wheel["path"]) for wheel in manifest["wheels"]}
@@ -35,7 +37,10 @@ def main() -> None:
     }
 
     optional = manifest["parameters"].get("wheels", {}).get("optional-libraries", {})
-    faults = [*placeholders(wheels), *unresolved(facts, {*manifest["driver-libraries"], *optional})]
+    faults = [
+        *placeholders(wheels, tomllib.loads(args.placeholders.read_text())),
+        *unresolved(facts, {*manifest["driver-libraries"], *optional}),
+    ]
     if faults:
         sys.exit("\n".join(faults))
     real = {
@@ -60,18 +65,19 @@ def main() -> None:
     shutil.copyfile(args.manifest, share / "target.json")
 
 
-def placeholders(wheels: Owner) -> Iterator[str]:
-    """A sentence per wheel that only says to get the real one elsewhere.
-
-    The public registry holds AWS Neuron's names by such wheels of 1 to 7 kB, for example; a resolver
-    that asks no other index locks them without complaint. vllm_nix.verification knows more such words.
-    """
+def placeholders(wheels: Owner, rule: dict[str, Any]) -> Iterator[str]:
+    """A sentence per wheel that only says to get the real one elsewhere (placeholders.toml)."""
+    sign = re.compile("|".join(map(re.escape, rule["words"])), re.IGNORECASE)
     for name, folder in sorted(wheels.items()):
         [metadata] = folder.glob("lib/python*/site-packages/*.dist-info/METADATA")
         text = metadata.read_text(encoding="utf-8", errors="replace")
-        said = re.search(r"(?im)^.*(wrong package|fake package|placeholder package).*$", text)
-        if said and sum(file.stat().st_size for file in folder.rglob("*.*")) < SMALL:
-            yield f"{name} is a placeholder for a package that is kept elsewhere: {said[0].strip()}"
+        message = email.message_from_string(text)
+        description = str(message["Description"] or message.get_payload()).strip()
+        first = re.split(r"\n\s*\n", description)[0]
+        lines = [str(message["Summary"] or ""), *first.splitlines()]
+        said = next((line.strip() for line in lines if sign.search(line)), None)
+        if said and sum(file.stat().st_size for file in folder.rglob("*.*")) < rule["largest"]:
+            yield f"{name} is a placeholder for a package that is kept elsewhere: {said}"
 
 
 def unresolved(facts: dict[str, Any], others: set[str]) -> list[str]:

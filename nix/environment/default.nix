@@ -97,5 +97,6 @@ runCommand "vllm-${target.name}"
   }
   ''
     ${python.interpreter} ${./assemble.py} ${manifest} $out \
-      --python ${python.interpreter} --launcher ${launcher}
+      --python ${python.interpreter} --launcher ${launcher} \
+      --placeholders ${../targets/placeholders.toml}
   ''

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import subprocess
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -126,3 +127,70 @@ def test_a_wheel_that_lies_about_its_files_is_refused(nix: Nix, make_wheel: Make
     message = nix.fail(expression(wheel))
     assert f"{wheel.name}: not a valid wheel: " in message
     assert "Traceback" not in message
+
+
+def test_headers_have_a_folder_of_their_own(nix: Nix, make_wheel: MakeWheel) -> None:
+    """As pip lays them out, so that two wheels may both have a `config.h`."""
+    wheel = make_wheel("heads", {"heads.py": "", "heads-1.0.data/headers/config.h": "#pragma once"})
+    header = nix.build(expression(wheel)) / "include/python3.11/heads/config.h"
+    assert header.read_text() == "#pragma once"
+
+
+def test_rows_that_begin_with_a_dot_are_understood(nix: Nix, make_wheel: MakeWheel) -> None:
+    wheel = rewritten(make_wheel("dotted", {"dotted.py": ""}), b"dotted.py,", b"./dotted.py,")
+    site = nix.build(expression(wheel)) / "lib/python3.11/site-packages"
+    record = (site / "dotted-1.0.dist-info/RECORD").read_text().splitlines()
+    assert sum("dotted.py," in row for row in record) == 1
+
+
+def test_a_zip_bomb_is_refused_before_it_is_unpacked(nix: Nix, make_wheel: MakeWheel) -> None:
+    wheel = make_wheel("bomb", {"bomb.bin": bytes(1 << 28)})
+    wheel = rewritten(wheel, b"", b"", zipfile.ZIP_DEFLATED)
+    assert wheel.stat().st_size < 1 << 20
+    message = last_line(nix.fail(expression(wheel)))
+    assert message.startswith(f"{wheel.name}: not a valid wheel: {wheel.stat().st_size} bytes that")
+    assert message.endswith(": a zip bomb")
+
+
+def test_a_file_of_another_size_than_recorded_is_refused(nix: Nix, make_wheel: MakeWheel) -> None:
+    wheel = rewritten(make_wheel("sizes", {"sizes.py": "a = 1\n"}), b",6\n", b",7\n")
+    message = nix.fail(expression(wheel))
+    assert f"{wheel.name}: not a valid wheel: sizes.py is of 6 bytes, and of 7 in RECORD" in message
+
+
+def test_data_may_not_speak_to_nix(nix: Nix, make_wheel: MakeWheel) -> None:
+    wheel = make_wheel("sly", {"sly-1.0.data/data/nix-support/setup-hook": "exit 1"})
+    sentence = f"{wheel.name}: its data has a folder nix-support, which is Nix's own"
+    assert sentence in nix.fail(expression(wheel))
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ((4, 5), "a 32-bit ELF file, in a wheel for a 64-bit system"),
+        ((32, 40), "a damaged ELF file: "),  # where the program headers lie
+    ],
+)
+def test_an_elf_file_that_cannot_be_loaded_is_named(
+    nix: Nix,
+    make_wheel: MakeWheel,
+    compile_library: Callable[..., bytes],
+    change: tuple[int, int],
+    sentence: str,
+) -> None:
+    library = bytearray(compile_library("void f(void) {}"))
+    library[slice(*change)] = b"\1" * (change[1] - change[0])
+    wheel = make_wheel("odd", {"odd.so": bytes(library)}, tag="cp311-cp311-linux_x86_64")
+    message = nix.fail(expression(wheel))
+    assert f"{wheel.name}: lib/python3.11/site-packages/odd.so: {sentence}" in message
+    assert "Traceback" not in message
+
+
+def rewritten(wheel: Path, old: bytes, new: bytes, compression: int = zipfile.ZIP_STORED) -> Path:
+    """The wheel with another RECORD."""
+    with zipfile.ZipFile(wheel) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(wheel, "w", compression) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data.replace(old, new) if name.endswith("/RECORD") else data)
+    return wheel

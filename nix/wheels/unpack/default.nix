@@ -10,17 +10,10 @@
   zlib,
 }:
 let
-  builder = [
-    ./builder
-    (builtins.path {
-      name = "elf";
-      path = ../../../python/src/vllm_nix/binaries;
-      filter = path: _: baseNameOf path == "elf.py";
-    })
-  ]
-  ++ map (package: "${package}/${python.sitePackages}") [
+  packages = map (package: "${package}/${python.sitePackages}") [
     python.pkgs.installer
     python.pkgs.packaging
+    python.pkgs.pyelftools
   ];
 
   # What a wheel may expect of any Linux (PEP 600's libraries), and what vLLM's wheels do.
@@ -41,7 +34,7 @@ in
 }@wheel:
 runCommand "${python.libPrefix}-${name}-${lib.replaceStrings [ "!" ] [ "-" ] version}"
   {
-    PYTHONPATH = lib.concatStringsSep ":" builder;
+    PYTHONPATH = lib.concatStringsSep ":" packages;
     PYTHONHASHSEED = "0";
     nativeBuildInputs = [ python ];
     passthru = {

@@ -17,7 +17,6 @@ import elf
 
 # The interpreter has loaded these before any library of a wheel.
 ALWAYS_LOADED = {"libc.so.6", "ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1"}
-ET_DYN = 3
 
 
 class FixupError(Exception):
@@ -40,43 +39,40 @@ def fix(
     return facts(out, files, base), sorted(changes)
 
 
-def loadable_files(folder: Path, machine: int) -> Iterator[tuple[Path, elf.Elf]]:
+def loadable_files(folder: Path, machine: str) -> Iterator[tuple[Path, elf.Elf]]:
     """The libraries and programs that this machine loads: no GPU code, no object files."""
     for path in sorted(folder.rglob("*")):
         if not path.is_symlink() and path.is_file() and elf.is_elf(path):
             try:
                 file = elf.read(path)
             except elf.ElfError as error:
-                raise FixupError(error) from error
-            if file.machine == machine and file.dynamic:
+                raise FixupError(f"{path.relative_to(folder)}: {error}") from error
+            if file.machine == machine and file.is_dynamic:
                 yield path, file
 
 
 def corrections(path: Path, file: elf.Elf, base: dict[str, str], interpreter: str) -> list[str]:
     """What patchelf has to do to a file; nothing, for most."""
-    assert file.dynamic
-    current = file.dynamic.runpath or file.dynamic.rpath
-    wanted = search_path(path, file.dynamic, base)
+    current = file.runpath or file.rpath
+    wanted = search_path(path, file, base)
     options = []
     if tuple(wanted) != current:
         # The older kind of search path also serves the libraries of a library, unless they have the
         # newer kind: numpy 1.26's OpenBLAS, without any, finds libgfortran by numpy's. Keep the kind.
-        options += ["--force-rpath"] if not file.dynamic.runpath else []
+        options += ["--force-rpath"] if not file.runpath else []
         options += ["--set-rpath", ":".join(wanted)]
     if file.interpreter:
         options += ["--set-interpreter", interpreter]
     return options
 
 
-def search_path(path: Path, dynamic: elf.Dynamic, base: dict[str, str]) -> list[str]:
+def search_path(path: Path, file: elf.Elf, base: dict[str, str]) -> list[str]:
     """The file's search path: its own relative folders, then those of the base that it needs."""
     relative = [
-        entry
-        for entry in dynamic.runpath or dynamic.rpath
-        if entry.startswith(("$ORIGIN", "${ORIGIN}"))
+        entry for entry in file.runpath or file.rpath if entry.startswith(("$ORIGIN", "${ORIGIN}"))
     ]
     own = {library.name for entry in relative for library in expand(entry, path).glob("*.so*")}
-    folders = [base[name] for name in dynamic.needed if name in base and name not in own]
+    folders = [base[name] for name in file.needed if name in base and name not in own]
     return list(dict.fromkeys([*relative, *folders]))
 
 
@@ -99,11 +95,10 @@ def facts(out: Path, files: dict[Path, elf.Elf], base: dict[str, str]) -> dict[s
     provides: dict[str, str] = {}
     needs: list[dict[str, str]] = []
     for path, file in files.items():
-        assert file.dynamic
         name = str(path.relative_to(out))
-        if file.type == ET_DYN:
-            provides |= {path.name: name, file.dynamic.soname or path.name: name}
-        needs += [{"file": name, "needed": needed} for needed in file.dynamic.needed]
+        if file.is_library:
+            provides |= {path.name: name, file.soname or path.name: name}
+        needs += [{"file": name, "needed": needed} for needed in file.needed]
     known = {*base, *provides, *ALWAYS_LOADED}
     return {"provides": provides, "needs": [need for need in needs if need["needed"] not in known]}
 

@@ -15,6 +15,7 @@ import py_compile
 import sys
 import sysconfig
 import zipfile
+import zlib
 from pathlib import Path
 
 import fixup
@@ -22,9 +23,9 @@ import record
 from installer import install
 from installer.destinations import SchemeDictionaryDestination
 from installer.exceptions import InstallerError
-from installer.sources import WheelFile
 from packaging.tags import sys_tags
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+from source import Source, SourceError
 
 
 def main() -> None:
@@ -41,6 +42,8 @@ def main() -> None:
     python = f"python{sys.version_info.major}.{sys.version_info.minor}"
     site = args.out / "lib" / python / "site-packages"
     unpack(args.wheel, args.file, args.out, site, python)
+    if os.path.lexists(args.out / "nix-support"):
+        sys.exit(f"{args.file}: its data has a folder nix-support, which is Nix's own")
     try:
         facts, patched = fixup.fix(
             args.out, args.patchelf, args.interpreter, args.library_path.split(":")
@@ -64,28 +67,28 @@ def check_tags(file: str) -> None:
 
 
 def unpack(wheel: Path, file: str, out: Path, site: Path, python: str) -> None:
-    scheme = {
-        "purelib": str(site),
-        "platlib": str(site),
-        "scripts": str(out / "bin"),
-        "headers": str(out / "include" / python),
-        "data": str(out),
-    }
-    destination = SchemeDictionaryDestination(
-        scheme,
-        interpreter=sys.executable,
-        script_kind="posix",
-        overwrite_existing=False,
-    )
     try:
         with zipfile.ZipFile(wheel) as archive:
             archive.filename = file  # a store path's name is not the wheel's own
-            source = WheelFile(archive)
-            source.validate_record(validate_contents=False)  # the whole file's hash was checked
+            source = Source(archive, wheel.stat().st_size)
+            source.validate()
+            scheme = {
+                "purelib": site,
+                "platlib": site,
+                "scripts": out / "bin",
+                "headers": out / "include" / python / source.distribution,
+                "data": out,
+            }
+            destination = SchemeDictionaryDestination(
+                {name: str(folder) for name, folder in scheme.items()},
+                interpreter=sys.executable,
+                script_kind="posix",
+                overwrite_existing=False,
+            )
             install(source, destination, additional_metadata={"INSTALLER": b"vllm-nix\n"})
-    except (zipfile.BadZipFile, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         sys.exit(f"{file}: truncated or damaged: {error}; fetch it again with `vllm-nix fetch`")
-    except (InstallerError, ValueError, FileExistsError) as error:
+    except (InstallerError, SourceError, ValueError, KeyError, FileExistsError) as error:
         sys.exit(f"{file}: not a valid wheel: {error}")
 
 

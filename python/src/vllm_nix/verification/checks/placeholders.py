@@ -1,27 +1,25 @@
 """No installed distribution is a placeholder for one that is kept elsewhere.
 
-Some names of the public registry are held by a package that only says to go away: AWS Neuron's
-("WRONG PACKAGE. Please install the package from Neuron Repository"), NVIDIA's older ones ("A fake
-package to warn the user"). They install without complaint, and a resolver that prefers the registry
-locks them. What counts is their own text, the summary and the description's first paragraph, in
-packages with next to no code; no list of names.
+What counts is their own text, in packages with next to no code; no list of names. The words are
+those that the assembly goes by: data/targets/placeholders.toml.
 
 Measured: neuronx-cc 1.0.post1, torch-neuronx 1.0, transformers-neuronx 0.1, libneuronxla 1.0,
 neuronx-distributed 0.1 and vllm-neuron 0.1.0, all below 7 kB; their texts say where to go.
 """
 
 import re
+import tomllib
 from collections.abc import Iterator
 
 from packaging.metadata import parse_email
 
+from vllm_nix.data import TARGETS
 from vllm_nix.verification.check import Context, Finding, check, failed, ok
 from vllm_nix.verification.distributions import Distribution, read_record, read_text
 
-LARGEST = 1 << 16  # bytes of all its files; real placeholders have 1 to 7 kB
-SIGN = re.compile(
-    r"wrong package|fake package|placeholder (?:package|for)|dummy package", re.IGNORECASE
-)
+_RULE = tomllib.loads((TARGETS / "placeholders.toml").read_text())
+LARGEST: int = _RULE["largest"]
+SIGN = re.compile("|".join(map(re.escape, _RULE["words"])), re.IGNORECASE)
 
 
 @check("placeholders", "No distribution is a placeholder for one that is kept elsewhere")
@@ -46,7 +44,6 @@ def confession(distribution: Distribution) -> str:
         raw, _ = parse_email(read_text(distribution.folder / "METADATA"))
     except (OSError, ValueError):
         return ""  # see `wheel-set` and `record`
-    # Further on, a small package may well speak of placeholders that are none.
     first = re.split(r"\n\s*\n", raw.get("description", "").strip())[0]
     lines = [raw.get("summary", ""), *first.splitlines()]
     return next((line.strip()[:200] for line in lines if SIGN.search(line)), "")
