@@ -38,6 +38,7 @@ def test_json(sample: Sample, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(str(sample.root), "--json", "--skip", "token", "vllm-version") == 1
     report = json.loads(capsys.readouterr().out)
     assert (report["schema"], report["status"], report["nix"]) == (1, "failed", False)
+    assert (report["exit_code"], report["started"]) == (1, True)
     assert report["environment"] == str(sample.root)
     checks = {check["id"]: check for check in report["checks"]}
     assert len(checks) == len(CHECKS) - 2

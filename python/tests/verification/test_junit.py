@@ -54,9 +54,17 @@ def test_command(sample: Sample, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "failed   record" in capsys.readouterr().out
 
 
-def test_a_report_is_shown_although_its_file_cannot_be_written(
-    sample: Sample, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("file", "reason"),
+    [
+        ("/", "this is a folder; give a file"),
+        ("", "this is a folder; give a file"),
+        ("gone/report.xml", "there is no folder gone"),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_refused_before_the_run(
+    sample: Sample, capsys: pytest.CaptureFixture[str], file: str, reason: str
 ) -> None:
-    with pytest.raises(InputError, match="No such file"):
-        run(str(sample.root), "--junit", str(tmp_path / "gone/report.xml"), "--only", "record")
-    assert "ok       record" in capsys.readouterr().out
+    with pytest.raises(InputError, match=reason):
+        run(str(sample.root), "--junit", file, "--only", "record")
+    assert capsys.readouterr().out == ""

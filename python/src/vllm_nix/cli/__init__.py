@@ -2,18 +2,24 @@
 
 import argparse
 import importlib
+import io
 import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
+from contextlib import suppress
 
 from vllm_nix import __version__
 from vllm_nix.errors import Error, Unavailable
+from vllm_nix.text import printable
 
 # In the order in which a user meets them. Each is a module in `vllm_nix.cli` with a docstring
 # (its help), `arguments(parser)` and `run(args) -> int`.
 COMMANDS = ("targets", "params", "fetch", "lock", "archs", "verify", "serve", "model", "completion")
 # Commands that pass the words after `--` on to another program, as `args.rest`.
 PASS_ON = ("serve",)
+_GRACE = 0.7  # seconds for unwinding after a signal
 
 
 def parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
@@ -44,24 +50,67 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command line, the process's own if None; returns the exit status."""
+    if argv is None:
+        _prepare()
     try:
         args = _parse(sys.argv[1:] if argv is None else argv)
         code = int(args.run(args))
         print(end="", flush=True)  # while it can still be said that nobody can read this
         return code
     except Error as error:
-        print(f"vllm-nix: {error}", file=sys.stderr)
+        _complain(error)
         return error.exit_code
     except BrokenPipeError:  # the reader (`| head`) has gone
         _drop_output()
         return 1
     except OSError as error:  # a full disk, a current folder that is no more
         _drop_output()
-        reason = ": ".join(filter(None, (error.filename, error.strerror))) or error
-        print(f"vllm-nix: {reason}", file=sys.stderr)
+        _complain(": ".join(filter(None, (error.filename, error.strerror))) or error)
         return Unavailable.exit_code
-    except KeyboardInterrupt:
-        return 130
+    except KeyboardInterrupt as error:
+        return 128 + (error.number if isinstance(error, _Ended) else signal.SIGINT)
+
+
+class _Ended(KeyboardInterrupt):
+    """One of the signals that ask a program to end."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
+def _prepare() -> None:
+    """Makes the process fit for a command: its streams, its file mode mask, its signals."""
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:  # closed; what is opened next must not come in its place
+            stream = open(os.devnull, "w" if descriptor else "r")  # noqa: PTH123, SIM115
+            if stream.fileno() != descriptor:
+                os.dup2(stream.fileno(), descriptor)
+            setattr(sys, name, stream)
+    for output in (sys.stdout, sys.stderr):
+        if isinstance(output, io.TextIOWrapper):
+            output.reconfigure(errors="backslashreplace")  # for a locale without the letters
+    os.umask(os.umask(0o077) & 0o077)  # one that takes our own rights would only make us fail
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
+            signal.signal(number, _end)
+
+
+def _end(number: int, _: object) -> None:
+    """Unwinds, so that temporary files go; at once where that takes long, as threads may.
+
+    Children end with us, however we end.
+    """
+    timer = threading.Timer(_GRACE, os._exit, [128 + number])
+    timer.daemon = True
+    timer.start()
+    raise _Ended(number)
+
+
+def _complain(text: object) -> None:
+    with suppress(OSError):
+        print(f"vllm-nix: {printable(text)}", file=sys.stderr)
 
 
 def _drop_output() -> None:

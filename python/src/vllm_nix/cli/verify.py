@@ -9,6 +9,7 @@ none of the checks could run here.
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -59,6 +60,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.env is None:
         raise InputError("which environment? give its folder, such as ./result")
+    if args.junit is not None:
+        _check_writable(args.junit)
     from vllm_nix.verification.progress import shown
 
     with shown(sys.stderr) as progress:
@@ -79,11 +82,21 @@ def run(args: argparse.Namespace) -> int:
         from vllm_nix.verification.render import print_report
 
         print_report(report)
-    if args.junit:
+    if args.junit is not None:
         from vllm_nix.verification.junit import write_junit
 
         write_junit(report, args.junit)
     return report.exit_code
+
+
+def _check_writable(file: Path) -> None:
+    """Raises `InputError` before the run rather than after it."""
+    if file.is_dir():
+        raise InputError(f"--junit {file}: this is a folder; give a file")
+    if not file.parent.is_dir():
+        raise InputError(f"--junit {file}: there is no folder {file.parent}")
+    if not os.access(file if file.exists() else file.parent, os.W_OK):
+        raise InputError(f"--junit {file}: it cannot be written")
 
 
 def _seconds(text: str) -> float:

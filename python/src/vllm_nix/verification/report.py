@@ -4,12 +4,13 @@ The JSON form, `"schema": 1`, only ever gains keys:
 
     {"schema": 1, "environment": "/path", "target": "cpu" or null, "nix": true,
      "devices": ["orin (8.7) with CUDA 12.6"],
-     "status": "failed", "seconds": 31.2,
+     "started": true, "status": "failed", "exit_code": 1, "seconds": 31.2,
      "checks": [{"id": "record", "title": "...", "status": "failed", "reason": "", "seconds": 2.1,
                  "findings": [{"status": "failed", "where": "...", "expected": "...",
                                "found": "...", "cure": "..."}]}]}
 
-A status is "failed", "warning", "skipped" or "ok"; `reason` says why a check was skipped. Seconds
+`started` is whether the interpreter ran, `exit_code` the command's. A status is "failed", "warning",
+"skipped" or "ok"; `reason` says why a check was skipped. Seconds
 are until the result was there: checks that share a process, or the processors, wait for each other.
 """
 
@@ -96,7 +97,9 @@ class Report:
             "target": self.target,
             "nix": self.nix,
             "devices": list(self.devices),
+            "started": self.started,
             "status": self.status,
+            "exit_code": self.exit_code,
             "seconds": round(self.seconds, 3),
             "checks": [
                 {

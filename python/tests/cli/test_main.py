@@ -1,0 +1,147 @@
+"""What holds for every command: its streams, its signals, its error line."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+OURS = [sys.executable, "-m", "vllm_nix"]
+# A Python that hangs, and has started a daemon.
+HANGS = f"""#!{sys.executable}
+import os, sys, time
+from pathlib import Path
+here = Path(__file__).parent
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        (here / "daemon").write_text(str(os.getpid()))
+        time.sleep(600)
+    os._exit(0)
+os.wait()
+while not (here / "daemon").exists():
+    time.sleep(0.01)
+(here / "part").write_text(str(os.getpid()))
+(here / "part").rename(here / "python-pid")
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def hanging(tmp_path: Path) -> Path:
+    """An environment whose Python never answers."""
+    (tmp_path / "env/bin").mkdir(parents=True)
+    (tmp_path / "env/lib/python3.11/site-packages").mkdir(parents=True)
+    (tmp_path / "env/bin/python").write_text(HANGS)
+    (tmp_path / "env/bin/python").chmod(0o755)
+    return tmp_path / "env"
+
+
+@pytest.mark.parametrize("how", ["SIGTERM", "SIGHUP", "SIGINT", "SIGKILL"])
+def test_a_signal_ends_the_command_and_all_that_it_started(
+    hanging: Path, tmp_path: Path, how: str
+) -> None:
+    (tmp_path / "tmp").mkdir()
+    # A test run in the background inherits that interrupts are ignored.
+    command = ["env", "--default-signal", *OURS, "verify", str(hanging)]
+    ours = subprocess.Popen(
+        command,
+        env={**os.environ, "TMPDIR": str(tmp_path / "tmp")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_for(hanging / "bin/python-pid")
+    pids = [int((hanging / "bin" / name).read_text()) for name in ("python-pid", "daemon")]
+    number = getattr(signal, how)
+    started = time.monotonic()
+    ours.send_signal(number)
+    output, errors = ours.communicate(timeout=10)
+    while any(map(is_alive, pids)) and time.monotonic() < started + 5:
+        time.sleep(0.02)
+    assert time.monotonic() - started < 1
+    assert (output, errors) == ("", "")
+    if how == "SIGKILL":
+        assert ours.returncode == -number
+    else:
+        assert ours.returncode == 128 + number
+        assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_a_daemon_of_an_environment_ends_with_its_time(hanging: Path) -> None:
+    command = [*OURS, "verify", str(hanging), "--only", "interpreter", "--timeout", "1"]
+    result = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert result.returncode == 3
+    assert "no answer within 1 s" in result.stdout
+    assert not is_alive(int((hanging / "bin/daemon").read_text()))
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "<&-", "<&- 2>&-"])
+def test_closed_streams(closed: str) -> None:
+    command = f'exec "$@" {closed}'
+    verify = [*OURS, "verify", sys.prefix, "--only", "interpreter", "--json"]
+    result = subprocess.run(
+        ["bash", "-c", command, "bash", *verify], check=False, capture_output=True, text=True
+    )
+    assert (result.returncode, json.loads(result.stdout)["exit_code"]) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "locale", [{"LC_ALL": "C", "PYTHONUTF8": "0"}, {"PYTHONIOENCODING": "ascii"}]
+)
+def test_letters_that_the_locale_lacks(tmp_path: Path, locale: dict[str, str]) -> None:
+    variables = {**os.environ, "PYTHONCOERCECLOCALE": "0", **locale}
+    named = tmp_path / "é\u202e\x1b[31m"
+    result = subprocess.run(
+        [*OURS, "verify", os.fspath(named)],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=variables,
+    )
+    assert result.returncode == 2
+    assert len(result.stderr.splitlines()) == 1
+    assert result.stderr.startswith(f"vllm-nix: {tmp_path}/")
+    assert r"\x1b[31m" in result.stderr
+    assert result.stderr.isascii()
+
+
+def test_an_error_is_printed_on_one_line(tmp_path: Path) -> None:
+    command = [*OURS, "verify", str(tmp_path / "a\nok       record \x1b[2J")]
+    result = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert result.stderr.startswith(rf"vllm-nix: {tmp_path}/a\nok       record \x1b[2J is ")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_file_mode_mask_does_not_take_our_own_rights() -> None:
+    command = 'umask 777; exec "$@"'
+    verify = [*OURS, "verify", sys.prefix, "--only", "interpreter"]
+    unprivileged = ["setpriv", "--reuid=65534", "--clear-groups"] if os.geteuid() == 0 else []
+    reachable = [*unprivileged, "test", "-x", sys.executable]
+    if subprocess.run(reachable, check=False, capture_output=True).returncode:
+        unprivileged = []  # as root, for whom masks mean less
+    result = subprocess.run(
+        [*unprivileged, "bash", "-c", command, "bash", *verify],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert (result.returncode, result.stdout.split()[:2]) == (0, ["ok", "interpreter"])
+
+
+def wait_for(file: Path) -> None:
+    end = time.monotonic() + 30
+    while not file.exists():
+        assert time.monotonic() < end, f"no {file} within 30 s"
+        time.sleep(0.02)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
