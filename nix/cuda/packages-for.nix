@@ -15,7 +15,7 @@
   ...
 }:
 let
-  inherit (import ../lib) canCompile isIntegratedGpu;
+  inherit (import ../lib) cuda;
   nameOf = release: "cudaPackages_${lib.replaceStrings [ "." ] [ "_" ] release}";
   releaseOf = name: lib.replaceStrings [ "cudaPackages_" "_" ] [ "" "." ] name;
   isRelease = name: builtins.match "cudaPackages_[0-9]+_[0-9]+" name != null;
@@ -27,7 +27,7 @@ let
     release:
     lib.versions.major release == major
     && (anyMinor || lib.versionAtLeast toolkit release)
-    && lib.all (canCompile release) capabilities;
+    && lib.all (cuda.canCompile release) capabilities;
   named = map releaseOf (lib.filter isRelease (lib.attrNames pkgs));
   fit = lib.filter isThere (lib.filter isFit named);
   newest = lib.last (lib.sort lib.versionOlder fit);
@@ -38,7 +38,7 @@ let
   # that of pkgsForCudaArch.
   isServers =
     stdenv.hostPlatform.isAarch64
-    && lib.any isIntegratedGpu capabilities
+    && lib.any cuda.isJetson capabilities
     && major == "12"
     && !(packages.flags.isJetsonBuild or true);
   jetson = pkgs._cuda.lib.mkRealArchitecture (lib.head capabilities);

@@ -3,29 +3,25 @@
 # imports from another folder of nix/.
 let
   directory = ../targets;
-  rules = builtins.fromTOML (builtins.readFile (directory + "/rules.toml"));
+  readData = file: builtins.fromTOML (builtins.readFile (directory + "/${file}"));
+  capabilities = readData "capabilities.toml";
+  rules = readData "rules.toml" // {
+    inherit capabilities;
+  };
+  cuda = import ./cuda.nix capabilities;
   schema = import ./schema.nix {
     inherit rules;
-    keys = builtins.fromTOML (builtins.readFile (directory + "/schema.toml"));
+    keys = readData "schema.toml";
   };
-  withProfiles = import ./profiles.nix (
-    builtins.fromTOML (builtins.readFile (directory + "/profiles.toml"))
-  );
+  withProfiles = import ./profiles.nix (readData "profiles.toml");
   checks = {
     checkSchema = schema;
-    checkRules = import ./rules.nix rules;
+    checkRules = import ./rules.nix { inherit cuda rules; };
   };
 in
-import ./targets.nix ({ inherit directory withProfiles; } // checks)
+import ./targets.nix ({ inherit cuda directory withProfiles; } // checks)
 // checks
 // {
+  inherit cuda;
   pylock = import ./pylock.nix;
-  gencode = import ./gencode.nix;
-  canCompile = import ./can-compile.nix rules;
-
-  # Type: isIntegratedGpu :: String -> Bool
-  # Whether a compute capability is of a Jetson whose GPU is no PCI device: all before Thor.
-  isIntegratedGpu =
-    capability:
-    rules.capabilities.${capability}.jetson or false && builtins.compareVersions capability "10.1" < 0;
 }

@@ -1,11 +1,8 @@
 # The variables that a build from source by hand exports; `vllm-nix params --format env` prints them.
-data:
+cuda: data:
 (data.torch.env or { })
 // (
-  if data ? cuda then
-    { TORCH_CUDA_ARCH_LIST = builtins.concatStringsSep ";" data.cuda.capabilities; }
-  else
-    { }
+  if data ? cuda then { TORCH_CUDA_ARCH_LIST = cuda.archList data.cuda.capabilities; } else { }
 )
 // (
   if data.torch.from == "source" then

@@ -1,7 +1,8 @@
 # Type: AttrSet -> String -> AttrSet -> AttrSet
 # Checks what a target's parameters are to one another (targets/rules.toml): returns the data, or
 # throws the first fault. The data has passed the schema. vllm_nix.targets.rules says the same.
-rules: file: data:
+{ cuda, rules }:
+file: data:
 let
   inherit (builtins)
     any
@@ -36,14 +37,12 @@ let
   orNothing = text: if text == "" then "nothing" else text;
 
   capabilities = data.cuda.capabilities or [ ];
-  isJetson = capability: rules.capabilities.${capability}.jetson or false;
-  jetson = filter isJetson capabilities;
-  desktop = filter (capability: !isJetson capability) capabilities;
+  jetson = filter cuda.isJetson capabilities;
+  desktop = filter (capability: !cuda.isJetson capability) capabilities;
   foreign = filter (system: system != "aarch64-linux") data.systems;
 
   inherit (data.cuda) toolkit;
-  canCompile = import ./can-compile.nix rules toolkit;
-  uncompilable = filter (capability: !canCompile capability) capabilities;
+  uncompilable = filter (capability: !cuda.canCompile toolkit capability) capabilities;
   range = row: if row ? last then "${row.first} to ${row.last} can" else "${row.first} and newer can";
 
   # The value of a dotted key, as a list; [ ] where the target has none.

@@ -1,5 +1,6 @@
 # Targets by name: each folder of nix/targets that holds a target.toml, loaded and checked.
 {
+  cuda,
   directory,
   checkSchema,
   checkRules,
@@ -30,7 +31,7 @@ let
       data
       // {
         inherit name;
-        environment = import ./environment.nix data;
+        environment = import ./environment.nix cuda data;
         requirements = import ./requirements.nix data;
         components = import ./components.nix data;
       }

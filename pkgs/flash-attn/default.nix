@@ -15,6 +15,7 @@
   torchForBuild,
 }:
 let
+  inherit (import ../../nix/lib) cuda;
   inherit (target.flash-attn) version;
   # A feature in each kernel is a kernel with it and one without. A call that asks for one that is disabled
   # ends with "This flash attention build does not support".
@@ -68,9 +69,7 @@ buildCudaWheel cudaPackages (
     build-system = build-system ++ torchForBuild;
     CUDA_HOME = cudaPackages.cudatoolkit;
     FLASH_ATTENTION_FORCE_BUILD = "TRUE"; # or it looks for a wheel on the network
-    FLASH_ATTN_CUDA_ARCHS = lib.concatMapStringsSep ";" (lib.replaceStrings [ "." ] [ "" ]) (
-      [ "8.0" ] ++ newer
-    );
+    FLASH_ATTN_CUDA_ARCHS = cuda.archNumbers ([ "8.0" ] ++ newer);
     CPPFLAGS = defines;
     NVCC_APPEND_FLAGS = defines;
     memoryPerJob = target.build.memory-per-job or null;

@@ -8,7 +8,7 @@
   target,
 }:
 let
-  inherit (import ../../nix/lib) gencode;
+  inherit (import ../../nix/lib) cuda;
   inherit (cudaPackages)
     backendStdenv
     cuda_cudart
@@ -45,7 +45,7 @@ backendStdenv.mkDerivation {
     "CUDA_MINOR=${lib.versions.minor cudaPackages.cudaMajorMinorVersion}"
   ];
   preBuild = ''
-    makeFlagsArray+=("NVCC_GENCODE=${gencode target.cuda.capabilities}")
+    makeFlagsArray+=("NVCC_GENCODE=${cuda.gencode target.cuda.capabilities}")
   '';
   enableParallelBuilding = true;
   installPhase = ''

@@ -16,7 +16,7 @@
   onlyFunctions ? "",
 }:
 let
-  inherit (import ../../nix/lib) gencode isIntegratedGpu;
+  inherit (import ../../nix/lib) cuda;
   inherit (cudaPackages)
     backendStdenv
     cuda_cudart
@@ -45,7 +45,7 @@ let
         inherit (row) hash;
       };
 
-  flags = gencode capabilities;
+  flags = cuda.gencode capabilities;
 in
 backendStdenv.mkDerivation {
   pname = "nccl";
@@ -54,7 +54,7 @@ backendStdenv.mkDerivation {
     pname = "nccl";
     version = release;
     inherit src;
-    replacements = lib.optionals (lib.any isIntegratedGpu capabilities) (import ./integrated-gpu.nix);
+    replacements = lib.optionals (!lib.all cuda.isPci capabilities) (import ./integrated-gpu.nix);
   };
   outputs = [
     "out"

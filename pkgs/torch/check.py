@@ -5,7 +5,7 @@ It asks the library itself, without a device: what was compiled in, not what was
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import distributed
@@ -15,14 +15,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--version", required=True)
     parser.add_argument("--distributed", type=_list, required=True, help="such as gloo,nccl")
-    parser.add_argument("--capabilities", type=_list, default=[], help="such as 8.6,8.7")
+    parser.add_argument("--archs", type=_list, default=[], help="such as sm_86,sm_87")
     parser.add_argument("--nccl", help="a release such as 2.27.7-1")
     parser.add_argument("--without-qnnpack", action="store_true")
     wanted = parser.parse_args(arguments)
     wrong = [
         *_version(wanted.version),
         *_distributed(wanted.distributed),
-        *_architectures(wanted.capabilities),
+        *_architectures(wanted.archs),
         *(_nccl(wanted.nccl) if wanted.nccl else ()),
         *(_qnnpack() if wanted.without_qnnpack else ()),
         *_product(),
@@ -57,9 +57,8 @@ def _architectures(wanted: Sequence[str]) -> Iterator[str]:
         yield "it was built without CUDA"
         return
     flags = torch._C._cuda_getArchFlags() or ""
-    expected = {f"sm_{capability.replace('.', '')}" for capability in wanted}
-    if (found := set(flags.split())) != expected:
-        yield f"its GPU code is for {_words(found)}, not {_words(expected)}; see TORCH_CUDA_ARCH_LIST"
+    if (found := set(flags.split())) != set(wanted):
+        yield f"its GPU code is for {_words(found)}, not {_words(wanted)}; see TORCH_CUDA_ARCH_LIST"
 
 
 def _nccl(wanted: str) -> Iterator[str]:
@@ -87,7 +86,7 @@ def _product() -> Iterator[str]:
         yield "the product of two matrices is wrong; see whether its BLAS takes 32-bit integers"
 
 
-def _words(architectures: set[str]) -> str:
+def _words(architectures: Iterable[str]) -> str:
     return ", ".join(sorted(architectures)) or "nothing"
 
 

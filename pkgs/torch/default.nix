@@ -18,6 +18,7 @@
   target,
 }:
 let
+  inherit (import ../../nix/lib) cuda;
   release = target.torch.version;
   number = target.torch.build-number or 1;
   version = release + lib.optionalString (number > 1) ".post${toString number}"; # tools/generate_torch_version.py
@@ -41,7 +42,7 @@ let
   check = [
     "--version=${version}"
     "--distributed=${lib.concatStringsSep "," target.torch.distributed}"
-    "--capabilities=${lib.concatStringsSep "," target.cuda.capabilities}"
+    "--archs=${lib.concatMapStringsSep "," cuda.sm target.cuda.capabilities}"
   ]
   ++ lib.optional wantsNccl "--nccl=${target.nccl.version}"
   ++ lib.optional (target.torch.env.USE_PYTORCH_QNNPACK or "1" == "0") "--without-qnnpack";

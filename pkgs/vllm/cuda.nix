@@ -17,6 +17,7 @@
   vllm-flash-attn,
 }:
 let
+  inherit (import ../../nix/lib) cuda;
   inherit (target.vllm) version;
   host = (cudaPackages.backendStdenv or stdenv).cc.version;
   forOrin = lib.elem "8.7" target.cuda.capabilities;
@@ -54,7 +55,7 @@ else
       # setup.py takes MAX_JOBS for threads, and divides it by NVCC_THREADS.
       preBuild = "export MAX_JOBS=$((MAX_JOBS * NVCC_THREADS))";
       CUDA_HOME = cudaToolkit;
-      TORCH_CUDA_ARCH_LIST = lib.concatStringsSep ";" target.cuda.capabilities;
+      TORCH_CUDA_ARCH_LIST = cuda.archList target.cuda.capabilities;
       VLLM_CUTLASS_SRC_DIR = cutlass;
       CMAKE_POLICY_VERSION_MINIMUM = "3.5";
     }

@@ -92,7 +92,7 @@ def test_torch_gets_the_targets_switches(derivations: Derivations) -> None:
 def test_torch_is_asked_for_what_the_target_names(derivations: Derivations) -> None:
     arguments = derivations["torch"]["installCheckPhase"]
     for argument in (
-        *("--version=2.5.1", "--distributed=gloo,nccl", "--capabilities=8.7", "--nccl=2.27.7-1"),
+        *("--version=2.5.1", "--distributed=gloo,nccl", "--archs=sm_87", "--nccl=2.27.7-1"),
         "--without-qnnpack",
     ):
         assert argument in arguments

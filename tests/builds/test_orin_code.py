@@ -23,19 +23,19 @@ def check(**wanted: str) -> str:
 
 
 def test_a_torch_for_cuda_that_is_what_was_asked_for(nix: Nix) -> None:
-    capabilities = "5.0,6.0,7.0,7.5,8.0,8.6,9.0"
+    archs = "sm_50,sm_60,sm_70,sm_75,sm_80,sm_86,sm_90"
     nix.build(
         check(
             version="2.5.1+cu124",
             distributed="gloo,nccl",
-            capabilities=capabilities,
+            archs=archs,
             nccl="2.21.5-1",
         )
     )
 
 
 def test_a_torch_for_servers_is_not_orins(nix: Nix) -> None:
-    said = nix.fail(check(version="2.5.1", distributed="mpi", capabilities="8.7", nccl="2.27.7-1"))
+    said = nix.fail(check(version="2.5.1", distributed="mpi", archs="sm_87", nccl="2.27.7-1"))
     for sentence in (
         "its version is 2.5.1+cu124, not 2.5.1",
         "torch.distributed lacks mpi; set USE_MPI=1, and see why CMake left it out",

@@ -36,7 +36,7 @@ def test_a_torch_for_the_cpu_is_not_orins(cpu: Path) -> None:
         cpu,
         "--version=2.5.1",
         "--distributed=gloo,nccl",
-        "--capabilities=8.7",
+        "--archs=sm_87",
         "--nccl=2.27.7-1",
         "--without-qnnpack",
     )

@@ -1,6 +1,6 @@
 # The exports of a build by hand.
 let
-  environment = import ../../nix/lib/environment.nix;
+  environment = import ../../nix/lib/environment.nix (import ../../nix/lib).cuda;
   wheels = {
     torch = {
       version = "2.13.0+cpu";

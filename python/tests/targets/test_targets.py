@@ -142,7 +142,7 @@ def test_a_file_that_is_no_toml_names_the_file_and_the_line(tmp_path: Path) -> N
 def test_nix_renders_a_fleets_capabilities_alike(nix: Nix, tmp_path: Path) -> None:
     fleet = broken(FLEET)
     (tmp_path / "data.json").write_text(json.dumps(fleet))
-    expression = f"import ./nix/lib/environment.nix (builtins.fromJSON (builtins.readFile {tmp_path}/data.json))"
+    expression = f"import ./nix/lib/environment.nix (import ./nix/lib).cuda (builtins.fromJSON (builtins.readFile {tmp_path}/data.json))"
     result = nix("nix-instantiate", "--eval", "--strict", "--json", "--expr", expression)
     assert json.loads(result.stdout) == Target("fleet", fleet).environment()
 

@@ -72,7 +72,7 @@ in
           replacements = (import ../../../pkgs/vllm-flash-attn/sm87.nix).setup;
         };
         CUDA_HOME = cudaToolkit;
-        TORCH_CUDA_ARCH_LIST = lib.concatStringsSep ";" scope.target.cuda.capabilities;
+        TORCH_CUDA_ARCH_LIST = scope.target.environment.TORCH_CUDA_ARCH_LIST;
         FLASH_ATTENTION_FORCE_BUILD = "TRUE";
         MAX_JOBS = "1";
         NVCC_THREADS = "1";

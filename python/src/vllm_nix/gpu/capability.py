@@ -1,0 +1,137 @@
+"""A CUDA compute capability: each spelling of it, and what nix/targets/capabilities.toml says of it.
+
+`nix/lib/cuda.nix` says the same in Nix. Numbers are spelled three ways: 8.7 by NVIDIA's tables and
+TORCH_CUDA_ARCH_LIST, sm_87 for cubins, compute_87 for PTX. Some have a suffix: "a" for code that runs
+on exactly this capability, "f" for its family (CUDA C++ Programming Guide, "Family-Specific Features").
+"""
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from functools import cache, lru_cache
+from typing import Any, NamedTuple
+
+from vllm_nix.data import TARGETS
+from vllm_nix.errors import InputError
+
+
+class ComputeCapability(NamedTuple):
+    """Such as 8.7 or 12.0f; ordered by number. `str()` is NVIDIA's spelling.
+
+    Any number is one, for a library may hold any: `is_known` says whether the table has it.
+    """
+
+    major: int
+    minor: int
+    suffix: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> "ComputeCapability":
+        """From "8.7", "sm_87", "sm_90a" or "compute_120f". Raises `InputError`."""
+        found = _parsed(text)
+        if found is None:
+            raise InputError(f"'{text}' is no compute capability; write one as 8.7 or sm_87")
+        return found
+
+    @classmethod
+    def from_sm(cls, number: int, suffix: str = "") -> "ComputeCapability":
+        """From the number that cubins and fatbins hold, such as 87."""
+        return _from_sm(number, suffix)
+
+    def __str__(self) -> str:
+        return f"{self.major}.{self.minor}{self.suffix}"
+
+    @property
+    def number(self) -> int:
+        """87 of 8.7: what cubins and fatbins hold."""
+        return 10 * self.major + self.minor
+
+    @property
+    def sm(self) -> str:
+        """As nvcc calls cubins for it."""
+        return f"sm_{self.number}{self.suffix}"
+
+    @property
+    def compute(self) -> str:
+        """As nvcc calls PTX for it."""
+        return f"compute_{self.number}{self.suffix}"
+
+    @property
+    def gencode(self) -> str:
+        """nvcc's flag for native code alone, no PTX."""
+        return f"-gencode=arch={self.compute},code={self.sm}"
+
+    @property
+    def base(self) -> "ComputeCapability":
+        """Without the suffix: what a device has."""
+        return self._replace(suffix="")
+
+    @property
+    def present(self) -> "ComputeCapability":
+        """By its name of today, if it was renamed."""
+        new = _row(self).get("renamed")
+        return self.parse(new)._replace(suffix=self.suffix) if new else self
+
+    @property
+    def is_known(self) -> bool:
+        return bool(_row(self))
+
+    @property
+    def jetson(self) -> bool:
+        """Whether it is a Jetson's: for aarch64 alone, and no other device runs its cubins."""
+        return bool(_row(self).get("jetson", False))
+
+    @property
+    def sbsa(self) -> str | None:
+        """The first CUDA release with which a Jetson of it runs cubins of servers, if there is one."""
+        return _row(self).get("sbsa")
+
+    @property
+    def compilers(self) -> tuple[str, str | None]:
+        """The first and the last CUDA release whose nvcc compiles for it; None: the newest does.
+
+        Raises KeyError if it is not known."""
+        row = table()[str(self.base)]
+        return row["first"], row.get("last")
+
+
+@cache
+def table() -> Mapping[str, Mapping[str, Any]]:
+    """capabilities.toml: its rows by capability, such as "8.7", from the lowest on."""
+    return tomllib.loads((TARGETS / "capabilities.toml").read_text(encoding="utf-8"))
+
+
+def known() -> tuple[ComputeCapability, ...]:
+    """The capabilities of the table, sorted."""
+    return tuple(sorted(map(ComputeCapability.parse, table())))
+
+
+def arch_list(capabilities: Iterable[str | ComputeCapability]) -> str:
+    """PyTorch's variable TORCH_CUDA_ARCH_LIST, in the given order: "8.6;8.7"."""
+    return ";".join(map(str, capabilities))
+
+
+def _row(capability: ComputeCapability) -> Mapping[str, Any]:
+    return table().get(str(capability.base), {})
+
+
+@lru_cache(maxsize=1024)  # a library has a dozen of them in thousands of entries; a hostile one, any
+def _from_sm(number: int, suffix: str) -> ComputeCapability:
+    return ComputeCapability(*divmod(number, 10), suffix)
+
+
+def _parsed(text: str) -> ComputeCapability | None:
+    word = text.strip().lower()
+    name = word.removeprefix("sm_").removeprefix("compute_").removeprefix("lto_")
+    digits = name[:-1] if name[-1:] in ("a", "f") else name
+    suffix = name[len(digits) :]
+    if name == word:
+        major, _, minor = digits.partition(".")
+    else:
+        major, minor = digits[:-1], digits[-1:]
+    if not (_is_number(major, 3) and _is_number(minor, 1)):
+        return None
+    return ComputeCapability(int(major), int(minor), suffix)
+
+
+def _is_number(text: str, most: int) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= most
