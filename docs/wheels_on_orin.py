@@ -5,7 +5,6 @@ python -m docs.wheels_on_orin --refresh  downloads the wheels of wheels-on-orin.
 """
 
 import json
-import re
 import sys
 import tempfile
 import tomllib
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.wheels import Wheel, unpack
+from vllm_nix.gpu.capability import ComputeCapability
 from vllm_nix.gpu.compat import (
     Device,
     JetPack,
@@ -37,7 +37,7 @@ INTRODUCTION = """\
 
 What the GPU code in the newest public aarch64 wheels means for a Jetson AGX Orin (compute
 capability 8.7). Read by `vllm-nix archs --for orin`, which needs no GPU and no CUDA; nothing was
-run. The [rules](../python/src/vllm_nix/gpu/compat.toml) are NVIDIA's and PyTorch's.
+run. The rules ([of libraries](../python/src/vllm_nix/gpu/compat.toml), [of devices](../nix/targets/capabilities.toml)) are NVIDIA's and PyTorch's.
 """
 
 WORDS = """\
@@ -104,12 +104,10 @@ def _library(recorded: Mapping[str, Any]) -> Library:
 
 
 def _entry(spelling: str) -> Entry:
-    found = re.fullmatch(r"(sm|compute|lto)_(\d+)([af]?)(?:/(\d+)\.(\d+))?", spelling)
-    assert found, spelling
-    prefix, sm, suffix, major, minor = found.groups()
-    kind = {"sm": "cubin", "compute": "ptx", "lto": "lto-ir"}[prefix]
-    version = (int(major or 0), int(minor or 0))
-    return Entry(0, kind, int(sm), suffix, version, True, "", 0, 0, "", None)
+    arch, _, isa = spelling.partition("/")
+    kind = {"sm": "cubin", "compute": "ptx", "lto": "lto-ir"}[arch.partition("_")[0]]
+    major, minor = map(int, (isa or "0.0").split("."))
+    return Entry(0, kind, ComputeCapability.parse(arch), (major, minor), True, "", 0, 0, "", None)
 
 
 def page(wheels: Sequence[Mapping[str, Any]]) -> str:

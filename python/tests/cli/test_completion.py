@@ -12,7 +12,7 @@ import pytest
 
 from vllm_nix import cli
 from vllm_nix.cli.shells import SHELLS, commands, script
-from vllm_nix.gpu.devices import table
+from vllm_nix.gpu.device import device_names
 from vllm_nix.targets import target_names
 from vllm_nix.verification import CHECKS
 
@@ -49,7 +49,7 @@ def test_values() -> None:
     assert complete("vllm-nix verify --skip ") == [check.id for check in CHECKS]
     assert complete("vllm-nix verify ./result --target ") == list(target_names())
     assert complete("vllm-nix params --format ") == ["table", "json", "env"]
-    assert complete("vllm-nix archs --for or") == ["orin"]
+    assert complete("vllm-nix archs --for ori") == ["orin", "orin-nano", "orin-nx"]
     assert complete("vllm-nix serve cpu rer") == ["reranker"]
     assert complete("vllm-nix serve cpu chat --task ") == ["embed", "generate", "rerank"]
     assert complete("vllm-nix completion ") == list(SHELLS)
@@ -61,7 +61,7 @@ def test_every_option_and_device_is_in_every_script(shell: str) -> None:
     for command in commands(cli.parser()):
         for option in command.options:
             assert all(name.lstrip("-") in text for name in option.names)
-    assert all(name in text for name in table()["devices"])
+    assert all(name in text for name in device_names())
 
 
 def test_fish_itself() -> None:
@@ -79,7 +79,7 @@ def test_fish_itself() -> None:
     assert offered("vllm-nix ver") == ["verify"]
     assert offered("vllm-nix verify --only gpu") == ["gpu-code"]
     assert offered("vllm-nix verify . --target ") == sorted(target_names())
-    assert offered("vllm-nix archs --for or") == ["orin"]
+    assert offered("vllm-nix archs --for ori") == ["orin", "orin-nano", "orin-nx"]
     assert offered("vllm-nix verify --js") == ["--json"]
 
 
@@ -88,7 +88,7 @@ def test_fish_itself() -> None:
     [
         ("vllm-nix ver", "vllm-nix verify"),
         ("vllm-nix verify --only gpu", "vllm-nix verify --only gpu-code"),
-        ("vllm-nix archs --for or", "vllm-nix archs --for orin"),
+        ("vllm-nix archs --for orin-na", "vllm-nix archs --for orin-nano"),
     ],
 )
 def test_zsh_itself(tmp_path: Path, line: str, completed: str) -> None:

@@ -7,6 +7,7 @@ from made_binaries import Part, cubin, elf_file, entry, fatbin_of
 
 from vllm_nix import cli
 from vllm_nix.errors import InputError
+from vllm_nix.gpu.capability import ComputeCapability
 from vllm_nix.gpu.inventory import Code, archs, walk
 
 PTX, CUBIN = 1, 2
@@ -43,12 +44,12 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
 def test_counts_by_role(tree: Path) -> None:
     found = archs(tree / "b/libcuda_code.so")
     assert found.count("host") == {
-        Code("cubin", 80, "", ""): 2,
-        Code("cubin", 100, "f", ""): 2,
-        Code("ptx", 90, "", "8.4"): 2,
+        Code("cubin", ComputeCapability(8, 0), ""): 2,
+        Code("cubin", ComputeCapability(10, 0, "f"), ""): 2,
+        Code("ptx", ComputeCapability(9, 0), "8.4"): 2,
     }
-    assert found.count("stub") == {Code("cubin", 52, "", ""): 1}
-    assert found.count("embedded") == {Code("cubin", 75, "", ""): 1}
+    assert found.count("stub") == {Code("cubin", ComputeCapability(5, 2), ""): 1}
+    assert found.count("embedded") == {Code("cubin", ComputeCapability(7, 5), ""): 1}
     assert sum(found.count("relocatable").values()) == 3
     assert found.damage == ()
 

@@ -131,9 +131,9 @@ def told(report: Report) -> Mapping[str, str]:
 def test_good(live: Sample) -> None:
     report = verify(live.root, only=[*LIVE, "gpu-code", "memory"])
     assert faults(report) == {}
-    assert report.to_json()["devices"] == ["8.7 with CUDA 12.6"]
+    assert report.to_json()["devices"] == ["Orin (8.7) with CUDA 12.6"]
     assert told(report) == {
-        "gpu-code": "8.7 with CUDA 12.6: 1 jit, 3 native, 1 dead",
+        "gpu-code": "Orin (8.7) with CUDA 12.6: 1 jit, 3 native, 1 dead",
         "memory": told(report)["memory"],
         "live-device": "Orin (8.7); driver for CUDA 12.6, torch for 12.6",
         "live-nccl": "world size 1",
@@ -232,8 +232,8 @@ def test_attention_that_crashes_hides_no_other(live: Sample) -> None:
 def test_a_device_newer_than_the_tables(live: Sample, tmp_path: Path) -> None:
     compile_driver(tmp_path, major=13)
     report = verify(live.root, only=["gpu-code"])
-    assert report.to_json()["devices"] == ["13.7 with CUDA 12.6"]
-    assert "code for 13.7" in faults(report)["gpu-code"]
+    assert report.to_json()["devices"] == ["Orin (13.7) with CUDA 12.6"]
+    assert "code for Orin (13.7)" in faults(report)["gpu-code"]
     with pytest.raises(InputError, match="unknown CUDA release 'soon'"):
         verify(live.root, cuda="soon")
 

@@ -14,7 +14,7 @@ from vllm_nix.binaries.elf import ElfError
 from vllm_nix.binaries.symbols import read_symbols
 from vllm_nix.errors import InputError
 from vllm_nix.gpu.compat import Verdict, judge_library
-from vllm_nix.gpu.devices import device
+from vllm_nix.gpu.device import device
 from vllm_nix.gpu.inventory import archs
 from vllm_nix.verification.devices import Question, named_devices
 from vllm_nix.verification.distributions import Distribution
@@ -119,7 +119,7 @@ def test_any_gpu_code_is_judged(tmp_path: Path, units: list[list[Code]], name: s
     assert not has_refused(archs(file), target) or any(
         kind == "ptx" for u in units for kind, *_ in u
     )
-    own: Code = ("cubin", int(target.capability.replace(".", "")))
+    own: Code = ("cubin", target.capability.number)
     file.write_bytes(carrier(*([own, *unit] for unit in units)))
     assert judge_library(archs(file), target).verdict is Verdict.NATIVE
 

@@ -38,10 +38,9 @@ def _checks() -> Iterable[str]:
 
 
 def _devices() -> Iterable[str]:
-    from vllm_nix.gpu.devices import table
+    from vllm_nix.gpu.device import device_names
 
-    names: Mapping[str, str] = table()["devices"]
-    return names
+    return device_names()
 
 
 VALUES: Mapping[str, Callable[[], Iterable[str]]] = {

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 from vllm_nix.data import TARGETS
 from vllm_nix.errors import InputError
 
+_PREFIXES = {"cubin": "sm", "ptx": "compute", "lto-ir": "lto"}
+
 
 class ComputeCapability(NamedTuple):
     """Such as 8.7 or 12.0f; ordered by number. `str()` is NVIDIA's spelling.
@@ -45,20 +47,19 @@ class ComputeCapability(NamedTuple):
         """87 of 8.7: what cubins and fatbins hold."""
         return 10 * self.major + self.minor
 
-    @property
-    def sm(self) -> str:
-        """As nvcc calls cubins for it."""
-        return f"sm_{self.number}{self.suffix}"
+    def arch(self, kind: str) -> str:
+        """As nvcc calls code of a kind (`fatbin.Entry.kind`): "sm_87", "compute_87", "lto_87"."""
+        return f"{_PREFIXES.get(kind, kind)}_{self.number}{self.suffix}"
 
     @property
-    def compute(self) -> str:
-        """As nvcc calls PTX for it."""
-        return f"compute_{self.number}{self.suffix}"
+    def sm(self) -> str:
+        """As nvcc calls cubins for it: "sm_87"."""
+        return self.arch("cubin")
 
     @property
     def gencode(self) -> str:
         """nvcc's flag for native code alone, no PTX."""
-        return f"-gencode=arch={self.compute},code={self.sm}"
+        return f"-gencode=arch={self.arch('ptx')},code={self.sm}"
 
     @property
     def base(self) -> "ComputeCapability":
@@ -114,14 +115,18 @@ def _row(capability: ComputeCapability) -> Mapping[str, Any]:
     return table().get(str(capability.base), {})
 
 
-@lru_cache(maxsize=1024)  # a library has a dozen of them in thousands of entries; a hostile one, any
+@lru_cache(
+    maxsize=1024
+)  # a library has a dozen of them in thousands of entries; a hostile one, any
 def _from_sm(number: int, suffix: str) -> ComputeCapability:
     return ComputeCapability(*divmod(number, 10), suffix)
 
 
 def _parsed(text: str) -> ComputeCapability | None:
     word = text.strip().lower()
-    name = word.removeprefix("sm_").removeprefix("compute_").removeprefix("lto_")
+    name = next(
+        (word[len(one) + 1 :] for one in _PREFIXES.values() if word.startswith(f"{one}_")), word
+    )
     digits = name[:-1] if name[-1:] in ("a", "f") else name
     suffix = name[len(digits) :]
     if name == word:

@@ -11,15 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 
-from vllm_nix.gpu.devices import (
-    Device,
-    JetPack,
-    capabilities,
-    device,
-    jetpack_release,
-    release,
-    table,
-)
+from vllm_nix.gpu.capability import ComputeCapability
+from vllm_nix.gpu.device import Device, JetPack, device, jetpack_release, release, rules
 from vllm_nix.gpu.fatbin import Entry, Fatbin
 from vllm_nix.gpu.inventory import RUNS, Library
 
@@ -89,8 +82,8 @@ def judge_library(library: Library, device: Device) -> Judgement:
     judged = _without_extra(library, [(one, judge(one, device)) for one in fatbins], device)
     counts = Counter(verdict for _, verdict in judged)
     worst = min(counts, key=lambda verdict: verdict.rank)
-    called_on = table()["called-on"].get(library.path.name.split(".")[0], device.capability)
-    if called_on != device.capability and worst is not Verdict.NOT_APPLICABLE:
+    called_on = rules()["called-on"].get(library.path.name.split(".")[0])
+    if called_on not in (None, str(device.capability)) and worst is not Verdict.NOT_APPLICABLE:
         archs = _archs(entry for one in fatbins for entry in one.entries)
         why = f"called on {called_on} alone, and compiled for {archs}"
         return Judgement(Verdict.DEAD, {Verdict.DEAD: len(fatbins)}, why)
@@ -103,23 +96,25 @@ def judge_library(library: Library, device: Device) -> Judgement:
 
 
 def _entry(entry: Entry, device: Device) -> Verdict:
-    return _code(entry.kind, entry.sm, entry.suffix, entry.version, device)
+    return _code(entry.kind, entry.capability, entry.version, device)
 
 
 @lru_cache(maxsize=1024)  # a library has a dozen sorts of entries; a hostile one, any number
-def _code(kind: str, sm: int, suffix: str, version: tuple[int, int], device: Device) -> Verdict:
-    code, own = _present(sm), _present(_sm(device.capability))
-    same_major = code // 10 == own // 10
+def _code(
+    kind: str, capability: ComputeCapability, version: tuple[int, int], device: Device
+) -> Verdict:
+    code, own = capability.base.present, device.capability.present
+    same_major = code.major == own.major
     if (
         kind not in ("cubin", "ptx")
         or code > own
-        or (suffix == "a" and code != own)
-        or (suffix == "f" and not same_major)
+        or (capability.suffix == "a" and code != own)
+        or (capability.suffix == "f" and not same_major)
     ):
         return Verdict.NOT_APPLICABLE
     if kind == "ptx":
         return _ptx(version, device)
-    if suffix == "f":
+    if capability.suffix == "f":
         return Verdict.COMPATIBLE
     if code == own:
         return Verdict.NATIVE
@@ -132,26 +127,24 @@ def _ptx(isa: tuple[int, int], device: Device) -> Verdict:
     if isa <= release(device.ptx_isa):
         return Verdict.JIT
     # A driver newer than our table may take more than the table's last line says.
-    newest = list(table()["ptx-isa"])[-1]
+    newest = list(rules()["ptx-isa"])[-1]
     return Verdict.UNKNOWN if release(device.cuda) > release(newest) else Verdict.MISSING
 
 
-def _same_major(code: int, device: Device) -> Verdict:
+def _same_major(code: ComputeCapability, device: Device) -> Verdict:
     """A cubin of the device's major number and a lower minor one."""
-    tegra, sbsa = table()["tegra"], table()["tegra"]["sbsa"]
-    capability = f"{code // 10}.{code % 10}"
-    if capability not in capabilities():
+    if not code.is_known:
         return Verdict.UNKNOWN
-    if capability in tegra["capabilities"]:
+    if code.jetson:
         return Verdict.MISSING
-    if not device.tegra:
+    if not device.capability.jetson:
         return Verdict.COMPATIBLE
-    if device.capability not in sbsa["capabilities"]:
+    sbsa = device.capability.sbsa
+    if sbsa is None:
         return Verdict.MISSING
     if device.cuda is None:
         return Verdict.UNKNOWN
-    allowed = release(device.cuda) >= release(sbsa["since"])
-    return Verdict.COMPATIBLE if allowed else Verdict.MISSING
+    return Verdict.COMPATIBLE if release(device.cuda) >= release(sbsa) else Verdict.MISSING
 
 
 def _without_extra(library: Library, judged: Sequence[Judged], device: Device) -> list[Judged]:
@@ -169,7 +162,7 @@ def _without_extra(library: Library, judged: Sequence[Judged], device: Device) -
             for one, verdict in judged
         ]
     beside = [verdict is missing and _is_for_others(one, device) for one, verdict in judged]
-    picks = library.path.name.startswith(tuple(table()["picks-kernels"]["libraries"]))
+    picks = library.path.name.startswith(tuple(rules()["picks-kernels"]["libraries"]))
     if not running or (sum(beside) > running.total() and not picks):
         return list(judged)
     return [
@@ -180,9 +173,9 @@ def _without_extra(library: Library, judged: Sequence[Judged], device: Device) -
 
 def _is_for_others(fatbin: Fatbin, device: Device) -> bool:
     """Whether all the code is for devices of older major numbers, or not for this one at all."""
-    major = _sm(device.capability) // 10
+    major = device.capability.present.major
     return all(
-        (entry.kind == "cubin" and _present(entry.sm) // 10 < major)
+        (entry.kind == "cubin" and entry.capability.present.major < major)
         or _entry(entry, device) is Verdict.NOT_APPLICABLE
         for entry in fatbin.entries
     )
@@ -215,7 +208,7 @@ def _why(verdict: Verdict, chosen: Sequence[Fatbin], total: int, device: Device)
 
 
 def _archs(entries: Iterable[Entry]) -> str:
-    found = {(entry.kind, entry.sm, entry.suffix): entry.arch for entry in entries}
+    found = {(entry.kind, entry.capability): entry.arch for entry in entries}
     return _some([found[key] for key in sorted(found)], 12)
 
 
@@ -229,12 +222,3 @@ def _named(entries: Iterable[Entry]) -> str:
 def _some(texts: Sequence[str], most: int) -> str:
     more = f" and {len(texts) - most} more" if len(texts) > most else ""
     return ", ".join(texts[:most]) + more
-
-
-def _present(sm: int) -> int:
-    """By its present name, if the architecture was renamed."""
-    return {_sm(old): _sm(new) for old, new in table()["renamed"].items()}.get(sm, sm)
-
-
-def _sm(capability: str) -> int:
-    return int(capability.replace(".", ""))

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vllm_nix.binaries import archive, elf
+from vllm_nix.gpu.capability import ComputeCapability
 
 HOST, RELOCATABLE = ".nv_fatbin", "__nv_relfatbin"
 
@@ -50,18 +51,11 @@ class FatbinError(Exception):
         self.offset = offset
 
 
-def spell(kind: str, sm: int, suffix: str) -> str:
-    """An architecture as nvcc writes it: sm_90a for cubins, compute_90 for PTX, lto_90 for LTO."""
-    prefix = {"cubin": "sm", "ptx": "compute", "lto-ir": "lto"}.get(kind, kind)
-    return f"{prefix}_{sm}{suffix}"
-
-
 @dataclass(frozen=True, slots=True)
 class Entry:
     """Code for one architecture. Offset and sizes are in bytes; `size` is what the file holds.
 
-    `kind` is "cubin", "ptx", "lto-ir", or "kind-N" for what we don't know. `suffix` is "a" for code
-    that runs on exactly this architecture, "f" for its family, else "". `version` is the PTX ISA
+    `kind` is "cubin", "ptx", "lto-ir", or "kind-N" for what we don't know. `version` is the PTX ISA
     of PTX, the format of a cubin, the NVVM version of LTO-IR. `compression` is "", "lz4", "zstd"
     or "unknown". `kernels` says whether a cubin has functions; None when that is compressed away,
     or for other kinds.
@@ -69,8 +63,7 @@ class Entry:
 
     offset: int
     kind: str
-    sm: int
-    suffix: str
+    capability: ComputeCapability
     version: tuple[int, int]
     is_64_bit: bool
     compression: str
@@ -81,8 +74,8 @@ class Entry:
 
     @property
     def arch(self) -> str:
-        """As `spell` writes it."""
-        return spell(self.kind, self.sm, self.suffix)
+        """As nvcc writes it: sm_90a for a cubin, compute_90 for PTX, lto_90 for LTO-IR."""
+        return self.capability.arch(self.kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,8 +245,7 @@ class _Reader:
         entry = Entry(
             offset=start,
             kind="cubin",
-            sm=(flags >> 8 if abi >= 8 else flags) & 0xFF,
-            suffix="",
+            capability=ComputeCapability.from_sm((flags >> 8 if abi >= 8 else flags) & 0xFF),
             version=(1, abi),
             is_64_bit=True,
             compression="",
@@ -347,8 +339,9 @@ class _Reader:
         entry = Entry(
             offset=start,
             kind=_KINDS.get(kind, f"kind-{kind}"),
-            sm=sm,
-            suffix="a" if flags & _ARCH_SPECIFIC else "f" if flags & _FAMILY else "",
+            capability=ComputeCapability.from_sm(
+                sm, "a" if flags & _ARCH_SPECIFIC else "f" if flags & _FAMILY else ""
+            ),
             version=(major, minor),
             is_64_bit=bool(flags & _64_BIT),
             compression=compression,

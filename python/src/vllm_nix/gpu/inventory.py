@@ -11,6 +11,7 @@ from pathlib import Path
 
 from vllm_nix.errors import InputError
 from vllm_nix.gpu import fatbin
+from vllm_nix.gpu.capability import ComputeCapability
 
 # Most files of an environment are text, and opening each of them takes longer than all else.
 TEXT = frozenset((".py", ".pyc", ".pyi", ".h", ".hpp", ".cuh", ".txt", ".json", ".md", ".pyx"))
@@ -24,13 +25,12 @@ class Code:
     """What can be told apart: `isa` is the PTX ISA version such as "8.4", "" for other kinds."""
 
     kind: str
-    sm: int
-    suffix: str
+    capability: ComputeCapability
     isa: str
 
     @property
     def arch(self) -> str:
-        return fatbin.spell(self.kind, self.sm, self.suffix)
+        return self.capability.arch(self.kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +48,16 @@ class Library:
     def counts(self) -> dict[str, dict[Code, int]]:
         """`count` for all roles that there are."""
         # Tuples first: a library has thousands of entries, but few sorts of them.
-        found: dict[str, Counter[tuple[str, int, str, tuple[int, ...]]]] = {}
+        found: dict[str, Counter[tuple[str, ComputeCapability, tuple[int, ...]]]] = {}
         for one in self.fatbins:
             found.setdefault(one.role, Counter()).update(
-                (entry.kind, entry.sm, entry.suffix, entry.version if entry.kind == "ptx" else ())
+                (entry.kind, entry.capability, entry.version if entry.kind == "ptx" else ())
                 for entry in one.entries
             )
         return {
             role: {
-                Code(kind, sm, suffix, ".".join(map(str, isa))): count
-                for (kind, sm, suffix, isa), count in sorted(found[role].items())
+                Code(kind, capability, ".".join(map(str, isa))): count
+                for (kind, capability, isa), count in sorted(found[role].items())
             }
             for role in ROLES
             if role in found

@@ -17,7 +17,7 @@ def as_json(rows: Sequence[Row], device: "Device | None", by_fatbin: bool) -> st
     if device is not None:
         document["device"] = {
             "name": device.name,
-            "capability": device.capability,
+            "capability": str(device.capability),
             "cuda": device.cuda,
             "ptx_isa": device.ptx_isa,
         }

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 from packaging.version import Version
 
 from vllm_nix.errors import InputError
+from vllm_nix.gpu.capability import ComputeCapability
 
 Data = Mapping[str, Any]
 
@@ -72,9 +73,9 @@ def _check_capabilities(rules: Data, fault: Any, data: Data) -> None:
         if key not in data["cuda"]:
             fault(f"'cuda.{key}' is missing")
     toolkit, capabilities = data["cuda"]["toolkit"], data["cuda"]["capabilities"]
-    rows = {capability: rules["capabilities"][capability] for capability in capabilities}
-    jetson = [capability for capability, row in rows.items() if row.get("jetson", False)]
-    desktop = [capability for capability in rows if capability not in jetson]
+    parsed = [ComputeCapability.parse(text) for text in capabilities]
+    jetson = [capability for capability in parsed if capability.jetson]
+    desktop = [capability for capability in parsed if not capability.jetson]
     foreign = [system for system in data["systems"] if system != "aarch64-linux"]
     if jetson and desktop:
         fault(
@@ -83,8 +84,8 @@ def _check_capabilities(rules: Data, fault: Any, data: Data) -> None:
         )
     if jetson and foreign:
         fault(f"systems: Jetson's capability {jetson[0]} is for aarch64-linux, not {foreign[0]}")
-    for capability, row in rows.items():
-        first, last = row["first"], row.get("last")
+    for capability in parsed:
+        first, last = capability.compilers
         if Version(toolkit) < Version(first) or (last and Version(toolkit) > Version(last)):
             able = f"{first} to {last} can" if last else f"{first} and newer can"
             fault(f"cuda.capabilities: CUDA {toolkit} cannot compile for {capability}; {able}")

@@ -9,6 +9,7 @@ from typing import Any
 
 from vllm_nix.data import TARGETS
 from vllm_nix.errors import InputError
+from vllm_nix.gpu.capability import arch_list, table
 from vllm_nix.targets.extends import extend
 from vllm_nix.targets.rules import check_rules
 from vllm_nix.targets.schema import check_schema
@@ -44,7 +45,7 @@ class Target:
         cuda, torch, vllm = self.data.get("cuda"), self.data["torch"], self.data["vllm"]
         variables = dict(torch.get("env", {}))
         if cuda:
-            variables["TORCH_CUDA_ARCH_LIST"] = ";".join(cuda["capabilities"])
+            variables["TORCH_CUDA_ARCH_LIST"] = arch_list(cuda["capabilities"])
         if torch["from"] == "source":
             variables["PYTORCH_BUILD_VERSION"] = torch["version"]
             # PyTorch refuses a version without a number; numbers above 1 become `.postN`.
@@ -138,8 +139,9 @@ def complete_target(place: str, own: Mapping[str, Any]) -> dict[str, Any]:
 
 def check_target(place: str, data: Mapping[str, Any]) -> None:
     """Checks a target's data against the schema, then the rules. Raises `InputError`."""
-    check_schema(_table("schema.toml"), _table("rules.toml"), place, data)
-    check_rules(_table("rules.toml"), place, data)
+    rules = {**_table("rules.toml"), "capabilities": table()}
+    check_schema(_table("schema.toml"), rules, place, data)
+    check_rules(rules, place, data)
 
 
 def _read_own(name: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vllm_nix.binaries.files import ElfFiles
-from vllm_nix.gpu.devices import Device
+from vllm_nix.gpu.device import Device
 from vllm_nix.verification.cann import Gap
 from vllm_nix.verification.distributions import Distribution
 from vllm_nix.verification.driver import Driver

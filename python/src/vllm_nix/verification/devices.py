@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vllm_nix.gpu import devices
-from vllm_nix.gpu.devices import Device
+from vllm_nix.gpu.capability import ComputeCapability
+from vllm_nix.gpu.device import Device, cuda_release, device, is_release, jetpack_release
 from vllm_nix.verification.driver import Driver
 from vllm_nix.verification.manifest import lookup, texts
 
@@ -22,26 +22,27 @@ class Question:
 def named_devices(question: Question, parameters: Mapping[str, Any]) -> tuple[Device, ...]:
     """The devices that were asked for, by name or by the target. Raises `InputError`."""
     if question.cuda:
-        devices.cuda_release(question.cuda)
+        cuda_release(question.cuda)
     if question.jetpack:
-        devices.jetpack_release(question.jetpack)
+        jetpack_release(question.jetpack)
     names = [question.device] if question.device else texts(parameters, "cuda", "capabilities")
     jetpack = jetpack_of(question, parameters)
     toolkit = None if jetpack else lookup(parameters, "cuda", "toolkit")
     cuda = question.cuda or (str(toolkit) if toolkit else None)
-    return tuple(devices.device(name, cuda, jetpack) for name in names)
+    return tuple(device(name, cuda, jetpack) for name in names)
 
 
 def devices_here(question: Question, driver: Driver | str) -> tuple[Device, ...]:
-    """The devices of this machine, each capability once. What is newer or older than our tables is
-    judged by the rules that hold for all."""
+    """The devices of this machine, the first of each capability. What is newer or older than our
+    tables is judged by the rules that hold for all."""
     if isinstance(driver, str):
         return ()
-    tegra = devices.table()["tegra"]["capabilities"]
-    own = driver.version if devices.is_release(driver.version) else None
-    cuda = question.cuda or own
-    capabilities = dict.fromkeys(gpu.capability for gpu in driver.devices)
-    return tuple(Device(one, one, one in tegra, cuda) for one in capabilities)
+    own = driver.version if is_release(driver.version) else None
+    cuda = cuda_release(question.cuda) if question.cuda else own
+    names: dict[str, str] = {}
+    for gpu in driver.devices:
+        names.setdefault(gpu.capability, gpu.name)
+    return tuple(Device(name, ComputeCapability.parse(one), cuda) for one, name in names.items())
 
 
 def jetpack_of(question: Question, parameters: Mapping[str, Any]) -> str | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vllm_nix.gpu.compat import Judgement, Verdict, judge, judge_library
-from vllm_nix.gpu.devices import Device
+from vllm_nix.gpu.device import Device
 from vllm_nix.gpu.fatbin import Fatbin
 from vllm_nix.gpu.inventory import RUNS, Library, walk
 

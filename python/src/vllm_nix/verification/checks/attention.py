@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vllm_nix.gpu.compat import Verdict
-from vllm_nix.gpu.devices import Device
+from vllm_nix.gpu.device import Device
 from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok, warning
 
 # By distribution: where its kernels are. vLLM's own flash-attention is inside vLLM since 0.6.2.

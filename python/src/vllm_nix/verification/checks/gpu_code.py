@@ -13,8 +13,9 @@ Seen in vllm#19328 (sm_80 flash-attention on Orin), vllm#8708, jetson-containers
 
 from collections.abc import Iterator
 
+from vllm_nix.gpu.capability import arch_list
 from vllm_nix.gpu.compat import Verdict
-from vllm_nix.gpu.devices import Device
+from vllm_nix.gpu.device import Device
 from vllm_nix.gpu.inventory import Library
 from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok, warning
 from vllm_nix.verification.gpu_code import has_refused, unread
@@ -93,4 +94,4 @@ def _is_vllms(library: Library) -> bool:
 def _cure(library: Library, device: Device) -> str:
     if "nvidia" in library.path.parts:
         return "take NVIDIA's libraries of the device's own CUDA or JetPack, not these wheels"
-    return f"build it with TORCH_CUDA_ARCH_LIST={device.capability}, or find a wheel that was"
+    return f"build it with TORCH_CUDA_ARCH_LIST={arch_list([device.capability])}, or find a wheel that was"

@@ -22,7 +22,7 @@ NOTE = (
 @check("memory", "What to know of memory that GPU and host share")
 def memory(context: Context) -> Iterator[Finding]:
     devices = context.gpus()
-    shared = [str(device) for device in devices if device.tegra]
+    shared = [str(device) for device in devices if device.capability.jetson]
     if isinstance(context.driver, Driver) and not context.is_asked:
         shared = [
             f"{gpu.name} ({gpu.memory / 2**30:.0f} GiB)"

@@ -18,7 +18,7 @@ FIRST, LAST = Version("0.5.5"), Version("0.6.4.post1")
 
 @check("nvml", "On Jetson, vLLM finds its platform without NVML")
 def nvml(context: Context) -> Iterator[Finding]:
-    jetsons = [device for device in context.gpus() if device.tegra]
+    jetsons = [device for device in context.gpus() if device.capability.jetson]
     vllm = context.installed("vllm")
     if not jetsons:
         raise SkipError("not a Jetson: its driver has NVML")

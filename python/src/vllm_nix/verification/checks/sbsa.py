@@ -15,14 +15,14 @@ from pathlib import Path
 
 from vllm_nix.binaries.elf import Dynamic
 from vllm_nix.binaries.files import AARCH64
-from vllm_nix.gpu.devices import jetpack_release
+from vllm_nix.gpu.device import jetpack_release
 from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok
 from vllm_nix.verification.owners import owners
 
 
 @check("sbsa", "On Jetson, CUDA's libraries are those of its JetPack")
 def sbsa(context: Context) -> Iterator[Finding]:
-    if not any(device.tegra for device in context.gpus()):
+    if not any(device.capability.jetson for device in context.gpus()):
         raise SkipError("not a Jetson")
     if context.jetpack is None:
         raise SkipError("the JetPack release is not known; name it with --jetpack")

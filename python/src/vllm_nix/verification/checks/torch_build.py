@@ -12,7 +12,7 @@ Seen in vllm#15169, vllm#7575, jetson-containers#1514, vllm#2021.
 
 from collections.abc import Iterator
 
-from vllm_nix.gpu.devices import release
+from vllm_nix.gpu.device import release
 from vllm_nix.verification.check import Context, Finding, check, failed, ok
 
 

@@ -13,6 +13,7 @@ Seen in vllm#2021, vllm#15169, vllm#7575.
 import re
 from collections.abc import Iterator, Mapping
 
+from vllm_nix.gpu.capability import ComputeCapability, arch_list
 from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok
 
 FLAGS = ("torch-flags",)
@@ -34,12 +35,12 @@ def torch_flags(context: Context) -> Iterator[Finding]:
         raise SkipError("torch is built for the CPU: see `torch-build`")
     built = set(answer["archs"].split())
     for capability in capabilities:
-        wanted = "sm_" + capability.replace(".", "")
+        wanted = ComputeCapability.parse(capability).sm
         if wanted not in built:
             yield failed(
                 f"compiled for {answer['archs'] or 'no architecture'}",
                 expected=wanted,
-                cure=f"build torch with TORCH_CUDA_ARCH_LIST={';'.join(capabilities)}",
+                cure=f"build torch with TORCH_CUDA_ARCH_LIST={arch_list(capabilities)}",
             )
     yield from _switches(switches, answer["config"])
     yield ok(f"compiled for {answer['archs'] or 'the CPU'}; {len(switches)} switches")

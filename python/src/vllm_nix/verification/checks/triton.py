@@ -46,7 +46,7 @@ def triton(context: Context) -> Iterator[Finding]:
         known.update(re.findall(r"'sm_([0-9]+)[af]?'", outcome.stdout))
     where = ", ".join(map(context.place, programs))
     for device in devices:
-        if device.capability.replace(".", "") not in known:
+        if str(device.capability.number) not in known:
             newest = max(known, key=int, default="none")
             yield failed(
                 f"ptxas knows architectures up to sm_{newest}",

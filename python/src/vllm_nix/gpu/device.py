@@ -1,0 +1,212 @@
+"""GPUs by name or compute capability, and what drives them: a CUDA release, or a JetPack."""
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from vllm_nix.errors import InputError
+from vllm_nix.gpu.capability import ComputeCapability, known, table
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A GPU and what drives it. `cuda` is the CUDA release of its driver, None if not known."""
+
+    name: str
+    capability: ComputeCapability
+    cuda: str | None = None
+
+    @property
+    def machine(self) -> str | None:
+        """The processor that comes with it, as "aarch64"; None where it may be any."""
+        is_arm = self.capability.jetson or _plain(self.name) in _names("grace")
+        return "aarch64" if is_arm else None
+
+    @property
+    def ptx_isa(self) -> str | None:
+        """The newest PTX ISA that the driver is known to compile."""
+        if self.cuda is None:
+            return None
+        isas: dict[str, str] = rules()["ptx-isa"]
+        return [isa for cuda, isa in isas.items() if release(cuda) <= release(self.cuda)][-1]
+
+    def __str__(self) -> str:
+        number = "" if self.name == str(self.capability) else f" ({self.capability})"
+        return self.name + number + (f" with CUDA {self.cuda}" if self.cuda else "")
+
+
+@dataclass(frozen=True, slots=True)
+class JetPack:
+    """A JetPack release. `libraries` says whose CUDA libraries it takes: "l4t" or "sbsa"."""
+
+    release: str
+    cuda: str
+    libraries: str
+    capabilities: tuple[ComputeCapability, ...]
+
+
+def device(text: str, cuda: str | None = None, jetpack: str | None = None) -> Device:
+    """The device of a name as people write it ("orin", "RTX 5090", "NVIDIA H100 80GB HBM3") or of a
+    compute capability ("8.7", "sm_87").
+
+    The CUDA release is that of its driver, given, or JetPack's. Raises InputError.
+    """
+    name, capability = _find(text)
+    if cuda is not None and jetpack is not None:
+        raise InputError(f"both CUDA {cuda} and JetPack {jetpack}; name one of them")
+    if jetpack is not None:
+        cuda = _suited(jetpack, text, capability).cuda
+    return Device(name, capability, cuda and cuda_release(cuda))
+
+
+def device_names() -> tuple[str, ...]:
+    """The names that `device` knows, in words for a shell: "orin-nano", "rtx-a6000", "gb10"."""
+    titles = [title for title, _ in (*_names("devices").values(), *_names("grace").values())]
+    words = (re.findall(r"[a-z0-9]+", title.lower()) for title in titles)
+    return tuple(sorted({"-".join(word for word in one if word not in _MARKS) for one in words}))
+
+
+def cuda_release(text: str) -> str:
+    """A CUDA release as "12.6", from that, "12.6.3", or "12", which is 12.0. Raises `InputError`."""
+    found = re.fullmatch(r"([0-9]{1,3})(?:\.([0-9]{1,3}))?(?:\.[0-9]{1,3}){0,2}", text)
+    first = next(iter(rules()["ptx-isa"]))
+    if found:
+        release_ = f"{found[1]}.{found[2] or 0}"
+        if release(release_) >= release(first):
+            return release_
+    raise InputError(f"unknown CUDA release '{text}'; give one as 12.6, {first} or later")
+
+
+def is_release(cuda: str) -> bool:
+    """Whether this is a CUDA release that the rules reach back to; later ones all count."""
+    try:
+        return bool(cuda_release(cuda))
+    except InputError:
+        return False
+
+
+def jetpack_release(text: str) -> JetPack:
+    """A JetPack release by its number; updates such as 6.2.1 count as 6.2. Raises InputError."""
+    releases = rules()["jetpack"]
+    number = ".".join(text.split(".")[:2])
+    if number not in releases:
+        raise InputError(f"unknown JetPack '{text}'; there are: {', '.join(releases)}")
+    row = releases[number]
+    return JetPack(
+        release=number,
+        cuda=row["cuda"],
+        libraries=row["libraries"],
+        capabilities=tuple(map(ComputeCapability.parse, row["capabilities"])),
+    )
+
+
+def _suited(jetpack: str, text: str, capability: ComputeCapability) -> JetPack:
+    found = jetpack_release(jetpack)
+    if capability in found.capabilities:
+        return found
+    others = [one for one in rules()["jetpack"] if capability in jetpack_release(one).capabilities]
+    raise InputError(
+        f"JetPack {jetpack} is not for {text}, which has "
+        + (f"JetPack {', '.join(others)}" if others else "none that is known here")
+    )
+
+
+def release(text: str) -> tuple[int, int]:
+    """ "12.6", to be compared."""
+    major, minor = text.split(".")
+    return int(major), int(minor)
+
+
+@cache
+def rules() -> dict[str, Any]:
+    """compat.toml."""
+    path = Path(__file__).parent / "compat.toml"
+    return tomllib.loads(path.read_text(encoding="utf-8"))
+
+
+def _find(text: str) -> tuple[str, ComputeCapability]:
+    """What to call a device, and its capability."""
+    plain = _plain(text)
+    for group in ("devices", "grace"):
+        if plain in _names(group):
+            return text, _names(group)[plain][1]
+    try:
+        capability = ComputeCapability.parse(text).base
+    except InputError:
+        raise InputError(f"unknown device '{text}'; {_advice(plain)}") from None
+    if not capability.is_known:
+        there = ", ".join(map(str, known()))
+        raise InputError(f"unknown compute capability '{text}'; there are: {there}")
+    return str(capability), capability
+
+
+def _advice(plain: str) -> str:
+    import difflib  # takes as long to import as all else that is done here
+
+    names = {**_names("devices"), **_names("grace")}
+    close = difflib.get_close_matches(plain, names, n=8, cutoff=0.6)
+    titles = list(dict.fromkeys(names[one][0] for one in close))[:3]
+    if titles:
+        return (
+            f"did you mean {' or '.join(titles)}? Its compute capability will do too, such as 8.7"
+        )
+    return "name it as nvidia-smi does, or by its compute capability, such as 8.7"
+
+
+# What names a maker, a form or a size and no kind of GPU, where people and drivers write it.
+_MARKS = {
+    "nvidia",
+    "geforce",
+    "tesla",
+    "jetson",
+    "agx",
+    "igx",
+    "dgx",
+    "hgx",
+    "grid",
+    "superchip",
+    "gpu",
+}
+_MARKS |= {
+    "laptop",
+    "mobile",
+    "notebook",
+    "workstation",
+    "server",
+    "edition",
+    "graphics",
+    "card",
+    "kit",
+}
+_MARKS |= {"ti", "super", "generation", "blackwell", "pcie", "with", "design"}
+_SIZES = re.compile(r"(?:sxm|hbm|nvl)[0-9]*[a-z]?\b|\b[0-9]+ ?gi?b?\b|\bmax-?q\b")
+
+
+def _plain(name: str) -> str:
+    """A name to be compared: "NVIDIA GeForce RTX 4070 Ti SUPER" and "rtx-4070" are "rtx4070"."""
+    words = re.findall(r"[a-z]+|[0-9]+", _SIZES.sub(" ", name.lower().replace("_", " ")))
+    return "".join(word for word in words if word not in _MARKS)
+
+
+@cache
+def _names(group: str) -> Mapping[str, tuple[str, ComputeCapability]]:
+    """NVIDIA's name and the capability, by all that people write for it."""
+    found: dict[str, tuple[str, ComputeCapability]] = {}
+    for number, row in table().items():
+        capability = ComputeCapability.parse(number)
+        for title in row.get(group, ()):
+            for plain in _short(title):
+                found.setdefault(plain, (title, capability))
+    return found
+
+
+def _short(title: str) -> Iterator[str]:
+    plain = _plain(title)
+    yield plain
+    # "4090" and "a6000" are said for these alone; an RTX 6000 may be one of three.
+    if re.match(r"GeForce [GR]TX [0-9]|RTX A[0-9]", title):
+        yield plain[3:]

@@ -1,0 +1,243 @@
+"""The one table of capabilities, as Nix and Python read it, and how people write devices."""
+
+import json
+import subprocess
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vllm_nix.errors import InputError
+from vllm_nix.gpu.capability import ComputeCapability, arch_list, known, table
+from vllm_nix.gpu.device import Device, cuda_release, device, device_names
+from vllm_nix.targets import check_target, load_target
+
+Nix = Callable[..., subprocess.CompletedProcess[str]]
+parse = ComputeCapability.parse
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("8.7", ComputeCapability(8, 7)),
+        ("sm_87", ComputeCapability(8, 7)),
+        ("SM_120", ComputeCapability(12, 0)),
+        ("sm_90a", ComputeCapability(9, 0, "a")),
+        ("compute_120f", ComputeCapability(12, 0, "f")),
+        ("lto_87", ComputeCapability(8, 7)),
+        ("12.1f", ComputeCapability(12, 1, "f")),
+    ],
+)
+def test_spellings_are_read(text: str, expected: ComputeCapability) -> None:
+    assert parse(text) == expected
+    assert parse(str(expected)) == parse(expected.sm) == parse(expected.arch("ptx")) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["", "8", "87", "sm_", "sm_8", "8.77", "8.7b", "-8.7", "8.\u0667", "sm_8.7", "1" * 99]
+)
+def test_what_is_no_capability(text: str) -> None:
+    with pytest.raises(InputError, match="is no compute capability; write one as"):
+        parse(text)
+
+
+def test_they_are_ordered_by_number() -> None:
+    assert list(known()) == sorted(known())
+    assert parse("8.9") < parse("9.0") < parse("9.0a") < parse("10.0") < parse("12.0")
+
+
+def test_each_spelling() -> None:
+    hopper = parse("9.0a")
+    assert hopper.gencode == "-gencode=arch=compute_90a,code=sm_90a"
+    assert [hopper.arch(kind) for kind in ("cubin", "ptx", "lto-ir", "kind-7")] == [
+        "sm_90a",
+        "compute_90a",
+        "lto_90a",
+        "kind-7_90a",
+    ]
+    assert arch_list(["8.6", parse("8.7")]) == "8.6;8.7"
+
+
+def test_thor_was_renamed() -> None:
+    assert parse("10.1a").present == parse("11.0a")
+    assert parse("11.0").present == parse("11.0")
+
+
+@given(st.integers(0, 1 << 32), st.sampled_from(["", "a", "f"]))
+def test_any_number_of_a_file_is_one(number: int, suffix: str) -> None:
+    found = ComputeCapability.from_sm(number, suffix)
+    assert found.number == number
+    assert found.sm == f"sm_{number}{suffix}"
+    assert found.jetson is (found.is_known and table()[str(found.base)].get("jetson", False))
+
+
+@pytest.mark.nix
+def test_nix_spells_them_alike(nix: Nix) -> None:
+    expression = """
+      let lib = import ./nix/lib;
+      in map (name: [ name (lib.cuda.sm name) (lib.cuda.gencode [ name ]) (lib.cuda.isJetson name) ])
+        (builtins.attrNames (builtins.fromTOML (builtins.readFile ./nix/targets/capabilities.toml)))
+    """
+    result = nix("nix-instantiate", "--eval", "--strict", "--json", "--expr", expression)
+    assert result.returncode == 0, result.stderr
+    assert sorted(json.loads(result.stdout)) == sorted(
+        [str(one), one.sm, one.gencode, one.jetson] for one in known()
+    )
+
+
+def test_every_row_says_what_nvcc_and_the_rules_need() -> None:
+    keys = {"first", "last", "renamed", "jetson", "sbsa", "pci", "devices", "grace"}
+    assert all(set(row) <= keys for row in table().values())
+    for one in known():
+        first, last = one.compilers
+        assert last is None or tuple(map(int, first.split("."))) <= tuple(map(int, last.split(".")))
+        assert one.present.is_known
+
+
+@pytest.mark.parametrize(
+    ("capability", "toolkit"), [("10.3", "12.9"), ("12.1", "13.0"), ("6.1", "12.6")]
+)
+def test_a_target_can_be_for_any(capability: str, toolkit: str) -> None:
+    """B300, GB10: no table had them both as something to build for and as a device."""
+    data = dict(load_target("cuda").data)
+    del data["vllm"], data["torch"]
+    data |= {
+        "vllm": {"distribution": "vllm", "version": "0.7.3", "from": "wheel", "device": "empty"},
+        "torch": {"version": "2.5.1", "from": "wheel", "distributed": ["gloo"]},
+        "cuda": {"toolkit": toolkit, "capabilities": [capability]},
+    }
+    data.pop("triton", None)
+    check_target("target.toml", data)
+    assert device(capability, cuda=toolkit).capability == parse(capability)
+
+
+@pytest.mark.parametrize(
+    ("text", "capability"),
+    [
+        ("RTX 5090", "12.0"),
+        ("rtx5080", "12.0"),
+        ("rtx-5070-ti", "12.0"),
+        ("rtx 3070ti", "8.6"),
+        ("4090", "8.9"),
+        ("sm_120", "12.0"),
+        ("sm_120f", "12.0"),
+        ("12.0", "12.0"),
+        ("dgx-spark", "12.1"),
+        ("DGX Spark", "12.1"),
+        ("gb10", "12.1"),
+        ("orin-nano", "8.7"),
+        ("Jetson Orin Nano Super", "8.7"),
+        ("Jetson AGX Orin 64GB", "8.7"),
+        ("nano", "5.3"),
+        ("Jetson Xavier NX", "7.2"),
+        ("thor", "11.0"),
+        ("tx2", "6.2"),
+        ("RTX A6000", "8.6"),
+        ("a6000", "8.6"),
+        ("H200", "9.0"),
+        ("b300", "10.3"),
+        ("rtx6000-ada", "8.9"),
+        ("rtx-pro-6000", "12.0"),
+        # As drivers say it.
+        ("NVIDIA GeForce RTX 4090", "8.9"),
+        ("NVIDIA GeForce RTX 4070 Ti SUPER", "8.9"),
+        ("NVIDIA GeForce RTX 3080 Laptop GPU", "8.6"),
+        ("NVIDIA GeForce RTX 2080 with Max-Q Design", "7.5"),
+        ("NVIDIA H100 80GB HBM3", "9.0"),
+        ("NVIDIA A100-SXM4-80GB", "8.0"),
+        ("NVIDIA A100 80GB PCIe", "8.0"),
+        ("Tesla V100-SXM2-16GB", "7.0"),
+        ("Tesla T4", "7.5"),
+        ("NVIDIA A10G", "8.6"),
+        ("NVIDIA L40S", "8.9"),
+        ("NVIDIA GH200 144G HBM3e", "9.0"),
+        ("GB200 NVL72", "10.0"),
+        ("Quadro RTX 6000", "7.5"),
+        ("NVIDIA RTX 6000 Ada Generation", "8.9"),
+        ("NVIDIA RTX PRO 6000 Blackwell Max-Q Workstation Edition", "12.0"),
+        ("NVIDIA GB10", "12.1"),
+    ],
+)
+def test_devices_as_people_write_them(text: str, capability: str) -> None:
+    assert str(device(text).capability) == capability
+
+
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("rtx5091", "did you mean GeForce RTX 5090"),
+        ("h20o", "did you mean H20"),
+        ("RTX 6000", "RTX 6000 Ada"),
+        ("jetson orim", "did you mean Jetson Orin"),
+        ("toaster", "name it as nvidia-smi does, or by its compute capability, such as 8.7"),
+        ("", "name it as nvidia-smi does"),
+    ],
+)
+def test_a_name_that_is_not_known(text: str, advice: str) -> None:
+    with pytest.raises(InputError, match=rf"unknown device '{text}'; .*{advice}"):
+        device(text)
+
+
+@given(st.text())
+def test_any_text_is_a_device_or_an_error_of_a_line(text: str) -> None:
+    try:
+        assert device(text).capability.is_known
+    except InputError as error:
+        assert str(error)
+
+
+def test_no_two_devices_have_one_name() -> None:
+    titles = [
+        title
+        for row in table().values()
+        for group in ("devices", "grace")
+        for title in row.get(group, ())
+    ]
+    assert len(titles) == len(set(titles)) > 100
+    for number, row in table().items():
+        for title in (*row.get("devices", ()), *row.get("grace", ())):
+            assert str(device(title).capability) == number
+    assert {"orin", "orin-nano", "rtx-a6000", "rtx-5090", "h200", "gb10", "t4"} <= set(
+        device_names()
+    )
+    assert all(device(name) for name in device_names())
+
+
+@pytest.mark.parametrize(
+    ("name", "machine"),
+    [
+        ("orin", "aarch64"),
+        ("8.7", "aarch64"),
+        ("NVIDIA GH200 480GB", "aarch64"),
+        ("DGX Spark", "aarch64"),
+        ("H200", None),
+        ("9.0", None),
+    ],
+)
+def test_the_processor_that_comes_with_it(name: str, machine: str | None) -> None:
+    assert device(name).machine == machine
+
+
+def test_a_device_is_called_as_it_was_asked_for() -> None:
+    assert str(device("RTX 5090", cuda="13")) == "RTX 5090 (12.0) with CUDA 13.0"
+    assert str(device("sm_120")) == "12.0"
+    assert str(Device("NVIDIA H200", parse("9.0"), "13.0")) == "NVIDIA H200 (9.0) with CUDA 13.0"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("13", "13.0"), ("12.6", "12.6"), ("12.6.3", "12.6"), ("12.6.3.1", "12.6")],
+)
+def test_cuda_releases(text: str, expected: str) -> None:
+    assert cuda_release(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["", "cuda", "13.", ".6", "11.3", "1000", "12.6.", "13.0a", "-12.6"]
+)
+def test_what_is_no_cuda_release(text: str) -> None:
+    with pytest.raises(
+        InputError, match=f"unknown CUDA release '{text}'; give one as 12.6, 11.4 or"
+    ):
+        cuda_release(text)
