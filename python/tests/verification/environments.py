@@ -134,13 +134,13 @@ def healthy(root: Path) -> Sample:
 
 
 def faults(report: Report) -> dict[str, str]:
-    """What went wrong, by check; each finding must say how to mend it, in one line."""
+    """What went wrong, by check; each finding must say how to fix it, in one line."""
     found: dict[str, str] = {}
     for result in report.results:
         for finding in result.findings:
             if finding.status is not Status.OK:
-                assert finding.cure
-                assert "\n" not in finding.cure
+                assert finding.fix
+                assert "\n" not in finding.fix
                 text = f"{finding.where}: {finding.found} (expected {finding.expected})"
                 found[result.id] = f"{found.get(result.id, '')}{finding.status} {text}\n"
     return found

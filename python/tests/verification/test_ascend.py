@@ -7,7 +7,7 @@ import pytest
 from made_binaries import elf_file
 
 from verification.environments import VLLM, Sample, faults, healthy, right_tokens
-from vllm_nix.binaries.files import ElfFiles
+from vllm_nix.binaries.files import read_binaries, walk
 from vllm_nix.verification import cann, verify
 from vllm_nix.verification.tiny_model import PROMPT
 
@@ -114,7 +114,9 @@ def test_installed_but_not_sourced(ascend: Sample, tmp_path: Path) -> None:
     script = tmp_path / "Ascend" / cann.TOOLKIT.script
     script.parent.mkdir(parents=True)
     script.touch()
-    toolkit, atb, driver = cann.gaps(ElfFiles(ascend.site), tmp_path / "Ascend")
+    toolkit, atb, driver = cann.gaps(
+        read_binaries(walk(ascend.site)), ascend.site, tmp_path / "Ascend"
+    )
     assert (toolkit.part, toolkit.script) == (cann.TOOLKIT, script)
     assert (atb.script, driver.script) == (None, None)
 
@@ -132,8 +134,8 @@ def test_what_the_launcher_finds_is_there(
     keys = ("toolkit", "atb", "driver")
     launched = cann.places({"cann": {key: [f"~/{key}"] for key in keys}})
     assert launched == tuple(tmp_path / key for key in keys)
-    elf_files = ElfFiles(ascend.site)
-    (gap,) = cann.gaps(elf_files, tmp_path / "Ascend", launched)
+    binaries = read_binaries(walk(ascend.site))
+    (gap,) = cann.gaps(binaries, ascend.site, tmp_path / "Ascend", launched)
     assert (gap.part, gap.libraries) == (cann.DRIVER, ("libascend_hal.so",))
 
 

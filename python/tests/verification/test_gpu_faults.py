@@ -246,7 +246,7 @@ def test_ptx_that_does_not_run_is_not_blamed(gpu_sample: Sample) -> None:
 def test_unknown_cuda_release_is_a_warning(gpu_sample: Sample) -> None:
     found = faults(verify(gpu_sample.root, device="orin", only=["gpu-code", "ptx"]))
     assert found["gpu-code"].startswith("warning")
-    assert "--jetpack" not in found["gpu-code"]  # that is the cure's to say
+    assert "--jetpack" not in found["gpu-code"]  # that is the fix's to say
     assert list(found) == ["gpu-code"]
 
 

@@ -7,7 +7,7 @@ from verification.environments import Sample
 from verification.test_command import report, run
 from vllm_nix.errors import InputError
 from vllm_nix.verification import Finding, Report, Result, Status
-from vllm_nix.verification.junit import to_junit, write_junit
+from vllm_nix.verification.report import to_junit, write_junit
 
 
 def test_one_test_case_for_each_check(tmp_path: Path) -> None:
@@ -22,7 +22,7 @@ def test_one_test_case_for_each_check(tmp_path: Path) -> None:
     failure = cases["bad"].find("failure")
     assert failure is not None
     assert failure.get("message") == "file: [b]fault 0 (expected none)"
-    assert (failure.text or "").count("mend: mend it") == 9, "all of them, unlike the table"
+    assert (failure.text or "").count("fix: fix it") == 9, "all of them, unlike the table"
     skipped = cases["left"].find("skipped")
     assert skipped is not None
     assert skipped.get("message") == "no reason"
@@ -32,7 +32,7 @@ def test_one_test_case_for_each_check(tmp_path: Path) -> None:
 
 def test_any_text_is_valid_xml() -> None:
     text = "<&\"'> \x00\x1b[31m \ud800 \ufffe ]]> \N{PILE OF POO}"
-    finding = Finding(Status.FAILED, text, cure="none")
+    finding = Finding(Status.FAILED, text, fix="none")
     hostile = Report(Path("/e\x01"), None, False, True, (Result("x", "X", (finding,), 0),), 0)
     data = ET.tostring(to_junit(hostile), encoding="utf-8")
     failure = ET.fromstring(data).find("testsuite/testcase/failure")

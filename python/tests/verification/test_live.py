@@ -16,9 +16,9 @@ from verification.cuda import carrier, cuda_torch
 from verification.environments import Sample, faults
 from vllm_nix.errors import InputError
 from vllm_nix.verification import Report, verify
-from vllm_nix.verification.context import Context
-from vllm_nix.verification.driver import Driver, Gpu, ask_driver
+from vllm_nix.verification.check import Context
 from vllm_nix.verification.environment import Environment
+from vllm_nix.verification.machine import Driver, Gpu, ask_driver
 
 # The driver API's functions that the probe calls; status 0 is success.
 DRIVER = """
@@ -160,7 +160,7 @@ WRONG = "def arange(count, **where): return Tensor([3])"
 
 
 @pytest.mark.parametrize(
-    ("code", "text", "cure"),
+    ("code", "text", "fix"),
     [
         (OOM, "OutOfMemoryError: CUDA out of memory", "other programs hold"),
         (HANG, "no answer within 3 s", "it hangs"),
@@ -170,11 +170,11 @@ WRONG = "def arange(count, **where): return Tensor([3])"
     ],
     ids=["out of memory", "hang", "crash", "no kernel image", "wrong sum"],
 )
-def test_device_that_fails(live: Sample, code: str, text: str, cure: str) -> None:
+def test_device_that_fails(live: Sample, code: str, text: str, fix: str) -> None:
     fake(live, torch=TORCH + code)
     report = verify(live.root, only=["live-device"], limit=3)
     assert text in faults(report)["live-device"]
-    assert cure in report.results[0].findings[0].cure
+    assert fix in report.results[0].findings[0].fix
 
 
 def test_torch_sees_another_number_of_devices(live: Sample) -> None:
@@ -210,7 +210,7 @@ def test_attention_bound(
         asked.append(library)
         return {"error": error}
 
-    module = sys.modules["vllm_nix.verification.checks.live_attention"]
+    module = sys.modules["vllm_nix.verification.checks.live"]
     monkeypatch.setattr(module, "attempt", attempt)
     assert (faults(verify(live.root, only=["live-attention"])) == {}) is good
     assert asked == ["torch", "vllm"]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from vllm_nix import verify
 from vllm_nix.errors import InputError
-from vllm_nix.verification.manifest import PLACE, _manifest, read_manifest
+from vllm_nix.verification.environment import MANIFEST, _manifest, read_manifest
 
 GOOD = {
     "schema": 1,
@@ -21,8 +21,8 @@ GOOD = {
 
 
 def write(root: Path, text: str) -> Path:
-    (root / PLACE).parent.mkdir(parents=True)
-    (root / PLACE).write_text(text)
+    (root / MANIFEST).parent.mkdir(parents=True)
+    (root / MANIFEST).write_text(text)
     return root
 
 
@@ -45,7 +45,7 @@ def test_parameters_of_another_kind(tmp_path: Path, key: str, value: object) -> 
     write(tmp_path, json.dumps(GOOD | {"parameters": {table: {name: value}}}))
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/python").symlink_to(sys.executable)
-    with pytest.raises(InputError, match=f"^the manifest's {key}: .* is no list of texts$"):
+    with pytest.raises(InputError, match=f"^the manifest's {key}: .* is not a list of texts$"):
         verify(tmp_path, only=["manifest"])
 
 
@@ -67,7 +67,7 @@ def test_parameters_of_another_kind(tmp_path: Path, key: str, value: object) -> 
 def test_broken(tmp_path: Path, text: str, complaint: str) -> None:
     with pytest.raises(InputError, match=complaint) as caught:
         read_manifest(write(tmp_path, text))
-    assert str(caught.value).startswith(str(tmp_path / PLACE))
+    assert str(caught.value).startswith(str(tmp_path / MANIFEST))
     assert "\n" not in str(caught.value)
 
 

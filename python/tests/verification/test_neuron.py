@@ -17,7 +17,7 @@ def devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What /dev is to the check."""
     folder = tmp_path / "dev"
     folder.mkdir()
-    monkeypatch.setattr(import_module("vllm_nix.verification.checks.neuron"), "DEVICES", folder)
+    monkeypatch.setattr(import_module("vllm_nix.verification.checks.host"), "DEVICES", folder)
     return folder
 
 

@@ -16,10 +16,9 @@ from vllm_nix.errors import InputError
 from vllm_nix.gpu.compat import Verdict, judge_library
 from vllm_nix.gpu.device import device
 from vllm_nix.gpu.inventory import archs
-from vllm_nix.verification.devices import Question, named_devices
-from vllm_nix.verification.distributions import Distribution
-from vllm_nix.verification.entry_points import read_entry_points
-from vllm_nix.verification.gpu_code import has_refused
+from vllm_nix.verification.checks.gpu_code import has_refused
+from vllm_nix.verification.installed import Distribution, read_entry_points
+from vllm_nix.verification.machine import Question, named_devices
 
 ANY = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -39,7 +38,8 @@ def test_entry_points(tmp_path: Path) -> None:
 def test_no_entry_points(tmp_path: Path) -> None:
     assert read_entry_points(Distribution(tmp_path, "some", "1")) == ()
     os.mkfifo(tmp_path / "entry_points.txt")
-    assert read_entry_points(Distribution(tmp_path, "some", "1")) == ()
+    with pytest.raises(ValueError, match="cannot be read: not a regular file"):
+        read_entry_points(Distribution(tmp_path, "some", "1"))
 
 
 @pytest.mark.parametrize("text", [b"a = b\n", b"[a\nb = c", b"[a]\n = x\n", b"\xff"])

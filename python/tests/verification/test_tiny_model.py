@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vllm_nix.verification import tiny_model
-from vllm_nix.verification.checks.token import COUNT
+from vllm_nix.verification.checks.vllm import COUNT
 from vllm_nix.verification.tiny_model import PROMPT, TEXT, TinyModel
 
 

@@ -1,14 +1,27 @@
-"""The ELF files of an environment, read once for all the checks that look at them."""
+"""The files of an environment: one walk that stays inside it, and readers that nothing makes wait.
 
+An environment may be hostile or broken: links lead to `/` or to files of the kernel's, and a pipe
+stands where a library should. A walk follows links as far as the folders that it is given reach and
+the Nix store; file systems of the kernel's (proc, sysfs) are refused. What was left out is said.
+"""
+
+import errno
+import os
+import stat
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from io import BufferedReader
 from pathlib import Path
 
 from vllm_nix.binaries import elf
 from vllm_nix.binaries.elf import Elf, ElfError
-from vllm_nix.binaries.walk import binaries
+from vllm_nix.store import store_dir
 
+# Most files of an environment are text, and opening each of them takes longer than all else.
+TEXT = frozenset((".py", ".pyc", ".pyi", ".h", ".hpp", ".cuh", ".txt", ".json", ".md", ".pyx"))
+MOST_FILES = 4_000_000  # of all kinds; the largest environment that we know has 120,000
 # Processors by their number in the header (System V gABI, e_machine); all others are devices, such
 # as GPUs, whose code lies beside that of the host.
 PROCESSORS = {3: "i386", 21: "ppc64le", 22: "s390x", 40: "arm", 62: "x86_64", 183: "aarch64"}
@@ -16,72 +29,195 @@ PROCESSORS |= {243: "riscv64", 258: "loongarch64"}
 AARCH64 = 183
 _64_BIT, _LITTLE_ENDIAN = 2, 1
 _IDENT = 20  # bytes of the header up to the machine
+# File systems whose files are the kernel's answers: endless, waiting, or gone when they are read.
+_KERNELS = frozenset(
+    [
+        "autofs",
+        "binfmt_misc",
+        "bpf",
+        "cgroup",
+        "cgroup2",
+        "configfs",
+        "debugfs",
+        "devpts",
+        "devtmpfs",
+        "efivarfs",
+        "fusectl",
+        "mqueue",
+        "nsfs",
+        "proc",
+        "pstore",
+        "rpc_pipefs",
+        "securityfs",
+        "selinuxfs",
+        "sysfs",
+        "tracefs",
+    ]
+)
+
+
+def check_regular(status: os.stat_result, path: str | os.PathLike[str]) -> None:
+    """Raises OSError for what is not an ordinary file of a file system that keeps files."""
+    if status.st_dev in _kernels_devices():
+        raise OSError(errno.EINVAL, "a file of the kernel's (proc, sysfs): not read", str(path))
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+
+
+def open_regular(path: str | os.PathLike[str]) -> BufferedReader:
+    """Opens a regular file, and nothing else: opening a pipe would wait, a device may act on it.
+
+    Raises OSError, also for a file of the kernel's, some of which wait when they are read.
+    """
+    check_regular(Path(path).stat(), path)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    stream = os.fdopen(descriptor, "rb")
+    try:
+        check_regular(os.fstat(descriptor), path)  # the path may be another's by now
+    except OSError:
+        stream.close()
+        raise
+    return stream
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """`files` are those that may be libraries, with their status; `left_out` says, by path, which
+    folders were not entered and why."""
+
+    files: Mapping[Path, os.stat_result]
+    left_out: Mapping[Path, str]
+
+
+def walk(
+    folder: Path, inside: Iterable[Path] | None = None, stop: threading.Event | None = None
+) -> Tree:
+    """The regular files below a folder, by the first path under which each real folder is met.
+
+    Links to folders are followed if they end in `folder`, in one of `inside` or in the Nix store;
+    without `inside`, wherever they lead but into the kernel's file systems. Files that are text by their names are passed over, and links to nowhere (see `record`). Raises
+    InterruptedError once `stop` is set.
+    """
+    allowed = ("/",) if inside is None else (folder, *inside, store_dir())
+    roots = tuple(f"{os.path.realpath(root).rstrip(os.sep)}{os.sep}" for root in allowed)
+    files: dict[Path, os.stat_result] = {}
+    left_out: dict[Path, str] = {}
+    seen: set[tuple[int, int]] = set()
+    waiting = [folder]
+    count = 0
+    while waiting:
+        current = waiting.pop()
+        go_on(stop)
+        try:
+            status = current.stat()
+            if status.st_dev in _kernels_devices():
+                left_out[current] = "a file system of the kernel's (proc, sysfs)"
+                continue
+            if (status.st_dev, status.st_ino) in seen:
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            with os.scandir(current) as entries:
+                listed = sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            left_out[current] = str(error.strerror)
+            continue
+        count += len(listed)
+        if count > MOST_FILES:
+            left_out[current] = f"more than {MOST_FILES} files: the rest is not looked at"
+            break
+        folders = []
+        for entry in listed:
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(current / entry.name)
+                continue
+            if os.path.splitext(entry.name)[1] in TEXT:  # noqa: PTH122 -- of 100,000 names
+                continue
+            try:
+                status = entry.stat()
+            except OSError:
+                continue
+            path = current / entry.name
+            if stat.S_ISREG(status.st_mode) and status.st_dev not in _kernels_devices():
+                files[path] = status
+            elif stat.S_ISDIR(status.st_mode):
+                if f"{os.path.realpath(path)}{os.sep}".startswith(roots):
+                    folders.append(path)
+                else:
+                    left_out[path] = f"a link out of the environment, to {os.path.realpath(path)}"
+        waiting += reversed(folders)
+    return Tree(files, left_out)
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """`images` are of 64-bit, little-endian processors and devices; `others`, of none of these, are
-    given with their machine's number; `broken` says what is wrong. Separate debug files are none of
-    it: nothing loads them, and they lack what their headers say."""
+    """The binaries of a tree, links followed. `images` are of 64-bit, little-endian processors and
+    devices; `others`, of none of these, are given with their machine's number; `broken` says what
+    is wrong; `rest` are all files of other kinds, with their first bytes. Separate debug files are
+    none of it: nothing loads them, and they lack what their headers say."""
 
     images: Mapping[Path, Elf]
     others: Mapping[Path, int]
     broken: Mapping[Path, str]
+    rest: Mapping[Path, bytes]
+    left_out: Mapping[Path, str]
+
+    def files(self) -> Iterator[Path]:
+        """All of them, by path."""
+        yield from sorted((*self.images, *self.others, *self.broken, *self.rest))
 
     def machines(self) -> Mapping[Path, int]:
         return {file: image.machine for file, image in self.images.items()} | dict(self.others)
 
 
-@dataclass(slots=True)
-class ElfFiles:
-    """The files below `folder`, links followed."""
-
-    folder: Path
-    _found: Found | None = None
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def found(self) -> Found:
-        with self._lock:
-            if self._found is None:
-                self._found = _read(self.folder)
-            return self._found
-
-
-def _read(folder: Path) -> Found:
+def read_binaries(tree: Tree, stop: threading.Event | None = None) -> Found:
+    """Reads the headers of all binaries, of each real file once."""
     images: dict[Path, Elf] = {}
     others: dict[Path, int] = {}
     broken: dict[Path, str] = {}
-    for file in binaries(folder):
+    rest: dict[Path, bytes] = {}
+    known: dict[tuple[int, int], Elf] = {}
+    for file, status in tree.files.items():
+        go_on(stop)
         if file.suffix == ".debug":  # as GDB's manual has it, "Separate Debug Files"
             continue
+        if (image := known.get((status.st_dev, status.st_ino))) is not None:
+            images[file] = image
+            continue
         try:
-            if not elf.is_elf(file):
-                continue
-            if (machine := _other(file)) is not None:
+            head = _head(file)
+            if not head.startswith(elf.MAGIC):
+                rest[file] = head
+            elif (machine := _other(head)) is not None:
                 others[file] = machine
             else:
-                images[file] = elf.read(file)
+                images[file] = known[status.st_dev, status.st_ino] = elf.read(file)
         except FileNotFoundError:
-            continue  # a link to nowhere: see `record`
+            continue  # removed meanwhile
         except (ElfError, OSError) as error:
             broken[file] = str(error).removeprefix(f"{file}: ")
-    return Found(images, others, broken)
+    return Found(images, others, broken, rest, tree.left_out)
 
 
 def machine_of(file: Path) -> int | None:
     """The machine in an ELF file's header, of either word size and byte order; None for what is no
     ELF file, or too short to say. Raises OSError."""
-    return _machine(_head(file)) if elf.is_elf(file) else None
-
-
-def _other(file: Path) -> int | None:
-    """The machine of a 32-bit or big-endian file; None for one of the kind that `elf` reads."""
     head = _head(file)
+    return _machine(head) if head.startswith(elf.MAGIC) else None
+
+
+def go_on(stop: threading.Event | None) -> None:
+    """Raises InterruptedError if `stop` is set: for loops that Ctrl-C must end."""
+    if stop is not None and stop.is_set():
+        raise InterruptedError("stopped")
+
+
+def _other(head: bytes) -> int | None:
+    """The machine of a 32-bit or big-endian file; None for one of the kind that `elf` reads."""
     return None if head[4:6] == bytes((_64_BIT, _LITTLE_ENDIAN)) else _machine(head)
 
 
 def _head(file: Path) -> bytes:
-    with file.open("rb") as stream:
+    with open_regular(file) as stream:
         return stream.read(_IDENT)
 
 
@@ -89,3 +225,22 @@ def _machine(head: bytes) -> int | None:
     if len(head) < _IDENT:
         return None
     return int.from_bytes(head[18:20], "little" if head[5] == _LITTLE_ENDIAN else "big")
+
+
+@cache
+def _kernels_devices() -> frozenset[int]:
+    """The device numbers of the kernel's file systems that are mounted (proc_pid_mountinfo(5))."""
+    try:
+        lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return frozenset()
+    return frozenset(_device(line) for line in lines.splitlines() if _kind(line) in _KERNELS)
+
+
+def _kind(line: str) -> str:
+    return line.partition(" - ")[2].partition(" ")[0]
+
+
+def _device(line: str) -> int:
+    major, _, minor = line.split(" ", 3)[2].partition(":")
+    return os.makedev(int(major), int(minor))

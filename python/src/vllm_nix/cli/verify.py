@@ -1,8 +1,8 @@
-"""Check that an environment works here, and say how to mend what does not.
+"""Check that an environment works here, and say how to fix what does not.
 
 ENV is a Nix build (`result`), any virtual environment, or a site-packages folder alone. Nothing in
 it is changed; what imports torch or vLLM runs in its own interpreter, offline and in time-limited
-processes.
+processes; with --files-only nothing of it is run.
 Exit status: 0 nothing failed, 1 something did, 2 wrong arguments, 3 its Python does not start, or
 none of the checks could run here.
 """
@@ -11,9 +11,17 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from vllm_nix.errors import InputError
+
+TYPE_CHECKING = False  # see vllm_nix/__init__.py
+if TYPE_CHECKING:
+    from vllm_nix.verification import Check, Result
+    from vllm_nix.verification.run import Progress
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +51,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--skip", action="extend", nargs="+", default=[], metavar="CHECK", help="leave these out"
     )
+    parser.add_argument("--deep", action="store_true", help="hash files of the Nix store, too")
+    parser.add_argument("--files-only", action="store_true", help="run nothing of the environment")
     parser.add_argument(
         "--timeout",
         type=_seconds,
@@ -62,9 +72,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("which environment? give its folder, such as ./result")
     if args.junit is not None:
         _check_writable(args.junit)
-    from vllm_nix.verification.progress import shown
-
-    with shown(sys.stderr) as progress:
+    with _shown(sys.stderr) as progress:
         report = verify(
             args.env,
             args.target,
@@ -74,16 +82,18 @@ def run(args: argparse.Namespace) -> int:
             only=args.only,
             skip=args.skip,
             limit=args.timeout,
+            deep=args.deep,
+            files_only=args.files_only,
             progress=progress,
         )
     if args.json:
         print(json.dumps(report.to_json(), indent=2))
     else:
-        from vllm_nix.verification.render import print_report
+        from vllm_nix.verification.report import print_report
 
         print_report(report)
     if args.junit is not None:
-        from vllm_nix.verification.junit import write_junit
+        from vllm_nix.verification.report import write_junit
 
         write_junit(report, args.junit)
     return report.exit_code
@@ -99,11 +109,33 @@ def _check_writable(file: Path) -> None:
         raise InputError(f"--junit {file}: it cannot be written")
 
 
+@contextmanager
+def _shown(stream: TextIO) -> Iterator["Progress"]:
+    """A function for `verify(progress=...)`: which checks are running, in one line that is gone
+    when they are done. It shows nothing unless `stream` is a terminal."""
+    if not stream.isatty():
+        yield lambda check, result: None
+        return
+    from rich.console import Console
+
+    running: dict[str, None] = {}  # in the order of their start
+    with Console(file=stream).status("verifying") as line:
+
+        def progress(check: "Check", result: "Result | None") -> None:
+            if result is None:
+                running[check.id] = None
+            else:
+                running.pop(check.id)
+            line.update(f"verifying: {', '.join(tuple(running))}")
+
+        yield progress
+
+
 def _seconds(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
         value = 0
     if not 0 < value < 1e6:
-        raise argparse.ArgumentTypeError(f"'{text}' is no number of seconds above 0")
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of seconds above 0")
     return value

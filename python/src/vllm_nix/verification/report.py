@@ -7,17 +7,32 @@ The JSON form, `"schema": 1`, only ever gains keys:
      "started": true, "status": "failed", "exit_code": 1, "seconds": 31.2,
      "checks": [{"id": "record", "title": "...", "status": "failed", "reason": "", "seconds": 2.1,
                  "findings": [{"status": "failed", "where": "...", "expected": "...",
-                               "found": "...", "cure": "..."}]}]}
+                               "found": "...", "fix": "..."}]}]}
 
-`started` is whether the interpreter ran, `exit_code` the command's. A status is "failed", "warning",
-"skipped" or "ok"; `reason` says why a check was skipped. Seconds
-are until the result was there: checks that share a process, or the processors, wait for each other.
+`started` is whether the interpreter ran, where one was to be; `exit_code` is the command's. A status
+is "failed", "warning", "skipped" or "ok"; `reason` says why a check was skipped. Seconds are until
+the result was there: checks that share a process, or the processors, wait for each other.
+
+For people, `print_report` has the worst first, and one line of what to do for each thing that is
+wrong. For CI, `write_junit` writes JUnit XML, which has no schema of its own: these are the elements
+and attributes that the common readers share. A warning is a test that passed, with its text.
 """
 
-from dataclasses import asdict, dataclass
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
+
+from vllm_nix.errors import InputError
+from vllm_nix.text import printable
+
+if TYPE_CHECKING:  # takes 50 ms to import, and a report may be for machines
+    from rich.console import Console
+    from rich.table import Table
 
 
 class Status(StrEnum):
@@ -36,13 +51,13 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that a check saw; `cure` is one line that a user can follow."""
+    """One thing that a check saw; `fix` is one line that a user can follow."""
 
     status: Status
     found: str
     where: str = ""
     expected: str = ""
-    cure: str = ""
+    fix: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,3 +128,151 @@ class Report:
                 for result in self.results
             ],
         }
+
+
+_STYLE = {
+    Status.FAILED: "bold red",
+    Status.WARNING: "yellow",
+    Status.SKIPPED: "dim",
+    Status.OK: "green",
+}
+_SHOWN = 5  # findings of one check; all of them are in the JSON form
+# What XML 1.0 has no way to write (section 2.2).
+_FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def print_report(report: Report, console: "Console | None" = None) -> None:
+    """Prints a table to the terminal; else plain lines, as wide as they come."""
+    from rich.console import Console
+
+    console = console or Console()
+    results = _in_order(report.results)
+    if console.is_terminal:
+        console.print(_table(results))
+    else:
+        for result in results:
+            head = f"{result.status:8} {result.id:15}"
+            for line in lines(result):
+                console.out(f"{head} {line}", highlight=False)
+                head = " " * len(head)
+    console.out(summary(report), highlight=False)
+
+
+def lines(result: Result, shown: int | None = _SHOWN) -> Iterator[str]:
+    """What a result has to say, without its name: what was found, expected, where, and the fix.
+
+    Of what is wrong, the first `shown` findings; None for all.
+    """
+    if result.reason:
+        yield printable(result.reason)
+        return
+    bad = [finding for finding in result.findings if finding.status is not Status.OK]
+    if not bad:
+        yield printable("; ".join(finding.found for finding in result.findings))
+        return
+    for finding in bad[:shown]:
+        yield from _lines(finding)
+    if shown is not None and len(bad) > shown:
+        yield f"... and {len(bad) - shown} more; --json has them all"
+
+
+def _in_order(results: Iterable[Result]) -> list[Result]:
+    """Worst first; those that were skipped for the same reason become one."""
+    merged: list[Result] = []
+    skipped: dict[str, list[Result]] = {}
+    for result in results:
+        if result.reason:
+            skipped.setdefault(result.reason, []).append(result)
+        else:
+            merged.append(result)
+    for reason, several in skipped.items():
+        if len(several) == 1:
+            merged += several
+        else:
+            ids = ", ".join(result.id for result in several)
+            merged.append(
+                replace(several[0], id=f"{len(several)} checks", reason=f"{reason} ({ids})")
+            )
+    return sorted(merged, key=lambda result: result.status.rank)
+
+
+def summary(report: Report) -> str:
+    """One line: how many checks ended how, in how much time."""
+    statuses = [result.status for result in report.results]
+    counts = [f"{statuses.count(status)} {status}" for status in Status if status in statuses]
+    kind = f"target {report.target}" if report.target else "no target"
+    judged = f", for {', '.join(report.devices)}" if report.devices else ""
+    text = f"{report.environment} ({kind}{judged}): {', '.join(counts)} in {report.seconds:.1f} s"
+    return printable(text)
+
+
+def _lines(finding: Finding) -> Iterator[str]:
+    place = f"{finding.where}: " if finding.where else ""
+    expected = f" (expected {finding.expected})" if finding.expected else ""
+    # What is quoted may be anybody's text: each of its lines is indented, and none looks like ours.
+    first, *more = f"{place}{finding.found}{expected}".splitlines() or [""]
+    yield printable(first)
+    for line in more:
+        yield f"    {printable(line)}"
+    yield f"  fix: {printable(finding.fix)}"
+
+
+def _table(results: list[Result]) -> "Table":
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_column(justify="right", no_wrap=True, style="dim")
+    for result in results:
+        table.add_row(
+            Text(result.status, _STYLE[result.status]),
+            result.id,
+            Text("\n".join(lines(result))),
+            f"{result.seconds:.1f} s",
+        )
+    return table
+
+
+def write_junit(report: Report, file: Path) -> None:
+    """Writes the whole report, or nothing. Raises `InputError` if the file cannot be written."""
+    part = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        ET.ElementTree(to_junit(report)).write(part, encoding="utf-8", xml_declaration=True)
+        part.replace(file)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise InputError(f"--junit {file}: {error.strerror}") from None
+
+
+def to_junit(report: Report) -> ET.Element:
+    """The element `testsuites`, with one suite."""
+    statuses = [result.status for result in report.results]
+    numbers = {
+        "tests": str(len(statuses)),
+        "failures": str(statuses.count(Status.FAILED)),
+        "errors": "0",
+        "skipped": str(statuses.count(Status.SKIPPED)),
+        "time": f"{report.seconds:.3f}",
+    }
+    suites = ET.Element("testsuites", numbers)
+    suite = ET.SubElement(suites, "testsuite", {"name": _text(str(report.environment)), **numbers})
+    for result in report.results:
+        name = {"classname": "vllm-nix.verify", "name": result.id}
+        case = ET.SubElement(suite, "testcase", {**name, "time": f"{result.seconds:.3f}"})
+        told = _text("\n".join(lines(result, shown=None)))
+        if result.status is Status.FAILED:
+            first = told.partition("\n")[0]
+            ET.SubElement(case, "failure", {"message": first, "type": result.id}).text = told
+        elif result.status is Status.SKIPPED:
+            ET.SubElement(case, "skipped", {"message": told})
+        else:
+            ET.SubElement(case, "system-out").text = told
+    return suites
+
+
+def _text(text: str) -> str:
+    return _FORBIDDEN.sub("\N{REPLACEMENT CHARACTER}", text)

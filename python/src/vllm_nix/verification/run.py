@@ -8,22 +8,31 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from vllm_nix.binaries.files import ElfFiles
-from vllm_nix.errors import InputError
+from vllm_nix.errors import Error, InputError
 from vllm_nix.targets import load_target
 from vllm_nix.verification import cann
 from vllm_nix.verification.arguments import check_arguments
-from vllm_nix.verification.check import Check, Context, Finding, SkipError, failed
+from vllm_nix.verification.check import Check, Context, SkipError, failed
 from vllm_nix.verification.checks import CHECKS
-from vllm_nix.verification.checks.token import GENERATE, MODEL
-from vllm_nix.verification.devices import Question, devices_here, jetpack_of, named_devices
-from vllm_nix.verification.distributions import Distribution, read_distributions
-from vllm_nix.verification.driver import ask_driver
-from vllm_nix.verification.environment import Environment
-from vllm_nix.verification.gpu_code import GpuCode
-from vllm_nix.verification.interpreter import Interpreter, ask_interpreter
-from vllm_nix.verification.manifest import read_manifest
-from vllm_nix.verification.report import Report, Result
+from vllm_nix.verification.checks.vllm import GENERATE, MODEL
+from vllm_nix.verification.environment import (
+    Environment,
+    Interpreter,
+    NotRun,
+    ask_interpreter,
+    read_manifest,
+)
+from vllm_nix.verification.facts import Facts
+from vllm_nix.verification.installed import Distribution, read_distributions
+from vllm_nix.verification.machine import (
+    Driver,
+    Question,
+    ask_driver,
+    devices_here,
+    jetpack_of,
+    named_devices,
+)
+from vllm_nix.verification.report import Finding, Report, Result
 from vllm_nix.verification.survey import Step, StepError, Survey
 from vllm_nix.verification.tiny_model import TinyModel
 
@@ -42,6 +51,8 @@ def verify(
     only: Collection[str] = (),
     skip: Collection[str] = (),
     limit: float = LIMIT,
+    deep: bool = False,
+    files_only: bool = False,
     progress: Progress = lambda check, result: None,
 ) -> Report:
     """Checks the environment at `path`: a Nix build of this project, any virtual environment, or a
@@ -52,10 +63,11 @@ def verify(
     target's, or this machine's, are judged for.
 
     `only` and `skip` are ids of checks. `limit` is how many seconds a child process may keep
-    silent. `progress` is called, from any thread, as a check starts (without a result) and ends.
-    Raises `InputError` for an unknown target, check or device, a folder that is no environment or
-    takes torch or vLLM from another one, or a broken manifest, and its kind `InputTypeError` for an
-    argument of a wrong type; all else is a finding of the report.
+    silent. `deep` has files of the Nix store hashed as well. `files_only` runs nothing of the
+    environment, not even its Python, for one that is not trusted. `progress` is called, from any
+    thread, as a check starts (without a result) and ends. Raises `InputError` for an unknown target, check or device, a folder that is not an environment
+    or takes torch or vLLM from another one, or a broken manifest, and its kind `InputTypeError` for
+    an argument of a wrong type; all else is a finding of the report.
     """
     check_arguments(
         path,
@@ -69,16 +81,24 @@ def verify(
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="verify-", ignore_cleanup_errors=True) as scratch:
         steps = tuple(dict.fromkeys(step for check in checks for step in check.steps))
-        if GENERATE in steps:
+        environment = Environment(root, Path(scratch), limit, files_only=files_only)
+        if GENERATE in steps and not files_only:
             TinyModel.make().write(Path(scratch, MODEL))
-        environment = Environment(root, Path(scratch), limit)
-        context = _context(environment, steps, target, Question(device, cuda, jetpack))
+        try:
+            context = _context(environment, steps, target, Question(device, cuda, jetpack), deep)
+        except Error:
+            raise
+        except Exception as error:  # an environment in a state nobody thought of
+            raise InputError(
+                f"{root} cannot be looked at: {type(error).__name__}: {error}; "
+                "make the environment again"
+            ) from error
         results = _run_all(checks, context, progress)
     return Report(
         environment=root,
         target=target or (context.manifest.target if context.manifest else None),
         nix=context.manifest is not None,
-        started=environment.is_bare or isinstance(context.interpreter, Interpreter),
+        started=environment.is_bare or files_only or isinstance(context.interpreter, Interpreter),
         results=results,
         seconds=time.monotonic() - started,
         devices=tuple(map(str, context.devices)),
@@ -97,7 +117,11 @@ def _chosen(only: Collection[str], skip: Collection[str]) -> tuple[Check, ...]:
 
 
 def _context(
-    environment: Environment, steps: Sequence[Step], target: str | None, question: Question
+    environment: Environment,
+    steps: Sequence[Step],
+    target: str | None,
+    question: Question,
+    deep: bool,
 ) -> Context:
     manifest = read_manifest(environment.root)
     if manifest:
@@ -105,14 +129,19 @@ def _context(
     wanted = load_target(target).data if target else manifest.parameters if manifest else {}
     named = named_devices(question, wanted)
     interpreter = ask_interpreter(environment)
-    silent = "there is no interpreter to ask the driver with"
-    driver = silent if isinstance(interpreter, str) else ask_driver(environment)
+    driver: Driver | str = "there is no interpreter to ask the driver with"
+    if environment.files_only:
+        driver = interpreter if isinstance(interpreter, str) else driver
+    elif isinstance(interpreter, Interpreter):
+        driver = ask_driver(environment)
     site_packages = _site_packages(environment.root, interpreter)
     distributions = read_distributions(site_packages)
     _refuse_borrowed(environment.root, interpreter, distributions)
-    elf_files = ElfFiles(site_packages)
+    facts = Facts(environment.root, site_packages, distributions, environment.stop)
     launched = cann.places(manifest.parameters) if manifest else ()
-    gaps = cann.gaps(elf_files, launched=launched) if cann.applies(distributions) else ()
+    gaps: tuple[cann.Gap, ...] = ()
+    if cann.applies(distributions):
+        gaps = cann.gaps(facts.binaries(), site_packages, launched=launched)
     if gaps:
         environment = replace(environment, settings=cann.WITHOUT)
     return Context(
@@ -124,13 +153,13 @@ def _context(
         target=target,
         parameters=wanted,
         survey=Survey(environment, steps),
+        facts=facts,
         devices=named or (() if wanted else devices_here(question, driver)),
         is_asked=bool(named),
         jetpack=jetpack_of(question, wanted),
         driver=driver,
-        elf_files=elf_files,
-        gpu_code=GpuCode(site_packages),
         cann=gaps,
+        deep=deep,
     )
 
 
@@ -179,16 +208,18 @@ def _run(check: Check, context: Context, progress: Progress) -> Result:
     reason = ""
     try:
         findings = tuple(check.run(context))
-    except SkipError as skip:
+    except (SkipError, NotRun) as skip:
         reason = str(skip)
     except StepError as problem:
-        cure = f"try the same by hand, with {context.environment.python}"
-        findings = (failed(str(problem), cure=cure),)
+        fix = f"try the same by hand, with {context.environment.python}"
+        findings = (failed(str(problem), fix=fix),)
+    except InterruptedError:
+        raise  # Ctrl-C: nobody waits for this result
     except Exception as error:  # noqa: BLE001 -- an environment in a state nobody thought of
         findings = (
             failed(
                 f"the check broke off: {type(error).__name__}: {error}",
-                cure="report this, with the environment's wheels; it may be the environment's fault",
+                fix="report this, with the environment's wheels; it may be the environment's fault",
             ),
         )
     result = Result(check.id, check.title, findings, time.monotonic() - started, reason)

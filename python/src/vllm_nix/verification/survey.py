@@ -33,11 +33,7 @@ class Survey:
         self.finish()
         if module := self._broken(step):
             raise StepError(f"{module} does not import")
-        answer = self._answers[step]
-        if "error" in answer:
-            raise StepError(answer["error"])
-        value: Mapping[str, Any] = answer["value"]
-        return value
+        return answered(self._answers[step])
 
     def finish(self) -> None:
         """Waits until all steps are taken."""
@@ -57,13 +53,21 @@ class Survey:
         while left:
             outcome = self.environment.probe("survey", json.dumps(left), answers=len(left))
             for answer in outcome.answers:
-                self._answers[tuple(answer["step"])] = answer
+                self._accept(answer, left)
             left = [step for step in left if step not in self._answers]
             if left:
                 end = outcome.end or "the interpreter ended early"
                 words = outcome.last_words()
                 self._answers[left[0]] = {"error": f"{end}: {words}" if words else end}
                 left = [step for step in left[1:] if not self._broken(step)]
+
+    def _accept(self, answer: Mapping[str, Any], asked: Sequence[Step]) -> None:
+        """Keeps an answer of the right shape: what is asked is not trusted."""
+        named = answer.get("step")
+        step = tuple(map(str, named)) if isinstance(named, list) else ()
+        error, value = answer.get("error"), answer.get("value")
+        if step in asked and (isinstance(error, str) or isinstance(value, dict)):
+            self._answers[step] = answer
 
     def _broken(self, step: Step) -> str | None:
         """The module that a step stands on, if that one did not import."""
@@ -78,3 +82,11 @@ def needed(step: Step) -> tuple[str, ...]:
     name, *arguments = step
     modules = {"import": (), "maps": tuple(arguments), "generate": ("torch", "vllm")}
     return modules.get(name, ("torch",))
+
+
+def answered(answer: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The value of a step's answer. Raises `StepError` with its error, or if it has no value."""
+    error, value = answer.get("error"), answer.get("value")
+    if error is not None or not isinstance(value, dict):
+        raise StepError(str(error or "no answer of the shape that was asked for"))
+    return value

@@ -1,24 +1,20 @@
-"""Every library's GPU code runs on the device: kernels for it, for a related one, or PTX.
+"""Code for the GPU: in every library, in the driver's reach, and what compiles more of it."""
 
-A library is many translation units, each with code for several architectures, and the CUDA runtime
-picks one per unit: so one unit without code for the device is a crash ("no kernel image is
-available") waiting for its call. All libraries are read, NCCL's and flash-attention's as well as
-vLLM's own, without CUDA and without a GPU; `vllm-nix archs` shows the same, library by library.
-PTX that is too new is `ptx`'s. Units for devices of other major numbers alone are passed over, as
-vLLM's Marlin for Turing, unless they outnumber those that run: the library was then built for
-another device. What cannot be read is a fault of a library that all needs, else a warning.
-
-Seen in vllm#19328 (sm_80 flash-attention on Orin), vllm#8708, jetson-containers#1220, jax#40487.
-"""
-
+import os
+import re
+from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
+from vllm_nix.binaries.elf import Dynamic
+from vllm_nix.binaries.files import AARCH64
 from vllm_nix.gpu.capability import arch_list
-from vllm_nix.gpu.compat import Verdict
-from vllm_nix.gpu.device import Device
-from vllm_nix.gpu.inventory import Library
+from vllm_nix.gpu.compat import Verdict, judge
+from vllm_nix.gpu.device import Device, jetpack_release
+from vllm_nix.gpu.fatbin import Fatbin
+from vllm_nix.gpu.inventory import RUNS, Library
 from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok, warning
-from vllm_nix.verification.gpu_code import has_refused, unread
 
 # Nothing runs without these; others may well have nothing for a device, as kernels for Hopper.
 VLLMS = ("_C.", "_C_stable_libtorch.")
@@ -28,23 +24,35 @@ FIRST = ("vllm", "torch", "nvidia")
 
 @check("gpu-code", "Every library has GPU code that the device runs", slow=True)
 def gpu_code(context: Context) -> Iterator[Finding]:
+    """Every library's GPU code runs on the device: kernels for it, for a related one, or PTX.
+
+    A library is many translation units, each with code for several architectures, and the CUDA runtime
+    picks one per unit: so one unit without code for the device is a crash ("no kernel image is
+    available") waiting for its call. All libraries are read, NCCL's and flash-attention's as well as
+    vLLM's own, without CUDA and without a GPU; `vllm-nix archs` shows the same, library by library.
+    PTX that is too new is `ptx`'s. Units for devices of other major numbers alone are passed over, as
+    vLLM's Marlin for Turing, unless they outnumber those that run: the library was then built for
+    another device. What cannot be read is a fault of a library that all needs, else a warning.
+
+    Seen in vllm#19328 (sm_80 flash-attention on Orin), vllm#8708, jetson-containers#1220, jax#40487.
+    """
     devices = context.gpus()
-    if not context.gpu_code.libraries():
+    if not context.facts.gpu_code():
         raise SkipError("no library carries GPU code: see `torch-build`")
-    if context.installed("vllm") and not any(map(_is_vllms, context.gpu_code.libraries())):
+    if context.installed("vllm") and not any(map(_is_vllms, context.facts.gpu_code())):
         yield failed(
             "vLLM has no kernels of its own: it starts, and fails at the first request",
             where="vllm",
             expected="vllm/_C or vllm/_C_stable_libtorch",
-            cure="install a wheel of vLLM for CUDA; one for the `empty` device has Python files alone",
+            fix="install a wheel of vLLM for CUDA; one for the `empty` device has Python files alone",
         )
-    for library in context.gpu_code.libraries():
+    for library in context.facts.gpu_code():
         if problem := unread(library):
             is_needed = library.path.name.startswith(ESSENTIAL)
             yield (failed if is_needed else warning)(
                 f"its GPU code cannot be read: {problem}",
                 where=context.place(library.path),
-                cure="install the wheel that owns it again; or it is of a CUDA newer than we know",
+                fix="install the wheel that owns it again; or it is of a CUDA newer than we know",
             )
     for device in devices:
         yield from _judge(context, device)
@@ -52,7 +60,7 @@ def gpu_code(context: Context) -> Iterator[Finding]:
 
 def _judge(context: Context, device: Device) -> Iterator[Finding]:
     counts = dict.fromkeys(Verdict, 0)
-    judged = context.gpu_code.judged(device)
+    judged = context.facts.judged(device)
     for library, judgement in sorted(judged, key=lambda pair: _rank(context, pair[0])):
         verdict, where = judgement.verdict, context.place(library.path)
         if verdict is Verdict.NOT_APPLICABLE and _is_essential(library):
@@ -63,14 +71,14 @@ def _judge(context: Context, device: Device) -> Iterator[Finding]:
                 judgement.why,
                 where=where,
                 expected=f"code for {device}",
-                cure=_cure(library, device),
+                fix=_fix(library, device),
             )
         elif verdict is Verdict.UNKNOWN:
             yield warning(
                 judgement.why,
                 where=where,
                 expected=f"code for {device}",
-                cure="name the CUDA release of the device's driver with --cuda, or --jetpack",
+                fix="name the CUDA release of the device's driver with --cuda, or --jetpack",
             )
     told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
     yield ok(f"{device}: {told or 'nothing that can be judged'}")
@@ -91,7 +99,233 @@ def _is_vllms(library: Library) -> bool:
     return library.path.parent.name == "vllm" and library.path.name.startswith(VLLMS)
 
 
-def _cure(library: Library, device: Device) -> str:
+def _fix(library: Library, device: Device) -> str:
     if "nvidia" in library.path.parts:
         return "take NVIDIA's libraries of the device's own CUDA or JetPack, not these wheels"
-    return f"build it with TORCH_CUDA_ARCH_LIST={arch_list([device.capability])}, or find a wheel that was"
+    wanted = arch_list([device.capability])
+    return f"build it with TORCH_CUDA_ARCH_LIST={wanted}, or find a wheel that was"
+
+
+@check("ptx", "The device's driver is new enough for the PTX that it must compile", slow=True)
+def ptx(context: Context) -> Iterator[Finding]:
+    """PTX is no newer than what the device's driver compiles.
+
+    Where a library has no kernels for a device, the driver compiles its PTX at first start, if it knows
+    that version of the language: each CUDA release brings a newer one. A driver that is too old says
+    "the provided PTX was compiled with an unsupported toolchain". CUDA's minor-version compatibility
+    does not cover this.
+
+    Seen in vllm#31700, lmdeploy#759; the rule is NVIDIA's, in the CUDA C++ Programming Guide.
+    """
+    devices = [device for device in context.gpus() if device.cuda]
+    if not devices:
+        raise SkipError("the driver's CUDA release is not known; name it with --cuda or --jetpack")
+    for device in devices:
+        compiled = 0
+        for library, judgement in context.facts.judged(device):
+            compiled += Verdict.JIT in judgement.counts
+            if judgement.verdict is Verdict.MISSING and has_refused(library, device):
+                yield failed(
+                    judgement.why,
+                    where=context.place(library.path),
+                    expected=f"PTX {device.ptx_isa} or older",
+                    fix="update the driver (JetPack), or build with a toolkit no newer than it",
+                )
+        yield ok(f"{device} compiles up to PTX {device.ptx_isa}; {compiled} libraries need it to")
+
+
+# By distribution: where its kernels are. vLLM's own flash-attention is inside vLLM since 0.6.2.
+KERNELS = {
+    "vllm": ("vllm/vllm_flash_attn/*.so", "vllm/vllm_flash_attn_c*.so"),
+    "vllm-flash-attn": ("vllm_flash_attn_2_cuda*.so", "vllm_flash_attn/*.so"),
+    "flash-attn": ("flash_attn_2_cuda*.so",),
+    "xformers": ("xformers/_C*.so", "xformers/_C_flashattention*.so"),
+}
+COMPILED_ON_USE = ("flashinfer-python",)
+
+
+@check("attention", "vLLM has attention kernels that the device runs", slow=True)
+def attention(context: Context) -> Iterator[Finding]:
+    """vLLM has a library of attention kernels, whole and with code for the device.
+
+    vLLM needs one of flash-attention (its own, or a package before 0.6), xformers or FlashInfer, and
+    falls from one to the next without a word. xformers without its compiled part imports and fails at
+    the first request; FlashInfer compiles its kernels when they are used. Which libraries lack code for
+    the device is `gpu-code`'s to say; here it counts whether any is left.
+
+    Seen in xformers#944, mistral-inference#80, vllm#19328; flash-attention#986 and #1146.
+    """
+    devices = context.gpus()
+    if context.installed("vllm") is None:
+        raise SkipError("vLLM for CUDA is not installed")
+    files = _files(context)
+    if "xformers" in files and not files["xformers"]:
+        yield warning(
+            "xformers has no compiled kernels: it imports, and fails when it is used",
+            where="xformers",
+            fix="pip uninstall xformers, or build it with CUDA for this device",
+        )
+    late = [name for name in COMPILED_ON_USE if context.installed(name)]
+    present = [name for name, found in files.items() if found]
+    if not present and not late:
+        yield failed(
+            "no attention kernels: neither flash-attention, xformers nor FlashInfer",
+            expected="at least one of them",
+            fix="build vLLM with its flash-attention, or install flash-attn for this torch",
+        )
+        return
+    for device in devices:
+        usable = libraries(context, device)
+        if not usable and not late:
+            raise SkipError(f"{', '.join(present)}: no code for {device}: see `gpu-code`, `ptx`")
+        rest = [name for name in present if name not in usable]
+        told = f"{device} runs the kernels of {', '.join(usable + late)}"
+        yield ok(told + (f", not of {', '.join(rest)}" if rest else ""))
+
+
+def libraries(context: Context, device: Device) -> list[str]:
+    """The distributions whose attention kernels the device runs."""
+    return [name for name, files in _files(context).items() if _runs(context, device, files)]
+
+
+def _files(context: Context) -> dict[str, list[Path]]:
+    """By distribution, if it is installed: its libraries of kernels."""
+    return {
+        name: [file for pattern in patterns for file in context.site_packages.glob(pattern)]
+        for name, patterns in KERNELS.items()
+        if context.installed(name)
+    }
+
+
+def _runs(context: Context, device: Device, files: list[Path]) -> bool:
+    """Whether any of the libraries has nothing that the device would miss."""
+    judged = {library.path: found for library, found in context.facts.judged(device)}
+    return any(
+        file in judged and (judged[file].verdict.runs or judged[file].verdict is Verdict.UNKNOWN)
+        for file in files
+    )
+
+
+@check("sbsa", "On Jetson, CUDA's libraries are those of its JetPack")
+def sbsa(context: Context) -> Iterator[Finding]:
+    """On Jetson, CUDA's libraries are those of its own system (L4T), or SBSA's where it takes them.
+
+    NVIDIA builds CUDA for aarch64 twice: for servers (SBSA) and, until JetPack 7.2, for Jetson (L4T).
+    The wheels of the public registry are SBSA's. On an older JetPack they load, and fail when they are
+    called ("named symbol not found", wrong results of allocation), even if their kernels suit the
+    device. What is SBSA's is told by its owner, an `nvidia-*` wheel, or by a run path into
+    `sbsa-linux`.
+
+    Seen in bitsandbytes#1930 and #1941, jetson-containers#1514; the rule is in NixOS/nixpkgs#530931.
+    """
+    if not any(device.capability.jetson for device in context.gpus()):
+        raise SkipError("not a Jetson")
+    if context.jetpack is None:
+        raise SkipError("the JetPack release is not known; name it with --jetpack")
+    release = jetpack_release(context.jetpack)
+    if release.libraries == "sbsa":
+        raise SkipError(f"JetPack {release.release} takes SBSA's libraries")
+    libraries = dict(_libraries(context))
+    if not libraries:
+        raise SkipError("no library is for aarch64")
+    for name, (count, evidence) in _foreign(context, libraries).items():
+        yield failed(
+            f"{name}: {count} libraries of SBSA ({evidence})",
+            expected=f"L4T's, as of JetPack {release.release}",
+            fix="take torch and its libraries from a build for Jetson, not from the registry",
+        )
+    yield ok(f"none of {len(libraries)} libraries is SBSA's, as JetPack {release.release} has it")
+
+
+def _libraries(context: Context) -> Iterator[tuple[Path, Dynamic]]:
+    for file, image in context.facts.binaries().images.items():
+        if image.machine == AARCH64 and image.dynamic:
+            yield file, image.dynamic
+
+
+def _foreign(context: Context, libraries: dict[Path, Dynamic]) -> dict[str, tuple[int, str]]:
+    """By distribution: how many of its libraries are SBSA's, and how that shows."""
+    records = context.facts.records()
+    counts: defaultdict[str, int] = defaultdict(int)
+    evidence: dict[str, str] = {}
+    for file, dynamic in libraries.items():
+        owner = records.owner(file)
+        name = owner.name if owner else context.place(file)
+        paths = [*dynamic.rpath, *dynamic.runpath]
+        into = next((path for path in paths if "sbsa-linux" in path), "")
+        if name.startswith("nvidia-") or into:
+            counts[name] += 1
+            evidence.setdefault(name, f"run path {into}" if into else "a wheel of NVIDIA's")
+    return {name: (count, evidence[name]) for name, count in counts.items()}
+
+
+PLACES = ("triton/backends/nvidia/bin/ptxas*", "triton/third_party/cuda/bin/ptxas")
+
+
+@check("triton", "Triton's assembler (ptxas) knows the device")
+def triton(context: Context) -> Iterator[Finding]:
+    """Triton's assembler knows the device.
+
+    Triton compiles kernels on the machine, with the ptxas of its wheel or the one that
+    TRITON_PTXAS_PATH names. An old ptxas does not know a new device ("Value 'sm_121' is not defined for
+    option 'gpu-name'"), and one for another processor does not start. It is asked for its own list.
+
+    Seen in triton#8096, triton#5498.
+    """
+    devices = context.gpus()
+    if context.installed("triton") is None:
+        raise SkipError("Triton is not installed")
+    named = os.environ.get("TRITON_PTXAS_PATH")
+    found = [file for place in PLACES for file in sorted(context.site_packages.glob(place))]
+    programs = [Path(named)] if named else found
+    if not programs:
+        yield failed(
+            "Triton has no ptxas",
+            where="triton",
+            fix="name CUDA's in TRITON_PTXAS_PATH, such as /usr/local/cuda/bin/ptxas",
+        )
+        return
+    known: set[str] = set()
+    for program in programs:
+        try:
+            outcome = context.environment.run(program, "--help")
+        except OSError as error:
+            yield failed(
+                f"does not start: {error.strerror}",
+                where=context.place(program),
+                fix="install the triton wheel for this machine, or set TRITON_PTXAS_PATH",
+            )
+            return
+        known.update(re.findall(r"'sm_([0-9]+)[af]?'", outcome.stdout))
+    where = ", ".join(map(context.place, programs))
+    for device in devices:
+        if str(device.capability.number) not in known:
+            newest = max(known, key=int, default="none")
+            yield failed(
+                f"ptxas knows architectures up to sm_{newest}",
+                where=where,
+                expected=f"one that knows {device.name}",
+                fix="set TRITON_PTXAS_PATH to the ptxas of a newer CUDA, or update triton",
+            )
+    yield ok(f"ptxas knows {', '.join(device.name for device in devices)}")
+
+
+def unread(library: Library) -> str:
+    """What of a library's GPU code cannot be read; "" if all can."""
+    more = len(library.damage) - 1
+    return "".join(library.damage[:1]) + (f"; and {more} more" if more > 0 else "")
+
+
+def is_refused(fatbin: Fatbin, device: Device) -> bool:
+    """Whether PTX is what the device would run, were it not too new for its driver."""
+    if judge(fatbin, device) is not Verdict.MISSING:
+        return False
+    return any(
+        entry.kind == "ptx" and judge(replace(fatbin, entries=(entry,)), device) is Verdict.MISSING
+        for entry in fatbin.entries
+    )
+
+
+def has_refused(library: Library, device: Device) -> bool:
+    """Whether a library runs nowhere on the device because its PTX is too new for the driver."""
+    return any(is_refused(one, device) for one in library.fatbins if one.role in RUNS)

