@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import EMBEDDED, Nix
 from vllm_nix import process as child
-from vllm_nix.verification.checks.live_attention import BOUND
+from vllm_nix.verification.checks.live import BOUND
 from vllm_nix.verification.environment import PROBES
 
 pytestmark = pytest.mark.nix

@@ -36,6 +36,7 @@ BATCH = 64  # files that a thread takes at a time
 CHUNK = 1 << 20  # bytes that are hashed at a time
 LINKS = 40  # as Linux follows them
 MOST_HASHED = 1 << 36  # bytes of all files; the largest environment that we know has 2**34
+# What the specification allows: nothing weaker than SHA-256.
 ALGORITHMS = ("sha256", "sha384", "sha512")
 
 
@@ -245,7 +246,6 @@ def _accepts(requirement: Requirement, version: str) -> bool:
         return False
 
 
-# What the specification allows: nothing weaker than SHA-256.
 @check("record", "Every installed file has its recorded size and hash", slow=True)
 def record(context: Context) -> Iterator[Finding]:
     """Every installed file is the one that its wheel recorded (PyPA, recording installed projects).
