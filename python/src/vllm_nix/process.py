@@ -19,6 +19,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
+from vllm_nix.errors import Unavailable
 from vllm_nix.supervisor import kill_below
 
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
@@ -110,6 +111,31 @@ def run(
         stack.callback(reading.close)
         reading.follow(life, limit, limit if total is None else total, stop)
     return reading.outcome(str(command[0]))
+
+
+def ask(
+    command: Sequence[str | Path],
+    *,
+    variables: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+    limit: float | None = None,
+    whole: bool = True,
+    stop: threading.Event | None = None,
+) -> Outcome:
+    """`run` for a program of this machine's: with our own variables and `variables`, in English.
+
+    Raises `Unavailable` if it cannot be started, or had to be stopped.
+    """
+    environment = {**os.environ, "LC_ALL": "C.UTF-8", **(variables or {})}
+    try:
+        outcome = run(
+            command, environment=environment, folder=folder, limit=limit, whole=whole, stop=stop
+        )
+    except OSError as error:
+        raise Unavailable(f"cannot run {command[0]}: {error.strerror}") from error
+    if outcome.status is None:
+        raise Unavailable(f"{command[0]} was stopped: {outcome.stopped}")
+    return outcome
 
 
 class _Reading:

@@ -4,11 +4,12 @@ import hashlib
 import os
 import re
 import shutil
-import subprocess
+import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from vllm_nix.errors import Error, Unavailable
+from vllm_nix.process import ask
 
 # Nix's own base 32: no e, o, t, u, so that a hash spells no words.
 _DIGITS = "0123456789abcdfghijklmnpqrsvwxyz"
@@ -56,24 +57,33 @@ def missing_paths(paths: Iterable[Path]) -> set[Path]:
     return {Path(line) for line in _nix_store("--check-validity", "--print-invalid", *wanted)}
 
 
-def add_files(files: Sequence[Path], *, recursive: bool = False) -> list[Path]:
+def add_files(
+    files: Sequence[Path], *, recursive: bool = False, stop: threading.Event | None = None
+) -> list[Path]:
     """Adds files under their own names; returns their store paths. Raises `Error`."""
     kind = ["--recursive"] if recursive else []
-    lines = _nix_store(*kind, "--add-fixed", "sha256", *map(str, files))
+    lines = _nix_store(*kind, "--add-fixed", "sha256", *map(str, files), stop=stop)
     return [Path(line) for line in lines]
 
 
-def _nix_store(*arguments: str) -> list[str]:
+def _nix_store(*arguments: str, stop: threading.Event | None = None) -> list[str]:
     program = shutil.which("nix-store")
     if not program:
         raise Unavailable(
             "nix-store is not on PATH; `make setup` installs Nix, as does `apt-get install nix-bin`"
         )
-    result = subprocess.run([program, *arguments], check=False, capture_output=True, text=True)
-    if result.returncode != 0:
-        reason = [line for line in result.stderr.splitlines() if line.startswith("error")]
-        text = " ".join(reason or result.stderr.split())
-        if "No space left on device" in text:
-            raise Unavailable(f"the disk of the Nix store {store_dir()} is full: {text}")
-        raise Error(f"nix-store {arguments[0]} failed: {text}")
-    return result.stdout.splitlines()
+    result = ask([program, *arguments], stop=stop)
+    if result.status == 0:
+        return result.stdout.splitlines()
+    reason = [line for line in result.stderr.splitlines() if line.startswith("error")]
+    text = " ".join(reason or result.stderr.split())
+    if "No space left on device" in text:
+        raise Unavailable(f"the disk of the Nix store {store_dir()} is full: {text}")
+    if "daemon-socket" in text and "Permission denied" in text:
+        raise Unavailable(
+            "Nix's daemon is not open to this user; on Debian it is to the group nix-users:"
+            ' sudo adduser "$USER" nix-users, then log in again'
+        )
+    if "daemon-socket" in text:
+        raise Unavailable(f"Nix's daemon does not answer: {text}")
+    raise Error(f"nix-store {arguments[0]} failed: {text or result.end}")

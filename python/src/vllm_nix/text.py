@@ -1,4 +1,4 @@
-"""Text of others, made safe to print: file names, messages of programs, metadata of packages."""
+"""Text to print. That of others is made safe: file names, messages of programs, metadata."""
 
 
 def printable(text: object, keep: str = "") -> str:
@@ -12,6 +12,11 @@ def printable(text: object, keep: str = "") -> str:
     if line.isprintable():
         return line
     return "".join(char if char in keep or char.isprintable() else _escaped(char) for char in line)
+
+
+def counted(number: int, noun: str) -> str:
+    """As in "1 file" and "2 files"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _escaped(char: str) -> str:

@@ -6,8 +6,7 @@ import pytest
 from debs import make_deb
 
 from vllm_nix.errors import Error, Unavailable
-from vllm_nix.fetching.apt import find_mirror
-from vllm_nix.fetching.deb import read_member
+from vllm_nix.fetching.apt import find_mirror, read_member
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """How files are shared out among clients."""
 
-from vllm_nix.fetching.batches import LARGE, MOST_FILES, TOGETHER, batches
+from vllm_nix.fetching.fetch import LARGE, MOST_FILES, TOGETHER, batches
 from vllm_nix.fetching.sources import DebSource, Source, WheelSource
 
 

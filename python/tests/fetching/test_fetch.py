@@ -19,7 +19,6 @@ from registry import digest, make_wheel, source, write_index
 
 from vllm_nix.cli import fetch as command
 from vllm_nix.errors import Error, InputError, Unavailable
-from vllm_nix.fetching.cache import default_folder
 from vllm_nix.fetching.fetch import Progress, fetch
 from vllm_nix.fetching.sources import (
     DebSource,
@@ -30,6 +29,7 @@ from vllm_nix.fetching.sources import (
     WheelSource,
     load_sources,
 )
+from vllm_nix.paths import cache_folder
 from vllm_nix.targets import load_target
 
 pytestmark = [pytest.mark.nix, pytest.mark.usefixtures("private_store", "quiet_pip")]
@@ -55,8 +55,8 @@ def sources(*files: Source) -> Sources:
 def left_in_cache() -> list[str]:
     # os.walk, unlike glob, bears with what vanishes meanwhile
     entries = [
-        Path(place, name).relative_to(default_folder())
-        for place, folders, files in os.walk(default_folder())
+        Path(place, name).relative_to(cache_folder())
+        for place, folders, files in os.walk(cache_folder())
         for name in folders + files
     ]
     return sorted(map(str, entries))
@@ -153,7 +153,7 @@ def test_without_nix(wheels: list[Path], monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(Unavailable, match="nix-store is not on PATH"):
         fetch(sources(source(wheels[0])))
-    assert not default_folder().exists()
+    assert not cache_folder().exists()
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
@@ -174,12 +174,8 @@ def test_a_fetch_cut_off_leaves_whole_files_and_goes_on(
         child.send_signal(how)
         child.wait(20)
     pip = int((tmp_path / "wheels" / "slow.pid").read_text())
-    if how == signal.SIGINT:
-        assert not Path(f"/proc/{pip}").exists()
-        assert left_in_cache() == ["lock"]
-    else:
-        os.kill(pip, signal.SIGKILL)
-        assert only_parts_left()
+    wait_for(lambda: not Path(f"/proc/{pip}").exists())
+    assert left_in_cache() == ["lock"] if how == signal.SIGINT else only_parts_left()
     assert not wanted[1].path.exists()
     monkeypatch.setenv("PIP_INDEX_URL", write_index(tmp_path / "index", files))
     result = fetch(sources(*wanted))
@@ -196,10 +192,10 @@ fetch(Sources(tuple({})))
 
 def test_what_was_verified_before_a_kill_is_not_downloaded_again(wheels: list[Path]) -> None:
     wanted = source(wheels[0])
-    place = default_folder() / wanted.sha256 / wanted.file
+    place = cache_folder() / wanted.sha256 / wanted.file
     place.parent.mkdir(parents=True)
     shutil.copy(wheels[0], place)
-    broken = default_folder() / source(wheels[1]).sha256 / source(wheels[1]).file
+    broken = cache_folder() / source(wheels[1]).sha256 / source(wheels[1]).file
     broken.parent.mkdir()
     broken.write_bytes(b"half of it")
     shutil.rmtree(wheels[0].parent.parent / "index" / "one")
@@ -217,49 +213,49 @@ def test_two_fetches_at_once_both_succeed(wheels: list[Path]) -> None:
     assert left_in_cache() == ["lock"]
 
 
-def test_files_brought_by_hand(wheels: list[Path], tmp_path: Path) -> None:
-    deb = make_deb(tmp_path / "brought", "tool_1~deb12u1_amd64.deb", b"tool")
-    shutil.copy(wheels[0], tmp_path / "brought" / "pool")
+def test_files_given_by_hand(wheels: list[Path], tmp_path: Path) -> None:
+    deb = make_deb(tmp_path / "given", "tool_1~deb12u1_amd64.deb", b"tool")
+    shutil.copy(wheels[0], tmp_path / "given" / "pool")
     wanted = sources(source(wheels[0]), deb)
-    assert len(fetch(wanted, brought=tmp_path / "brought").fetched) == 2
+    assert len(fetch(wanted, given=tmp_path / "given").fetched) == 2
     assert deb.path.name.endswith("-tool_1-deb12u1_amd64.deb")
-    assert (tmp_path / "brought" / deb.pool_path).exists()
+    assert (tmp_path / "given" / deb.pool_path).exists()
 
 
-def test_links_brought_by_hand(wheels: list[Path], tmp_path: Path) -> None:
+def test_links_given_by_hand(wheels: list[Path], tmp_path: Path) -> None:
     """Of a link, Nix 2.8 would add the link: a store path without what it should have."""
-    brought = tmp_path / "brought"
-    brought.mkdir()
+    given = tmp_path / "given"
+    given.mkdir()
     wanted = [source(wheel) for wheel in wheels]
     files = [wheels[0], *(wheel.rename(wheel.with_suffix(".blob")) for wheel in wheels[1:])]
     for each, file in zip(wanted, files, strict=True):
-        (brought / each.file).symlink_to(file)
-    assert len(fetch(sources(*wanted), brought=brought).fetched) == 3
+        (given / each.file).symlink_to(file)
+    assert len(fetch(sources(*wanted), given=given).fetched) == 3
     for each, file in zip(wanted, files, strict=True):
         assert not each.path.is_symlink()
         assert each.path.read_bytes() == file.read_bytes()
     assert left_in_cache() == ["lock"]
 
 
-def test_files_brought_by_hand_but_not_all(wheels: list[Path], tmp_path: Path) -> None:
-    (tmp_path / "brought").mkdir()
-    shutil.copy(wheels[0], tmp_path / "brought")
-    with pytest.raises(Error, match=rf"brought lacks 2 of the files needed: {wheels[1].name[:3]}"):
-        fetch(sources(*map(source, wheels)), brought=tmp_path / "brought")
+def test_files_given_by_hand_but_not_all(wheels: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "given").mkdir()
+    shutil.copy(wheels[0], tmp_path / "given")
+    with pytest.raises(Error, match=rf"given lacks 2 of the files needed: {wheels[1].name[:3]}"):
+        fetch(sources(*map(source, wheels)), given=tmp_path / "given")
     assert source(wheels[0]).path.exists()
 
 
-def test_a_file_brought_by_hand_with_a_wrong_hash(wheels: list[Path], tmp_path: Path) -> None:
+def test_a_file_given_by_hand_with_a_wrong_hash(wheels: list[Path], tmp_path: Path) -> None:
     wanted = source(wheels[0])
     wheels[0].write_bytes(b"other")
     with pytest.raises(Error, match=rf"wheels/one.* sha256 [0-9a-f]+ instead of {wanted.sha256}"):
-        fetch(sources(wanted, source(wheels[1])), brought=wheels[0].parent)
+        fetch(sources(wanted, source(wheels[1])), given=wheels[0].parent)
     assert not source(wheels[1]).path.exists()
 
 
 def test_no_such_folder(wheels: list[Path]) -> None:
     with pytest.raises(InputError, match="/nowhere is not a folder"):
-        fetch(sources(source(wheels[0])), brought=Path("/nowhere"))
+        fetch(sources(source(wheels[0])), given=Path("/nowhere"))
 
 
 @pytest.fixture(params=["cache"])
@@ -348,7 +344,7 @@ def test_a_package_that_the_mirror_lacks(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_an_executable_is_unpacked_from_its_package(tmp_path: Path) -> None:
-    deb = make_deb(tmp_path / "brought", "tool_1_amd64.deb", b"#!/bin/true\n")
+    deb = make_deb(tmp_path / "given", "tool_1_amd64.deb", b"#!/bin/true\n")
     tree = tmp_path / "tool" / "bin"
     tree.mkdir(parents=True)
     (tree / "tool").write_bytes(b"#!/bin/true\n")
@@ -356,21 +352,21 @@ def test_an_executable_is_unpacked_from_its_package(tmp_path: Path) -> None:
     hashing = ["nix-hash", "--type", "sha256", str(tree.parent)]
     nar = subprocess.run(hashing, check=True, capture_output=True, text=True).stdout.strip()
     tool = Executable(deb=deb, member="./bin/tool", place="bin/tool", name="tool", sha256=nar)
-    fetch(Sources((deb,), (tool,)), brought=tmp_path / "brought")
+    fetch(Sources((deb,), (tool,)), given=tmp_path / "given")
     assert os.access(tool.path / "bin" / "tool", os.X_OK)
     wrong = replace(tool, sha256="0" * 64)
     with pytest.raises(Error, match=r"Nix put a file at .*-tool instead of .*-tool"):
         fetch(Sources((deb,), (wrong,)))
 
 
-def test_a_vendors_file_is_brought_by_hand(tmp_path: Path) -> None:
+def test_a_vendors_file_is_given_by_hand(tmp_path: Path) -> None:
     """AWS Neuron's SDK: no client fetches it, whoever has it passes its folder."""
-    wheel = make_wheel(tmp_path / "brought", "neuronx-cc", "2.12.54.0+f631c2365")
+    wheel = make_wheel(tmp_path / "given", "neuronx-cc", "2.12.54.0+f631c2365")
     url = "https://pip.repos.neuron.amazonaws.com/neuronx-cc/it.whl"
     vendor = VendorSource(file=wheel.name, sha256=digest(wheel), url=url)
-    with pytest.raises(Unavailable, match=f"1 files come from their vendor alone: .*{url}.*--from"):
+    with pytest.raises(Unavailable, match=f"1 file from the vendor alone: .*{url}.*--from"):
         fetch(Sources((vendor,)))
-    fetch(Sources((vendor,)), brought=tmp_path / "brought")
+    fetch(Sources((vendor,)), given=tmp_path / "given")
     assert vendor.path.read_bytes() == wheel.read_bytes()
 
 
@@ -378,7 +374,7 @@ def test_what_is_not_the_vendors_is_fetched_all_the_same(wheels: list[Path]) -> 
     url = "https://pip.repos.neuron.amazonaws.com/neuronx-cc/it.whl"
     vendor = VendorSource(file="it.whl", sha256="0" * 64, url=url)
     ours = source(wheels[0])
-    with pytest.raises(Unavailable, match="1 files come from their vendor alone"):
+    with pytest.raises(Unavailable, match="1 file from the vendor alone"):
         fetch(Sources((vendor, ours)))
     assert ours.path.read_bytes() == wheels[0].read_bytes()
 
@@ -450,7 +446,7 @@ def test_a_set_may_have_packages_of_another_suite_beside_wheels() -> None:
             ["debian-cuda12", "--system", "aarch64-linux"],
             "debian-cuda12 is not for aarch64-linux; it is for x86_64-linux",
         ),
-        (["cpu", "--jobs", "0"], "--jobs 0: at least one client is needed"),
+        (["cpu", "--jobs", "0"], "--jobs 0: give a number of at least 1"),
     ],
 )
 def test_wrong_arguments(arguments: list[str], message: str) -> None:

@@ -309,7 +309,7 @@ def test_check_writes_nothing_and_says_so(
     assert not app.folder.exists()
     assert capsys.readouterr().out.splitlines() == [
         "+ app 1.0",
-        "app for x86_64-linux: 1 wheels, pylock.x86_64-linux.toml would change",
+        "app for x86_64-linux: 1 wheel, pylock.x86_64-linux.toml would change",
     ]
     assert command.run(parser.parse_args(["app"])) == 0
     assert read_lock(app.lock_file(SYSTEM)).wheels[0].version == "1.0"

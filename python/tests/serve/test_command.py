@@ -14,8 +14,7 @@ import pytest
 from vllm_nix import cli
 from vllm_nix.errors import InputError
 from vllm_nix.serve import load_profile
-from vllm_nix.serve.command import check_port, read_api_key
-from vllm_nix.serve.environment import check_target_of, release_of
+from vllm_nix.serve.command import check_port, check_target_of, read_api_key, release_of
 
 KEY = "sk-secret"
 
@@ -181,7 +180,7 @@ def test_a_folder_without_a_model(tmp_path: Path, key: Path) -> None:
     assert serve(*words).returncode == 0
     result = serve(*words, "--environment", environment(tmp_path / "env", "0.32.0"))
     assert result.returncode == 2
-    assert f"{tmp_path} is no folder of a model: it has no config.json" in result.stderr
+    assert f"{tmp_path} is not a model's folder: it has no config.json" in result.stderr
 
 
 def test_a_port_in_use(taken: int, tmp_path: Path, key: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from vllm_nix.errors import Error, InputError, Unavailable
-from vllm_nix.serve.models import bring, download, hub, is_whole
+from vllm_nix.serve.models import copy, download, hub, is_whole
 
 NAME = "acme/tiny-0.5B"
 
@@ -99,7 +99,8 @@ def test_what_is_there_is_not_downloaded_again(tmp_path: Path) -> None:
 def test_a_client_that_fails_or_leaves_less(tmp_path: Path) -> None:
     path = client(tmp_path / "bin", "hf", "sys.exit(1)")
     with pytest.raises(
-        Error, match=r"hf could not download acme/tiny-0.5B, see above; what it has"
+        Error,
+        match=r"hf could not download acme/tiny-0.5B \(exit status 1\), see above; what it has",
     ):
         download(NAME, tmp_path, path, {})
     path = client(tmp_path / "bin", "hf", "pathlib.Path(words[-1]).mkdir()")
@@ -124,10 +125,10 @@ def test_vllms_own_variable_chooses_the_hub() -> None:
 @pytest.mark.parametrize("below", ["", "tiny-0.5B", NAME])
 def test_brought_by_hand(below: str, tmp_path: Path) -> None:
     model(tmp_path / "usb" / below, shards=2)
-    place = bring(tmp_path / "usb", NAME, tmp_path / "models")
+    place = copy(tmp_path / "usb", NAME, tmp_path / "models")
     assert is_whole(place)
     assert [entry.name for entry in place.parent.iterdir()] == ["tiny-0.5B"], "nothing half-written"
-    assert bring(tmp_path / "usb", NAME, tmp_path / "models") == place
+    assert copy(tmp_path / "usb", NAME, tmp_path / "models") == place
 
 
 def test_two_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,11 +139,11 @@ def test_two_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*arguments: Any, **options: Any) -> None:
         copytree(*arguments, **options)
         monkeypatch.undo()
-        places.append(bring(source, NAME, models))
+        places.append(copy(source, NAME, models))
         (places[0] / "config.json").write_text('{"in": "use"}')
 
     monkeypatch.setattr(shutil, "copytree", interrupted)
-    assert [bring(source, NAME, models)] == places
+    assert [copy(source, NAME, models)] == places
     assert (models / NAME / "config.json").read_text() == '{"in": "use"}', "not replaced"
     assert [entry.name for entry in (models / "acme").iterdir()] == ["tiny-0.5B"]
 
@@ -151,7 +152,7 @@ def test_what_a_client_has_begun_is_replaced(tmp_path: Path) -> None:
     begun = tmp_path / "models" / NAME
     begun.mkdir(parents=True)
     (begun / "model-00001-of-00002.safetensors").write_bytes(b"half")
-    place = bring(model(tmp_path / "usb"), NAME, tmp_path / "models")
+    place = copy(model(tmp_path / "usb"), NAME, tmp_path / "models")
     assert sorted(entry.name for entry in place.iterdir()) == ["config.json", "model.safetensors"]
     assert [entry.name for entry in place.parent.iterdir()] == ["tiny-0.5B"]
 
@@ -183,7 +184,7 @@ def test_a_file_that_cannot_be_copied(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (source / name).symlink_to("gone")
     with pytest.raises(InputError, match=rf"{NAME} cannot be written: [^()]*No such file[^()]*$"):
-        bring(source, NAME, tmp_path / "models")
+        copy(source, NAME, tmp_path / "models")
     assert list((tmp_path / "models/acme").iterdir()) == []
 
 
@@ -191,7 +192,7 @@ def test_half_a_model_is_not_brought(tmp_path: Path) -> None:
     half = model(tmp_path / "usb", shards=2)
     (half / "model-0-of-2.safetensors").unlink()
     with pytest.raises(InputError, match=r"has no whole acme/tiny-0.5B: a config.json and the wei"):
-        bring(half, NAME, tmp_path / "models")
+        copy(half, NAME, tmp_path / "models")
     assert not (tmp_path / "models").exists()
 
 

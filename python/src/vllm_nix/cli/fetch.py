@@ -1,4 +1,4 @@
-"""Bring the source files of a target into the Nix store.
+"""Fetch the source files of a target into the Nix store.
 
 SET is a target (with the embedded base, unless --base nixpkgs), debian, debian-cuda, debian-cuda12
 or debian-cuda12-libraries (parts of the embedded base), or vllm-sources (what vLLM is built from).
@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from vllm_nix.errors import InputError
+from vllm_nix.errors import Error, InputError
 from vllm_nix.fetching.fetch import Progress, Result, fetch, missing_sources, total_size
 from vllm_nix.fetching.sources import BASES, Source, Sources, load_sources
+from vllm_nix.text import counted, printable
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,32 +26,39 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--base", choices=BASES, default="debian", help="(default: debian)")
     parser.add_argument(
         "--from",
-        dest="brought",
+        dest="given",
         type=Path,
         metavar="DIR",
-        help="take files from here, use no network",
+        help="take the files from this folder, without network",
     )
     parser.add_argument("--mirror", metavar="URL", help="a Debian mirror instead of apt's own")
-    parser.add_argument("--jobs", type=int, default=4, metavar="N", help="clients (default: 4)")
+    parser.add_argument(
+        "--jobs", type=int, default=4, metavar="N", help="parallel downloads (default: 4)"
+    )
     parser.add_argument("--list", action="store_true", help="only say what would be fetched")
-    parser.add_argument("--json", action="store_true", help="print for machines")
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     if args.jobs < 1:
-        raise InputError(f"--jobs {args.jobs}: at least one client is needed")
+        raise InputError(f"--jobs {args.jobs}: give a number of at least 1")
     sources = load_sources(args.sets, args.system, args.base)
     if args.list:
         _print_list(sources, set(missing_sources(sources).files), args.json)
         return 0
-    with _progress() as progress:
-        result = fetch(
-            sources,
-            jobs=args.jobs,
-            mirror=args.mirror,
-            brought=args.brought,
-            progress=progress,
-        )
+    try:
+        with _progress() as progress:
+            result = fetch(
+                sources,
+                jobs=args.jobs,
+                mirror=args.mirror,
+                given=args.given,
+                progress=progress,
+            )
+    except Error as error:
+        if args.json:
+            print(json.dumps({"exit_code": error.exit_code, "error": str(error)}))
+        raise
     _print_result(result, args.json)
     return 0
 
@@ -61,7 +69,9 @@ def _print_list(sources: Sources, missing: set[Source], as_json: bool) -> None:
         return
     for source in sources.files:
         size = "?" if source.size is None else f"{source.size:,}"
-        print(f"{'missing' if source in missing else 'have':7}  {size:>13}  {source.file}")
+        print(
+            f"{'missing' if source in missing else 'have':7}  {size:>13}  {printable(source.file)}"
+        )
     print(f"{len(missing)} of {len(sources.files)} missing, {total_size(missing) / 1e6:,.1f} MB")
 
 
@@ -71,6 +81,7 @@ def _print_result(result: Result, as_json: bool) -> None:
         print(
             json.dumps(
                 {
+                    "exit_code": 0,
                     "fetched": fetched,
                     "present": result.present,
                     "bytes": result.size,
@@ -80,7 +91,7 @@ def _print_result(result: Result, as_json: bool) -> None:
         )
         return
     print(
-        f"fetched {len(result.fetched)} files, {result.size / 1e6:,.1f} MB, in"
+        f"fetched {counted(len(result.fetched), 'file')}, {result.size / 1e6:,.1f} MB, in"
         f" {result.seconds:.1f} s; {result.present} were in the store"
     )
 

@@ -11,8 +11,11 @@ of them, and `lock TARGET --built result` reads it. Without one, the error says 
 import argparse
 from pathlib import Path
 
+from vllm_nix.data import TARGETS
+from vllm_nix.errors import InputError
 from vllm_nix.locks.lock import relock
 from vllm_nix.locks.requirements import load_requirements
+from vllm_nix.text import counted, printable
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +31,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if not (args.check or TARGETS.is_symlink()):
+        raise InputError(
+            "lock files are written in a checkout of vllm-nix, by its own command (`make setup`"
+            " makes it), and this is an installed one; --check works here as well"
+        )
     plans = []
     for name in args.targets:
         requirements = load_requirements(name)
@@ -37,13 +45,15 @@ def run(args: argparse.Namespace) -> int:
     outdated = [plan for _, _, plan in plans if not plan.is_current]
     for name, system, plan in plans:
         for line in plan.changes():
-            print(line)
+            print(printable(line))
         state = (
             "is current" if plan not in outdated else "would change" if args.check else "written"
         )
-        print(f"{name} for {system}: {len(plan.new.wheels)} wheels, {plan.path.name} {state}")
+        print(
+            f"{name} for {system}: {counted(len(plan.new.wheels), 'wheel')}, {plan.path.name} {state}"
+        )
         if unsized := sum(wheel.size is None for wheel in plan.new.wheels):
-            print(f"{unsized} sizes are unknown, the index has none: fetch, then lock again")
+            print(f"sizes unknown, the index has none: {unsized}; fetch, then lock again")
     if args.check:
         return int(bool(outdated))
     for plan in outdated:

@@ -1,4 +1,4 @@
-"""Put the models of a profile, or any other by its name, where profiles look for them.
+"""Download a profile's models, or any other by its name, to where profiles look for them.
 
 PROFILE is a profile of the target, or a model's name such as Qwen/Qwen2.5-0.5B-Instruct. The client of
 the model's hub downloads: the environment's own, or the one on the path. It goes on where it stopped.
@@ -11,8 +11,9 @@ import re
 from pathlib import Path
 
 from vllm_nix.errors import InputError
+from vllm_nix.paths import expand
 from vllm_nix.serve import load_profile
-from vllm_nix.serve.models import bring, download
+from vllm_nix.serve.models import copy, download, is_whole
 from vllm_nix.targets import load_target, shared_profiles
 
 NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
@@ -36,19 +37,23 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     models, downloads, variables = _wanted(args.target, args.profile)
-    downloads = (args.download_dir or downloads).expanduser().absolute()
+    downloads = expand(args.download_dir or downloads).absolute()
     path = os.environ.get("PATH", "")
     if args.environment:
         if not (args.environment / "bin").is_dir():
-            raise InputError(f"{args.environment} is no environment: it has no bin")
+            raise InputError(f"{args.environment} is not an environment: it has no bin")
         path = os.pathsep.join((str(args.environment.absolute() / "bin"), path))
     for model in models:
-        if (folder := Path(model).expanduser()).is_dir():
+        if (folder := expand(model)).is_dir():
+            if not is_whole(folder):
+                raise InputError(
+                    f"{model} is not a model's folder: it has no config.json, or not all weights"
+                )
             place = folder
         elif not NAME.fullmatch(model):
             raise InputError(f"'{model}' is neither a folder here nor a model's name: owner/model")
         elif args.source:
-            place = bring(args.source, model, downloads, alone=len(models) == 1)
+            place = copy(args.source, model, downloads, alone=len(models) == 1)
         else:
             place = download(model, downloads, path, {**os.environ, **variables})
         print(f"{model} is in {place}")

@@ -2,7 +2,7 @@
 
 Without PROFILE, shows the target's profiles. Without --environment, prints the command in the words
 of the target's vLLM release; with it, runs it there. Every value of the profile has an option that
-goes before it; words after `--` are vLLM's own.
+goes before it; extra vLLM arguments come after `--`.
 """
 
 import argparse
@@ -10,9 +10,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from vllm_nix.paths import expand
 from vllm_nix.serve import Profile, load_profile
-from vllm_nix.serve.command import read_api_key
-from vllm_nix.serve.environment import check_target_of, release_of
+from vllm_nix.serve.command import check_target_of, read_api_key, release_of
 from vllm_nix.targets import load_target, profile_keys
 
 TYPES: dict[str, Any] = {"string": str, "integer": int, "float": float}
@@ -20,7 +20,7 @@ PATHS = ("api-key-file", "download-dir")  # on a command line, from the current 
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.usage = "vllm-nix serve TARGET [PROFILE] [options] [-- words of vLLM's own]"
+    parser.usage = "vllm-nix serve TARGET [PROFILE] [options] [-- extra vLLM arguments]"
     parser.add_argument("target", metavar="TARGET")
     parser.add_argument("profile", metavar="PROFILE", nargs="?")
     parser.add_argument(
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _path(text: str) -> str:
-    return str(Path(text).expanduser().absolute())
+    return str(expand(text).absolute())
 
 
 def _show(target: str, as_json: bool) -> int:

@@ -1,16 +1,19 @@
 """Debian packages by apt's own downloader, which follows the user's proxies and credentials."""
 
+import io
 import os
 import re
 import shutil
-import subprocess
+import tarfile
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from vllm_nix.binaries.archive import ArchiveError, members
 from vllm_nix.errors import Error, Unavailable
-from vllm_nix.fetching.room import FULL, disk_full
+from vllm_nix.fetching.cache import FULL, disk_full
 from vllm_nix.fetching.sources import DebSource
-from vllm_nix.processes import Children
+from vllm_nix.process import ask
 
 _HELPER = Path("/usr/lib/apt/apt-helper")
 
@@ -21,16 +24,12 @@ def find_mirror(suite: str, component: str) -> str:
     Without that suite, another Debian release's mirror: all releases and components share one pool.
     Raises `Unavailable`.
     """
-    way_out = "pass --mirror URL, set VLLM_NIX_DEBIAN_MIRROR, or bring the packages: --from DIR"
+    way_out = "pass --mirror URL, set VLLM_NIX_DEBIAN_MIRROR, or give a folder of the packages: --from DIR"
     if not shutil.which("apt-get"):
         raise Unavailable(f"apt, which downloads Debian packages, is missing; {way_out}")
     fields = "$(REPO_URI)|$(CODENAME)|$(RELEASE)|$(LABEL)"
-    listing = subprocess.run(
-        ["apt-get", "indextargets", "--format", fields, "Created-By: Packages"],
-        check=False,
-        capture_output=True,
-        text=True,
-    ).stdout
+    command = ["apt-get", "indextargets", "--format", fields, "Created-By: Packages"]
+    listing = ask(command, limit=60).stdout
     rows = [line.split("|") for line in listing.splitlines() if line.count("|") == 3]
     for row in rows:
         if suite in row[1:3]:
@@ -44,15 +43,22 @@ def find_mirror(suite: str, component: str) -> str:
 def _first_mirror(address: str) -> str:
     # Cloud images list mirrors in a file. apt resolves that only for whole repositories.
     if address.startswith("mirror+file:"):
-        text = Path(address.removeprefix("mirror+file:").rstrip("/")).read_text(encoding="utf-8")
-        return text.split()[0]
+        file = Path(address.removeprefix("mirror+file:").rstrip("/"))
+        words = file.read_text(encoding="utf-8", errors="replace").split()
+        if not words:
+            raise Unavailable(f"apt's list of mirrors {file} is empty")
+        return words[0]
     return address
 
 
-def download_debs(debs: Sequence[DebSource], folder: Path, children: Children, mirror: str) -> None:
+def download_debs(
+    debs: Sequence[DebSource], folder: Path, stop: threading.Event, mirror: str
+) -> None:
     """Downloads packages from a mirror into a folder; apt checks their hashes. Raises `Error`."""
     if not _HELPER.exists():
-        raise Unavailable(f"apt's downloader {_HELPER} is missing; bring the packages: --from DIR")
+        raise Unavailable(
+            f"apt's downloader {_HELPER} is missing; give the packages' folder: --from DIR"
+        )
     command = [str(_HELPER)]
     if os.geteuid() == 0:
         # apt would become _apt, who cannot write in root's cache, and then warn of staying root.
@@ -63,15 +69,30 @@ def download_debs(debs: Sequence[DebSource], folder: Path, children: Children, m
     for deb in debs:
         address = f"{mirror.rstrip('/')}/{deb.pool_path}"
         command += [address, str(folder / deb.file), f"SHA256:{deb.sha256}"]
-    code, output = children.run(command, cwd=folder, env={})
-    if code != 0:
-        raise _explain(output, code, folder, mirror)
+    outcome = ask(command, folder=folder, whole=False, stop=stop)
+    if outcome.status:
+        raise _explain(f"{outcome.stdout}\n{outcome.stderr}", outcome.end, folder, mirror)
 
 
-def _explain(output: str, code: int, folder: Path, mirror: str) -> Error:
+def read_member(deb: Path, name: str) -> bytes:
+    """The content of one file that the package installs. Raises `Error`."""
+    data = deb.read_bytes()
+    try:
+        for part in members(data):
+            if part.name.startswith("data.tar"):
+                body = io.BytesIO(data[part.offset : part.offset + part.size])
+                with tarfile.open(fileobj=body) as archive:
+                    if member := archive.extractfile(name):
+                        return member.read()
+    except (ArchiveError, KeyError, tarfile.TarError) as error:
+        raise Error(f"{deb}: cannot read {name}: {error}") from error
+    raise Error(f"{deb}: there is no file {name} in it")
+
+
+def _explain(output: str, end: str, folder: Path, mirror: str) -> Error:
     if FULL in output:
         return disk_full(folder)
-    failure = re.search(r"E: Failed to fetch (\S+)\s+(.*)", output)
+    failure = re.search(r"E: Failed to fetch (\S{1,1000})\s+(.{0,1000})", output)
     file = failure[1].rpartition("/")[2].replace("%2b", "+") if failure else "a package"
     reason = failure[2] if failure else " ".join(output[-300:].split())
     hashes = re.findall(r"- SHA256:(\w+)", output)
@@ -83,6 +104,6 @@ def _explain(output: str, code: int, folder: Path, mirror: str) -> Error:
     if re.search(r"resolv|connect|timed out|unreachable", reason, re.IGNORECASE):
         return Unavailable(f"no network: apt cannot fetch {file}: {reason}")
     return Error(
-        f"apt cannot fetch {file} from {mirror} (exit code {code}): {reason};"
+        f"apt cannot fetch {file} from {mirror} ({end}): {reason};"
         " --mirror URL names another mirror"
     )

@@ -1,7 +1,7 @@
-"""The folder of verified downloads on their way to the store.
+"""Where files wait for the store: the folder of downloads, or one that the user gives by `--from`.
 
-A file has its final name only once its hash is verified; everything else lies in `part-*` folders,
-which the next fetch removes. One fetch at a time holds the folder.
+In the folder of downloads a file has its final name only once its hash is verified; everything else
+lies in `part-*` folders, which the next fetch removes. One fetch at a time holds the folder.
 """
 
 import fcntl
@@ -10,21 +10,18 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from vllm_nix.errors import Error, InputError
+from vllm_nix.errors import Error, InputError, Unavailable
 from vllm_nix.fetching.sources import Source
 from vllm_nix.store import store_name
 
 _log = logging.getLogger(__name__)
 
 
-def default_folder() -> Path:
-    """`vllm-nix` in the user's folder for caches (XDG Base Directory Specification)."""
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "vllm-nix"
+FULL = "No space left on device"  # as clients say it
 
 
 class Cache:
@@ -71,7 +68,9 @@ def open_cache(root: Path) -> Iterator[Cache]:
         root.mkdir(parents=True, exist_ok=True)
         lock = (root / "lock").open("w")
     except OSError as error:
-        raise InputError(f"cannot use the cache folder {root}: {error.strerror}") from error
+        raise InputError(
+            f"cannot use the cache folder {root}: {error.strerror}; set XDG_CACHE_HOME to another"
+        ) from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -102,3 +101,54 @@ def size_below(folder: Path) -> int:
             with suppress(OSError):
                 total += (Path(place) / name).stat().st_size
     return total
+
+
+def find_given(sources: Sequence[Source], folder: Path) -> tuple[dict[Source, Path], list[Source]]:
+    """The sources that are in or below a folder, with their files, and those that are not.
+
+    They are found by name and accepted by hash. Raises `Error` for a file with a wrong hash.
+    """
+    files: dict[str, list[Path]] = {}
+    for file in sorted(folder.resolve().rglob("*")):
+        files.setdefault(file.name, []).append(file)
+    found, absent = {}, []
+    for source in sources:
+        if candidates := [file for file in files.get(source.file, ()) if file.is_file()]:
+            found[source] = _right_one(source, candidates)
+        else:
+            absent.append(source)
+    return found, absent
+
+
+def _right_one(source: Source, candidates: Sequence[Path]) -> Path:
+    wrong: Error | None = None
+    for file in candidates:
+        try:
+            check_hash(source, file)
+            return file
+        except Error as error:
+            wrong = wrong or error
+    raise wrong or AssertionError("no candidates")
+
+
+def check_room(size: int, *folders: Path) -> None:
+    """Raises `Unavailable` unless each folder's disk holds `size` bytes for each of its folders."""
+    needs: dict[int, list[Path]] = {}
+    for folder in folders:
+        existing = next(path for path in (folder, *folder.parents) if path.exists())
+        needs.setdefault(existing.stat().st_dev, []).append(existing)
+    for places in needs.values():
+        need, free = size * len(places), shutil.disk_usage(places[0]).free
+        if free < need:
+            raise Unavailable(
+                f"not enough room: {' and '.join(map(str, places))} need {need / 1e6:,.0f} MB, and"
+                f" {free / 1e6:,.0f} MB are free; free some, or set XDG_CACHE_HOME to another disk"
+            )
+
+
+def disk_full(folder: Path) -> Unavailable:
+    """The error for a disk that became full during a fetch."""
+    return Unavailable(
+        f"the disk of {folder} is full; free some room, or set XDG_CACHE_HOME to another disk,"
+        " and fetch again: what has been fetched stays"
+    )

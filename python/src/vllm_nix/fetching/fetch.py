@@ -1,35 +1,39 @@
-"""Brings source files into the Nix store: what is missing, by its own client, checked by hash."""
+"""Fetches source files into the Nix store: what is missing, by its own client, checked by hash."""
 
 import errno
 import os
 import shutil
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
-from vllm_nix.errors import Error, Unavailable
-from vllm_nix.fetching.apt import download_debs, find_mirror
-from vllm_nix.fetching.batches import batches
-from vllm_nix.fetching.brought import find_brought
-from vllm_nix.fetching.cache import Cache, default_folder, open_cache, size_below
-from vllm_nix.fetching.deb import read_member
-from vllm_nix.fetching.pip import download_wheels
-from vllm_nix.fetching.room import check_room, disk_full
-from vllm_nix.fetching.sdist import download_sdists
+from vllm_nix.errors import Error, InputError, Unavailable
+from vllm_nix.fetching.apt import download_debs, find_mirror, read_member
+from vllm_nix.fetching.cache import Cache, check_room, disk_full, find_given, open_cache, size_below
+from vllm_nix.fetching.pip import download_sdists, download_wheels
 from vllm_nix.fetching.sources import (
     DebSource,
     Executable,
+    PipSource,
     SdistSource,
     Source,
     Sources,
     VendorSource,
     WheelSource,
 )
-from vllm_nix.processes import Children
+from vllm_nix.paths import cache_folder
 from vllm_nix.store import add_files, missing_paths, store_dir, store_name
+from vllm_nix.text import counted
+
+# Bytes. A client's start costs as much as a few megabytes, so that small files share one.
+LARGE = 16 << 20
+TOGETHER = 32 << 20
+MOST_FILES = 24
+STALL = 1800.0  # seconds without a byte more, after which a fetch gives up
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,25 +75,28 @@ def fetch(
     *,
     jobs: int = 4,
     mirror: str | None = None,
-    brought: Path | None = None,
+    given: Path | None = None,
     cache: Path | None = None,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> Result:
     """Adds to the store what it lacks, with up to `jobs` clients at a time.
 
-    Wheels and source archives come through pip and Debian packages through apt, from `mirror` if given. With `brought`,
-    a folder, files come from there alone, without network. A fetch that ends early, in whichever
-    way, leaves only whole files, and the next one goes on from there. Raises `Error` and its kinds.
+    Wheels and source archives come through pip and Debian packages through apt, from `mirror` if it
+    is not None. Files in or below the folder `given` are taken from there alone, without network. A
+    fetch that ends early, in whichever way, leaves only whole files, and the next one goes on from
+    there. Raises `Error` and its kinds.
     """
     start, size = time.monotonic(), 0
-    folder = cache or default_folder()
+    if given and not given.is_dir():
+        raise InputError(f"{given} is not a folder")
+    folder = cache or cache_folder()
     try:
         missing = missing_sources(sources)
         if missing.files or missing.executables:
             with open_cache(folder) as opened:
                 missing = missing_sources(sources)  # once more: another fetch may have held it
                 worker = _Fetch(opened, jobs, mirror, progress, missing.files)
-                worker.bring(brought) if brought else worker.download()
+                worker.take(given) if given else worker.download()
                 size = worker.size
                 for executable in missing.executables:
                     worker.add_executable(executable)
@@ -116,15 +123,15 @@ class _Fetch:
         self.mirrors: dict[str, str] = {}  # of each suite
         self.progress = progress
         self.wanted = wanted
-        self.children = Children()
+        self.stop = threading.Event()
         self.done = 0  # files in the store
         self.size = 0  # their bytes
         self.counting = threading.Lock()
         self.running: dict[Path, int] = {}  # folders being downloaded into, and their final sizes
 
-    def bring(self, folder: Path) -> None:
+    def take(self, folder: Path) -> None:
         cached = [source for source in self.wanted if self.cache.has(source)]
-        found, absent = find_brought(
+        found, absent = find_given(
             [source for source in self.wanted if source not in cached], folder
         )
         check_room(total_size(found), store_dir())
@@ -149,24 +156,31 @@ class _Fetch:
         with ThreadPoolExecutor(self.jobs) as pool:
             started = {pool.submit(self._download, batch): batch[0] for batch in batches(needed)}
             pending = set(started)
+            size, moved = -1, time.monotonic()
             try:
                 while pending:
                     finished, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
                     for future in finished:
                         if not getattr(started[future], "index", None):
                             future.result()
-                    self._report()
+                    if (now := self._report()) != size:
+                        size, moved = now, time.monotonic()
+                    elif time.monotonic() > moved + STALL:
+                        raise Unavailable(
+                            f"nothing has come for {STALL / 60:g} minutes: the network, a proxy or"
+                            " a mirror holds it back; what has been fetched stays"
+                        )
                 # Where one's own index could not be reached, the others have come nevertheless.
                 for future in started:
                     future.result()
             except BaseException:
                 for future in pending:
                     future.cancel()
-                self.children.stop()
+                self.stop.set()
                 raise
         if vendors:
             raise Unavailable(
-                f"{len(vendors)} files come from their vendor alone: accept its licence, download"
+                f"{counted(len(vendors), 'file')} from the vendor alone: accept the licence, download"
                 f" {' '.join(source.url for source in vendors)}, and pass their folder by --from"
             )
 
@@ -175,11 +189,11 @@ class _Fetch:
             self.running[part] = total_size(batch)
             try:
                 if wheels := [source for source in batch if isinstance(source, WheelSource)]:
-                    download_wheels(wheels, part, self.children)
+                    download_wheels(wheels, part, self.stop)
                 if sdists := [source for source in batch if isinstance(source, SdistSource)]:
-                    download_sdists(sdists, part, self.children)
+                    download_sdists(sdists, part, self.stop)
                 if debs := [source for source in batch if isinstance(source, DebSource)]:
-                    download_debs(debs, part, self.children, self.mirrors[debs[0].suite])
+                    download_debs(debs, part, self.stop, self.mirrors[debs[0].suite])
                 self._add(
                     {source: self.cache.adopt(source, part / source.file) for source in batch}
                 )
@@ -193,7 +207,7 @@ class _Fetch:
         with self.cache.part() as part:
             named = [_named(source, file, part) for source, file in files.items()]
             size = sum(file.stat().st_size for file in named)
-            for source, path in zip(files, add_files(named), strict=True):
+            for source, path in zip(files, add_files(named, stop=self.stop), strict=True):
                 _check_path(source, path)
                 self.cache.drop(source)
         with self.counting:
@@ -207,14 +221,16 @@ class _Fetch:
             file.parent.mkdir(parents=True)
             file.write_bytes(read_member(executable.deb.path, executable.member))
             file.chmod(0o755)
-            (path,) = add_files([part / executable.name], recursive=True)
+            (path,) = add_files([part / executable.name], recursive=True, stop=self.stop)
             _check_path(executable, path)
 
-    def _report(self) -> None:
+    def _report(self) -> int:
+        """Says how far it is; returns the bytes that have come."""
         running = list(self.running.items())
         size = self.size + sum(min(size_below(part), most) for part, most in running)
         total = max(size, total_size(self.wanted))
         self.progress(Progress(self.done, len(self.wanted), size, total))
+        return size
 
 
 def _named(source: Source, file: Path, folder: Path) -> Path:
@@ -231,3 +247,32 @@ def _check_path(item: Source | Executable, path: Path) -> None:
             f"Nix put a file at {path} instead of {item.path}; if its store is not {store_dir()},"
             " set NIX_STORE_DIR"
         )
+
+
+def batches(sources: Iterable[Source]) -> list[list[Source]]:
+    """Groups that one client can fetch in one run, in the order in which they should start."""
+    ordered = sorted(sources, key=lambda source: -(source.size or 0))
+    alone = [[source] for source in ordered if _is_alone(source)]
+    groups: dict[object, list[list[Source]]] = {}
+    seen: Counter[object] = Counter()
+    for source in ordered:
+        if not _is_alone(source):
+            kind: object = type(source)
+            if isinstance(source, PipSource):
+                # pip refuses two versions of a package in one run ("ResolutionImpossible").
+                kind = (kind, source.python, seen[source.name])
+                seen[source.name] += 1
+            elif isinstance(source, DebSource):
+                kind = (kind, source.suite)  # which may have a mirror of its own
+            group = groups.setdefault(kind, [[]])
+            size = sum(other.size or 0 for other in group[-1])
+            if len(group[-1]) >= MOST_FILES or size + (source.size or 0) > TOGETHER:
+                group.append([])
+            group[-1].append(source)
+    return alone + [batch for group in groups.values() for batch in group]
+
+
+def _is_alone(source: Source) -> bool:
+    # A wheel with its own index alone may be looked for there.
+    has_index = isinstance(source, WheelSource) and source.index is not None
+    return has_index or (source.size or 0) > LARGE

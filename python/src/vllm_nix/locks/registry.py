@@ -3,11 +3,11 @@
 import ast
 import importlib.util
 import shutil
-import subprocess
 import sys
 from collections.abc import Mapping
 
 from vllm_nix.errors import Error, Unavailable
+from vllm_nix.process import ask
 
 
 def pip_command() -> list[str]:
@@ -29,10 +29,8 @@ def pip_configuration() -> dict[str, str]:
         command = pip_command()
     except Unavailable:
         return {}
-    result = subprocess.run(
-        [*command, "config", "list"], check=False, capture_output=True, text=True
-    )
-    if result.returncode != 0:
+    result = ask([*command, "config", "list"], limit=60)
+    if result.status:
         raise Error(f"pip cannot read its configuration: {' '.join(result.stderr.split())}")
     return parse_configuration(result.stdout)
 

@@ -1,9 +1,7 @@
 """Resolution by uv: from requirements to every suitable wheel of every package."""
 
-import os
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import tomllib
@@ -15,6 +13,9 @@ from vllm_nix.errors import Error, Unavailable
 from vllm_nix.locks.pylock import Lock
 from vllm_nix.locks.registry import pip_configuration, uv_environment, uv_options
 from vllm_nix.locks.requirements import Requirements
+from vllm_nix.process import ask
+
+_LIMIT = 3600.0  # seconds; where an index lacks metadata, uv downloads whole wheels for it
 
 
 class Unsolvable(Error):
@@ -83,15 +84,8 @@ def _compile(
             *(("--exclude-newer", requirements.before) if requirements.before else ()),
             *uv_options(configuration),
         ]
-        result = subprocess.run(
-            command,
-            check=False,
-            cwd=folder,
-            env={**os.environ, **uv_environment(configuration)},
-            capture_output=True,
-            text=True,
-        )
-        if result.returncode != 0:
+        result = ask(command, variables=uv_environment(configuration), folder=folder, limit=_LIMIT)
+        if result.status:
             said = " ".join(result.stderr.split())
             message = f"cannot lock {requirements.name} for {system}: {_reason(said)}"
             if "error sending request" in said:
@@ -130,12 +124,15 @@ def _uv() -> str:
 
 
 # uv's words for a package of which only unfitting wheels or source distributions remain.
-_NO_WHEEL = re.compile(r"([\w.-]+)\S* has no (?:usable )?wheels|Wheels are required for `([^`]+)`")
+# Possessive, so that the time stays linear.
+_NO_WHEEL = re.compile(
+    r"(?<!\S)([\w.-]++)\S*+ has no (?:usable )?wheels|Wheels are required for `([^`]+)`"
+)
 
 
 def _reason(said: str) -> str:
     # Markers, in braces, say nothing about one platform.
-    text = re.sub(r"\{[^}]*\}", "", said)
+    text = re.sub(r"\{[^{}]*\}", "", said)
     if package := _NO_WHEEL.search(text):
         return (
             f"no wheel of {package[1] or package[2]} fits this Python and platform, and source"

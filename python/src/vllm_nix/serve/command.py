@@ -1,6 +1,7 @@
-"""The command that serves a profile: shown, or become."""
+"""The command that serves a profile: shown, or become; and the environment that it is of."""
 
 import errno
+import json
 import os
 import shlex
 import socket
@@ -9,10 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from packaging.version import InvalidVersion, Version
+
 from vllm_nix.errors import InputError, Unavailable
 
 # vLLM of every release takes it from there, so that no process list has it.
 API_KEY = "VLLM_API_KEY"
+_LONGEST_KEY = 1 << 16  # characters that are read
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,7 @@ class Command:
         """Becomes the server: replaces this process by it. Raises `InputError`, `Unavailable`."""
         program = environment.absolute() / "bin" / self.words[0]
         if not os.access(program, os.X_OK):
-            raise InputError(f"{environment} is no environment with vLLM: it has no {program}")
+            raise InputError(f"{environment} is not an environment with vLLM: it has no {program}")
         variables = {**os.environ, **self.variables, API_KEY: read_api_key(self.api_key_file)}
         check_port(self.host, self.port)
         try:
@@ -59,12 +63,40 @@ class Command:
             raise Unavailable(f"{program} does not start: {error.strerror}") from error
 
 
+def release_of(environment: Path) -> str:
+    """The vLLM release in an environment, without a local label. Raises `InputError`."""
+    for info in sorted(environment.glob("lib/python3*/site-packages/vllm-*.dist-info")):
+        text = info.name.removeprefix("vllm-").removesuffix(".dist-info")
+        try:
+            return Version(text).public
+        except InvalidVersion:  # another distribution: vllm-something
+            continue
+    raise InputError(f"{environment} has no vLLM in lib/python3*/site-packages")
+
+
+def check_target_of(environment: Path, target: str) -> None:
+    """Checks that an environment which we built is that target's. Raises `InputError`."""
+    manifest = environment / "share/vllm-nix/target.json"
+    if not manifest.is_file():
+        return  # somebody else's virtual environment
+    try:
+        built = json.loads(manifest.read_text(encoding="utf-8"))["target"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{manifest} is damaged: {error}") from error
+    if built != target:
+        raise InputError(f"{environment} is of target '{built}', not '{target}'")
+
+
 def read_api_key(file: Path) -> str:
     """The key in a file that its owner alone may read. Raises `InputError`."""
     try:
-        with file.open(encoding="utf-8") as opened:
-            mode = os.fstat(opened.fileno()).st_mode  # of what is read, whatever its name is now
-            text = opened.read()
+        # A pipe nobody writes to is opened for ever, but for this flag.
+        descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
+        with open(descriptor, encoding="utf-8") as opened:  # noqa: PTH123
+            mode = os.fstat(descriptor).st_mode  # of what is read, whatever its name is now
+            if not stat.S_ISREG(mode):
+                raise InputError(f"the API key file {file} is not a regular file")
+            text = opened.read(_LONGEST_KEY)
     except FileNotFoundError:
         raise InputError(
             f"there is no API key file {file}; make one: (umask 077; mkdir -p"

@@ -1,4 +1,4 @@
-"""Models on this machine: found, downloaded by the hubs' own clients, or brought by hand.
+"""Models on this machine: found, downloaded by the hubs' own clients, or copied from a folder.
 
 Each is a folder of the model's name below a profile's download folder, as its hub has it: whole or not
 there. What a client has begun lies there too, without being taken for a model, and is gone on with.
@@ -7,13 +7,15 @@ there. What a client has begun lies there too, without being taken for a model, 
 import json
 import re
 import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from vllm_nix.errors import Error, InputError, Unavailable
+from vllm_nix.paths import expand
+from vllm_nix.process import run
 
 # The clients by hub, newest first, and their words for a model and a folder.
 CLIENTS: Mapping[str, Sequence[tuple[str, ...]]] = {
@@ -48,11 +50,11 @@ def is_whole(folder: Path) -> bool:
     return any(_has_all(folder, index) for index in indexes)
 
 
-def bring(source: Path, model: str, downloads: Path, *, alone: bool = True) -> Path:
+def copy(source: Path, model: str, downloads: Path, *, alone: bool = True) -> Path:
     """Copies a model's folder to where profiles look for it; returns the place.
 
     `source` holds it as `<owner>/<name>` or `<name>`, or is the model's folder: of any name if the
-    model is brought `alone`. Nothing is left half-written. Raises `InputError`.
+    model comes `alone`. Nothing is left half-written. Raises `InputError`.
     """
     place = downloads / model
     if is_whole(place):
@@ -78,7 +80,7 @@ def bring(source: Path, model: str, downloads: Path, *, alone: bool = True) -> P
                 Path(part).rename(place)
     except OSError as error:
         if is_whole(place):
-            return place  # somebody else brought it meanwhile
+            return place  # somebody else copied it meanwhile
         # copytree gathers what went wrong, file by file.
         reason = error.args[0][0][2] if isinstance(error, shutil.Error) else error.strerror
         raise InputError(f"{place} cannot be written: {reason}") from error
@@ -97,13 +99,13 @@ def download(model: str, downloads: Path, path: str, variables: Mapping[str, str
     command = _client(model, place, path, hub(variables))
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        result = subprocess.run(command, env={**variables, "PATH": path}, check=False)
+        result = run(command, environment={**variables, "PATH": path}, shown=True)
     except OSError as error:
         raise InputError(f"{place} cannot be written: {error.strerror}") from error
     name = Path(command[0]).name
-    if result.returncode:
+    if result.end:
         raise Error(
-            f"{name} could not download {model}, see above; what it has is kept in {place}, and the"
+            f"{name} could not download {model} ({result.end}), see above; what it has is kept in {place}, and the"
             " same command goes on with it"
         )
     if not is_whole(place):
@@ -122,7 +124,7 @@ def _client(model: str, place: Path, path: str, hub: str) -> list[str]:
     names = " or ".join(client[0] for client in CLIENTS[hub])
     raise Unavailable(
         f"no {names} here to download {model} with; give an environment that has it:"
-        " --environment ./result, or bring the model: --from DIR"
+        " --environment ./result, or a folder that has the model: --from DIR"
     )
 
 
@@ -133,3 +135,42 @@ def _has_all(folder: Path, index: Path) -> bool:
     except (OSError, ValueError, KeyError, AttributeError, TypeError):  # damaged
         return False
     return bool(files) and all(file.is_file() for file in files)
+
+
+def check_sizes(values: Mapping[str, Any]) -> None:
+    """Checks that a profile's draft model is the smaller one: else it makes everything slower.
+
+    That can be said if both models are folders, or else both names say their size.
+
+    Raises `InputError`.
+    """
+    if "draft-model" not in values:
+        return
+    model, draft = values["model"], values["draft-model"]
+    for measure, form in ((weights, "{:.3g} GB"), (parameters, "{:g}B parameters")):
+        ours, its = measure(model), measure(draft)
+        if ours is None or its is None:
+            continue
+        if its > ours:
+            raise InputError(
+                f"the draft model {draft} ({form.format(its)}) is larger than the model"
+                f" {model} ({form.format(ours)}); give a smaller --draft-model"
+            )
+        return
+
+
+def weights(model: str) -> float | None:
+    """The weight files of a model's folder in GB; None if it is no folder that has some."""
+    files = [file for pattern in WEIGHTS for file in expand(model).glob(pattern)]
+    return sum(file.stat().st_size for file in files) / 1e9 or None
+
+
+def parameters(model: str) -> float | None:
+    """The billions of parameters that a model's name says, such as 0.5 of ``Qwen2.5-0.5B``."""
+    found = re.findall(
+        r"(?<![A-Za-z0-9.])([0-9]+(?:[.][0-9]+)?)([BM])(?![A-Za-z0-9])",
+        Path(model).name,
+        re.IGNORECASE,
+    )
+    sizes = [float(number) / (1 if unit in "bB" else 1000) for number, unit in found]
+    return max(sizes, default=None)

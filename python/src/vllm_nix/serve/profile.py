@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from vllm_nix.errors import InputError
+from vllm_nix.paths import expand
 from vllm_nix.serve.command import Command
 from vllm_nix.serve.flags import check_arguments, render
-from vllm_nix.serve.models import is_whole
-from vllm_nix.serve.size import check_sizes
+from vllm_nix.serve.models import check_sizes, is_whole
 from vllm_nix.targets import Target, check_target, load_target
 
 
@@ -29,7 +29,7 @@ class Profile:
     @property
     def downloads(self) -> Path:
         """The folder that holds the profile's models, each in a folder of the model's name."""
-        return Path(self.values["download-dir"]).expanduser()
+        return expand(self.values["download-dir"])
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -38,7 +38,7 @@ class Profile:
 
     def place(self, model: str) -> Path | None:
         """The folder that has `model` on this machine, if there is one."""
-        folder = Path(model).expanduser()
+        folder = expand(model)
         if (folder / "config.json").is_file():
             return folder.absolute()
         return self.downloads / model if is_whole(self.downloads / model) else None
@@ -47,7 +47,7 @@ class Profile:
         """Checks that models which are named by a path are there. Raises `InputError`."""
         for model in self.models:
             if _is_path(model) and not self.place(model):
-                raise InputError(f"{model} is no folder of a model: it has no config.json")
+                raise InputError(f"{model} is not a model's folder: it has no config.json")
 
     def command(self, arguments: Sequence[str] = ()) -> Command:
         """What serves this; `arguments` are words of vLLM's own, put last.
@@ -70,7 +70,7 @@ class Profile:
         return Command(
             words=(*render(values, self.release, self.device), *arguments),
             variables=dict(values.get("env", {})),
-            api_key_file=Path(values["api-key-file"]).expanduser(),
+            api_key_file=expand(values["api-key-file"]),
             host=values["host"],
             port=values["port"],
         )
