@@ -1,4 +1,5 @@
 
+# shellcheck shell=bash
 # CANN and the NPU's driver are the host's: their own folders join the path, as their set_env.sh would
 # have it (hiascend.com, CANN 8.5, "envvar", the tables of the toolkit and of ATB).
 first() { # FILE FOLDER...: the first of the folders that has the file
@@ -23,7 +24,7 @@ missing=
 [[ $driver ]] || missing+=", the NPU's driver (not in @driver@)"
 if [[ $missing && ${TORCH_DEVICE_BACKEND_AUTOLOAD:-} != 0 ]]; then
   echo "@name@: this machine lacks parts of CANN: ${missing#, }; TORCH_DEVICE_BACKEND_AUTOLOAD=0 and VLLM_PLUGINS= do without" >&2
-  [[ ${1##*/} != vllm ]] || exit 3 # which would say no more than "Failed to infer device type"
+  ! starts_vllm "$@" || exit 3 # which would say no more than "Failed to infer device type"
 fi
 
 info=$toolkit/${MACHTYPE%%-*}-linux/ascend_toolkit_install.info
@@ -32,27 +33,27 @@ if [[ -e $info && $'\n'$(<"$info") =~ $version && ${BASH_REMATCH[1]} != @version
   echo "@name@: CANN ${BASH_REMATCH[1]} in $toolkit; it was made for @version@" >&2
 fi
 
-join() { # VARIABLE FOLDER...: the folders that there are, before what the variable holds
+prepend() { # VARIABLE FOLDER...: the folders that there are, before what the variable holds
   local folder found=
   for folder in "${@:2}"; do
-    [[ ! -d $folder || :${!1:-}: == *:$folder:* ]] || found+=$folder:
+    [[ ! -d $folder || :${!1:-}: == *:$folder:* ]] || found+=${found:+:}$folder
   done
-  export "$1=$found${!1:-}"
+  export "$1=$found${!1:+${found:+:}${!1}}"
 }
 if [[ $driver ]]; then
-  join LD_LIBRARY_PATH "$driver"{,/common,/driver}
+  prepend LD_LIBRARY_PATH "$driver"{,/common,/driver}
 fi
 if [[ $toolkit ]]; then
   export ASCEND_HOME_PATH=$toolkit ASCEND_TOOLKIT_HOME=$toolkit ASCEND_AICPU_PATH=$toolkit
   export ASCEND_OPP_PATH=$toolkit/opp TOOLCHAIN_HOME=$toolkit/toolkit
   tbe=$toolkit/opp/built-in/op_impl/ai_core/tbe
-  join LD_LIBRARY_PATH "$toolkit"/lib64{,/plugin/opskernel,/plugin/nnengine} \
+  prepend LD_LIBRARY_PATH "$toolkit"/lib64{,/plugin/opskernel,/plugin/nnengine} \
     "$tbe/op_tiling/lib/linux/${MACHTYPE%%-*}" "$toolkit"/tools/aml/lib64{,/plugin}
-  join PYTHONPATH "$toolkit/python/site-packages" "$tbe"
-  join PATH "$toolkit/bin" "$toolkit"/{compiler,tools}/ccec_compiler/bin
+  prepend PYTHONPATH "$toolkit/python/site-packages" "$tbe"
+  prepend PATH "$toolkit/bin" "$toolkit"/{compiler,tools}/ccec_compiler/bin
 fi
 if [[ $atb ]]; then
   export ATB_HOME_PATH=$atb
-  join LD_LIBRARY_PATH "$atb/lib"
-  join PATH "$atb/bin"
+  prepend LD_LIBRARY_PATH "$atb/lib"
+  prepend PATH "$atb/bin"
 fi

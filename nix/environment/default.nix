@@ -16,10 +16,10 @@
 { target, wheels }:
 let
   drivers = target.driver.libraries or [ ];
-  # What its own software brings on the host, folders and all: CANN.
-  cann = import ./cann.nix { inherit lib python target; };
-  host =
-    lib.optionalString (target ? cann) cann
+  # The launcher's parts for what is the host's.
+  hostSoftware =
+    lib.optionalString (drivers != [ ]) (import ./driver.nix { inherit lib stdenv target; })
+    + lib.optionalString (target ? cann) (import ./cann.nix { inherit lib python target; })
     + lib.optionalString (target ? neuron) (builtins.readFile ./neuron.sh);
   tools = map (name: lib.getBin pkgs.${name}) (target.run.tools or [ ]);
 
@@ -47,36 +47,33 @@ let
     }
   );
 
-  launcher = writeText "launcher" (
+  launcher =
     lib.replaceStrings
       [
         "@bash@"
         "@coreutils@"
-        "@python@"
-        "@path@"
         "@exports@"
-        "@drivers@"
-        "@cann@"
+        "@path@"
+        "@python@"
       ]
       [
         "${bash}"
         "${coreutils}"
-        python.interpreter
-        (lib.makeBinPath tools)
         (lib.concatStringsSep "\n" (
           lib.mapAttrsToList (name: value: "export ${name}=${lib.escapeShellArg value}") variables
         ))
-        (lib.concatStringsSep " " drivers)
-        host
+        (lib.makeBinPath tools)
+        python.interpreter
       ]
-      (builtins.readFile ./launcher.sh)
-  );
+      (
+        lib.replaceStrings [ "@host-software@" ] [ hostSoftware ] (builtins.readFile ./launcher.sh)
+      );
 in
 runCommand "vllm-${target.name}"
   {
     nativeBuildInputs = [ python ];
     passthru = {
-      inherit manifest target;
+      inherit launcher manifest target;
       components = wheels;
       wheels = linkFarm "vllm-${target.name}-wheels" (
         map (wheel: {
@@ -97,6 +94,6 @@ runCommand "vllm-${target.name}"
   }
   ''
     ${python.interpreter} ${./assemble.py} ${manifest} $out \
-      --python ${python.interpreter} --launcher ${launcher} \
+      --python ${python.interpreter} --launcher ${writeText "launcher" launcher} \
       --placeholders ${../targets/placeholders.toml}
   ''

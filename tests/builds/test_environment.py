@@ -3,7 +3,6 @@
 import json
 import subprocess
 from collections.abc import Callable
-from ctypes.util import find_library
 from pathlib import Path
 
 import pytest
@@ -146,57 +145,6 @@ def test_the_drivers_library_is_found_and_nothing_beside_it(
     gone = {"XDG_RUNTIME_DIR": str(tmp_path / "gone"), "HOME": str(tmp_path)}
     assert run(path, load.format("libdriver.so.1"), **{**variables, **gone}) == "9"
     assert not (tmp_path / "gone").exists()
-
-
-@pytest.mark.skipif(bool(find_library("cuda")), reason="this machine has NVIDIA's driver")
-def test_vllm_without_a_driver_is_one_sentence(
-    nix: Nix, make_wheel: MakeWheel, tmp_path: Path
-) -> None:
-    wheel = make_wheel(
-        "server",
-        {
-            "server.py": "def main():\n    print('started')\n",
-            "server-1.0.dist-info/entry_points.txt": "[console_scripts]\nvllm = server:main\n",
-        },
-    )
-    path = nix.build(environment(wheel, arguments='driver = [ "libcuda.so.1" ];'))
-    result = subprocess.run(
-        [path / "bin/vllm"],
-        check=False,
-        capture_output=True,
-        text=True,
-        env={"HOME": str(tmp_path)},
-    )
-    assert result.returncode == 1
-    assert result.stdout == ""
-    assert result.stderr == (
-        "vllm: this machine has no libcuda.so.1: install NVIDIA's driver, "
-        "or name its folder in LD_LIBRARY_PATH\n"
-    )
-    (tmp_path / "libcuda.so.1").touch()
-    result = subprocess.run(
-        [path / "bin/vllm"],
-        check=True,
-        capture_output=True,
-        text=True,
-        env={"HOME": str(tmp_path), "LD_LIBRARY_PATH": str(tmp_path)},
-    )
-    assert result.stdout == "started\n"
-
-
-def test_triton_links_with_the_driver_and_nothing_beside_it(
-    nix: Nix, make_wheel: MakeWheel, tmp_path: Path
-) -> None:
-    host = tmp_path / "host"
-    host.mkdir()
-    for name in ("libcuda.so.1", "libother.so.1"):
-        (host / name).touch()
-    path = nix.build(
-        environment(make_wheel("any", {"any.py": ""}), arguments='driver = [ "libcuda.so.1" ];')
-    )
-    code = "import os; print(*os.listdir(os.environ['TRITON_LIBCUDA_PATH']))"
-    variables = {"LD_LIBRARY_PATH": str(host), "HOME": str(tmp_path)}
-    assert run(path, code, **variables) == "libcuda.so.1"
 
 
 def test_the_wheels_toolkit_is_cuda_home(

@@ -121,7 +121,7 @@ def answers(
             "HF_HUB_OFFLINE": "1",
             "HOME": str(folder),
             "PYTHONDONTWRITEBYTECODE": "1",
-            "PYTHONPATH": os.pathsep.join(map(str, path)),
+            "VLLM_NIX_PYTHONPATH": os.pathsep.join(map(str, path)),
             "TMPDIR": str(folder),
             "VLLM_NO_USAGE_STATS": "1",
             "VLLM_PLUGINS": "",  # those of the environment's own vLLM

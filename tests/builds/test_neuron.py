@@ -97,7 +97,7 @@ def test_its_engine_generates_with_a_stand_in_for_the_sdk(
             "HF_HUB_OFFLINE": "1",
             "HOME": str(tmp_path),
             "PYTHONDONTWRITEBYTECODE": "1",
-            "PYTHONPATH": f"{tmp_path / 'wheel'}:{STAND_IN}",
+            "VLLM_NIX_PYTHONPATH": f"{tmp_path / 'wheel'}:{STAND_IN}",
             "TMPDIR": str(tmp_path),
         },
     )

@@ -1,6 +1,6 @@
 """Has a vLLM release's own command line parse lines: parse.py MISSING... < LINES > ANSWERS
 
-The release is the first `vllm` on PYTHONPATH; LINES is a JSON list of lists of words, ANSWERS one of
+The release is the first `vllm` on VLLM_NIX_PYTHONPATH; LINES is a JSON list of lists of words, ANSWERS one of
 {"values": ...} or {"error": ...}, besides the flags that there are. `main` is the release's own, and
 stopped where it would begin to serve. MISSING are modules that the environment, made for another
 release, does not have: stand-ins are imported for them, whatever is asked of them.

@@ -1,0 +1,23 @@
+# The launcher's part that finds the host's driver, for a target that names its libraries.
+{
+  lib,
+  stdenv,
+  target,
+}:
+let
+  processor = lib.head (lib.splitString "-" stdenv.hostPlatform.system);
+  isCuda = library: library == "libcuda.so.1"; # goes first: the others are of its release
+  libraries = lib.partition isCuda target.driver.libraries;
+in
+lib.replaceStrings
+  [
+    "@libraries@"
+    "@name@"
+    "@triplet@"
+  ]
+  [
+    (lib.concatStringsSep " " (libraries.right ++ libraries.wrong))
+    "vllm-${target.name}"
+    "${processor}-linux-gnu"
+  ]
+  (builtins.readFile ./driver.sh)

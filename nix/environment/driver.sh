@@ -1,0 +1,107 @@
+
+# shellcheck shell=bash disable=SC2154
+# The host's driver, as a folder of links for LD_LIBRARY_PATH: no library beside it is the environment's.
+# Its libraries go with those of the same release alone, so all come from the folder that has the first.
+# What is the platform's and not the driver's may lie elsewhere: WSL's libdxcore, the parts of L4T.
+libraries=(@libraries@)
+first=${libraries[0]}
+system=/usr/lib/@triplet@
+l4t=("$system"/{nvidia,tegra})
+
+find_driver() { # REPLY: the folder that has the first library
+  local IFS=:
+  set -f
+  # shellcheck disable=SC2206 # a list is to be split
+  local named=($given)
+  set +f
+  for REPLY in /run/opengl-driver/lib /usr/lib/wsl/lib "$system"{,/nvidia/current} "${l4t[@]}" \
+    /usr/lib64 /usr/local/nvidia/lib64 "${named[@]}"; do
+    [[ $REPLY != /* || ! -e $REPLY/$first ]] || return 0
+  done
+  return 1
+}
+
+names=() files=() # of the links
+find_libraries() { # FOLDER
+  local file library place places own release=
+  # Debian's is a folder of links: what is no link there may be another release's.
+  file=$(@coreutils@/bin/readlink -f "$1/$first")
+  own=("${file%/*}" "$1")
+  [[ " ${l4t[*]} " != *" $1 "* && " ${l4t[*]} " != *" ${own[0]} "* ]] || own+=("${l4t[@]}")
+  for library in "${libraries[@]}"; do
+    places=("${own[@]}")
+    [[ $library == lib@(cuda|nvidia-*).so* ]] || places+=("$system" "${l4t[@]}" /usr/lib/wsl/lib)
+    for place in "${places[@]}"; do
+      [[ -e $place/$library ]] || continue
+      file=$(@coreutils@/bin/readlink -f "$place/$library")
+      if [[ $file =~ \.so\.([0-9]{3,}\.[0-9.]+)$ ]]; then
+        [[ $library != "$first" ]] || release=${BASH_REMATCH[1]}
+        if [[ ${release:-${BASH_REMATCH[1]}} != "${BASH_REMATCH[1]}" ]]; then
+          echo "@name@: left out $file: $first is of driver $release; install one release of NVIDIA's driver" >&2
+          break
+        fi
+      fi
+      names+=("$library") files+=("$file")
+      break
+    done
+  done
+  if [[ $first == libcuda.so.1 ]]; then # Triton before 3.3 links with -lcuda
+    names+=(libcuda.so) files+=("${files[0]}")
+  fi
+}
+
+are_linked() { # FOLDER: whether it has these links and nothing else
+  local index entries=("$1"/*)
+  [[ -O $1 && ! -L $1 && ${#entries[@]} == "${#names[@]}" ]] || return 1
+  for index in "${!names[@]}"; do
+    [[ -L $1/${names[index]} && $1/${names[index]} -ef ${files[index]} ]] || return 1
+  done
+}
+
+link_libraries() { # FOLDER: makes it, as other processes may do at the same time
+  local entry fresh index
+  are_linked "$1" && return
+  # shellcheck disable=SC2174 # the last folder is private, which is what counts
+  @coreutils@/bin/mkdir -p -m 700 "$1" && [[ -O $1 && ! -L $1 ]] || return
+  fresh=$(@coreutils@/bin/mktemp -d "$1.XXXXXX") || return
+  for index in "${!names[@]}"; do
+    @coreutils@/bin/ln -s "${files[index]}" "$fresh/${names[index]}"
+  done
+  for entry in "$1"/*; do
+    [[ -L $fresh/${entry##*/} ]] || @coreutils@/bin/rm -rf "$entry"
+  done
+  @coreutils@/bin/mv -f "$fresh"/* "$1" # one renaming each: at no time is a name missing
+  @coreutils@/bin/rm -rf "$fresh"
+  are_linked "$1"
+} 2>/dev/null
+
+link_somewhere() { # REPLY: the folder
+  local host key place
+  # Hosts may share a home, and cloned ones the machine's identity.
+  { read -r host </proc/sys/kernel/hostname; } 2>/dev/null
+  key=$(printf '%s\n' "${names[@]}" "${files[@]}" | @coreutils@/bin/cat - /etc/machine-id 2>/dev/null | @coreutils@/bin/sha256sum)
+  key=vllm-nix/drivers/$host-${key:0:16}
+  # After su, XDG_RUNTIME_DIR is the other user's.
+  for place in "${XDG_RUNTIME_DIR:-}" "${HOME:-}"; do
+    [[ $place == /* && -O $place ]] || continue
+    [[ $place == "${XDG_RUNTIME_DIR:-}" ]] || place=${XDG_CACHE_HOME:-$HOME/.cache}
+    REPLY=$place/$key
+    ! link_libraries "$REPLY" || return 0
+  done
+  private && REPLY+=/$key && link_libraries "$REPLY"
+}
+
+if find_driver; then
+  find_libraries "$REPLY"
+  if link_somewhere; then
+    export LD_LIBRARY_PATH=$REPLY
+    # Triton would ask /sbin/ldconfig, and link with all that lies beside the driver.
+    [[ $first != libcuda.so.1 ]] || export TRITON_LIBCUDA_PATH=$REPLY
+  else
+    echo "@name@: no links to the driver: nothing can be written in XDG_RUNTIME_DIR, ~/.cache, TMPDIR, /tmp and /dev/shm; set TMPDIR to a folder with room" >&2
+    ! starts_vllm "$@" || exit 1
+  fi
+elif [[ $first == libcuda.so.1 ]] && starts_vllm "$@"; then
+  echo "vllm: this machine has no libcuda.so.1: install NVIDIA's driver, or name its folder in LD_LIBRARY_PATH" >&2
+  exit 1
+fi
