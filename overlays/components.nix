@@ -35,11 +35,6 @@ in
   # The wheels that are made here.
   components = map component self.target.components;
   "vllm-${target.name}" = self.callPackage ../nix/environment/target.nix { };
-
-  # All of verl that can be made in minutes.
-  withoutFlashAttn = self.callPackage ../nix/environment/target.nix {
-    components = map component (builtins.filter (name: name != "flash-attn") self.target.components);
-  };
   # What `vllm-nix lock --built` reads: wheels of nothing but metadata, where it can be told early.
   built = self.callPackage (
     { components, linkFarm }:

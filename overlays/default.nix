@@ -23,10 +23,12 @@ in
         );
       cudaPackagesFor = self.callPackage ../nix/cuda/packages-for.nix { };
       fetchWheel = self.callPackage ../nix/wheels/fetch.nix { };
-      wheel = self.callPackage ../nix/wheels/unpack { };
-      unpackWheel =
+      unpackWheel = self.callPackage ../nix/wheels/unpack { };
+      # Type: Path -> Derivation
+      # The same for a wheel that is made here, and knows its own name and version.
+      unpackMade =
         file:
-        self.wheel {
+        self.unpackWheel {
           inherit (file) name version file;
           src = file;
           libraries = file.libraries or [ ];

@@ -1,6 +1,9 @@
+# What belongs in this folder: how unpacked wheels become a tree that runs, and what it finds on the host when
+# it does. launcher.sh has a part for each kind of the host's software: driver, CANN, Neuron.
+#
 # Type: { target, wheels } -> Derivation
-# Wheels assembled into an environment that runs: links to the wheels, a launcher, the manifest.
-# `target` is a value of lib.targets, `wheels` a list of what wheel.nix makes.
+# Wheels assembled into an environment: links to the wheels, a launcher, the manifest. `target` is a value of
+# lib.targets, `wheels` a list of what nix/wheels/unpack makes.
 {
   bash,
   coreutils,

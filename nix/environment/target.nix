@@ -6,7 +6,7 @@
   lib,
   lockedWheels,
   target,
-  unpackWheel,
+  unpackMade,
 }:
 let
   alias = aliasWheel {
@@ -18,5 +18,5 @@ let
 in
 environment {
   inherit target;
-  wheels = lockedWheels ++ map unpackWheel made;
+  wheels = lockedWheels ++ map unpackMade made;
 }

@@ -6,8 +6,8 @@
   pkgs,
   stdenv,
   target,
+  unpackWheel,
   vllmWheel,
-  wheel,
 }:
 let
   inherit (stdenv.hostPlatform) system;
@@ -49,5 +49,5 @@ else if stale != [ ] then
   throw (lib.head stale)
 else
   map (
-    entry: wheel (patched (entry // { src = fetch entry; }) // { libraries = libraries entry.name; })
+    entry: unpackWheel (patched (entry // { src = fetch entry; }) // { libraries = libraries entry.name; })
   ) entries

@@ -80,7 +80,7 @@ def test_its_record_is_true_and_its_name_is_known_beforehand(nix: Nix, wheel: Pa
 def test_the_environment_gets_it_instead_of_the_registrys(nix: Nix, wheel: Path) -> None:
     unpacked = nix.build(
         f"""with import ./nix/debian {{ overlays = [ (import ./overlays) ]; }};
-        let file = {patched(wheel)}; in vllmPackages.wheel {{
+        let file = {patched(wheel)}; in vllmPackages.unpackWheel {{
           inherit (file) name version file;
           src = file;
         }}"""

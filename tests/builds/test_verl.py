@@ -32,15 +32,22 @@ def check_runs(environment: Path, code: str, home: Path) -> None:
     assert result.returncode == 0, result.stderr
 
 
-def scope(release: str) -> str:
-    return f'vllmPackages."verl_{release.replace(".", "_")}"'
+def named(release: str) -> str:
+    return f"verl_{release.replace('.', '_')}"
+
+
+def quick(target: str) -> str:
+    """A target's environment without flash-attention, which takes hours to compile."""
+    return f"""(vllmPackages.{target}.overrideScope (_: scope: {{
+        components = builtins.filter (wheel: wheel.name != "flash-attn") scope.components;
+      }})).vllm-{target}"""
 
 
 def wheel(release: str, attribute: str) -> str:
     """The wheel of vLLM that an environment is made of, or what that was made from."""
     return f"""let {PACKAGES}
         isVllm = wheel: wheel.pname == "vllm";
-        found = builtins.head (builtins.filter isVllm {scope(release)}.withoutFlashAttn.components);
+        found = builtins.head (builtins.filter isVllm ({quick(named(release))}).components);
       in {attribute}"""
 
 
@@ -83,8 +90,8 @@ print(torch.distributed.get_rank(), parallel_state.get_tp_group().ranks, int(one
 @pytest.mark.parametrize("release", ["0.7.2", "0.7.3"])
 def test_four_workers_are_two_engines(nix: Nix, tmp_path: Path, release: str) -> None:
     """Real processes, which talk: verl's workers, of which two and two have one model."""
-    name = "verl" if release == "0.7.3" else f"verl_{release.replace('.', '_')}"
-    environment = nix.build(f"let {PACKAGES} in vllmPackages.{name}.withoutFlashAttn")
+    name = "verl" if release == "0.7.3" else named(release)
+    environment = nix.build(f"let {PACKAGES} in {quick(name)}")
     script = tmp_path / "rank.py"
     script.write_text(RANK)
     result = subprocess.run(
@@ -114,5 +121,5 @@ def test_four_workers_are_two_engines(nix: Nix, tmp_path: Path, release: str) ->
     ],
 )
 def test_verl_finds_its_vllm(nix: Nix, tmp_path: Path, target: str, code: str) -> None:
-    environment = nix.build(f"let {PACKAGES} in vllmPackages.{target}.withoutFlashAttn")
+    environment = nix.build(f"let {PACKAGES} in {quick(target)}")
     check_runs(environment, code, home=tmp_path)

@@ -8,7 +8,7 @@
 }:
 let
   pkgs = import ../../nix/debian { overlays = [ (import ../../overlays) ]; };
-  wheels = map pkgs.vllmPackages.wheel files;
+  wheels = map pkgs.vllmPackages.unpackWheel files;
 in
 {
   inherit wheels;
