@@ -4,6 +4,7 @@ import doctest
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -108,3 +109,51 @@ def test_an_argument_of_a_wrong_type(arguments: dict[str, Any], message: str) ->
 def test_a_limit_that_is_none(limit: float) -> None:
     with pytest.raises(vllm_nix.InputError, match=f"limit: {limit} is not between 0 and"):
         vllm_nix.verify("/nowhere", limit=limit)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: vllm_nix.load_target(8.7),  # type: ignore[arg-type]
+            "load_target: name: expected a string, got 8.7 (float)",
+        ),
+        (
+            lambda: vllm_nix.profile_names(None),  # type: ignore[arg-type]
+            "load_target: name: expected a string, got None (NoneType)",
+        ),
+        (
+            lambda: vllm_nix.load_profile("cpu", ["chat"]),  # type: ignore[arg-type]
+            "load_profile: name: expected a string, got ['chat'] (list)",
+        ),
+        (
+            lambda: vllm_nix.load_profile("cpu", "chat", ["port"]),  # type: ignore[arg-type]
+            "load_profile: overrides: expected a mapping, got ['port'] (list)",
+        ),
+        (
+            lambda: vllm_nix.load_profile("cpu", "chat", {1: 2}),  # type: ignore[dict-item]
+            "load_profile: overrides: expected keys that are strings, got 1 (int)",
+        ),
+        (
+            lambda: vllm_nix.load_profile("cpu", "chat", release=0.32),  # type: ignore[arg-type]
+            "load_profile: release: expected a string or None, got 0.32 (float)",
+        ),
+        (
+            lambda: vllm_nix.load_profile("cpu", "chat").command("--enforce-eager"),
+            "Profile.command: arguments: expected a list of strings, got '--enforce-eager' (str)",
+        ),
+        (
+            lambda: vllm_nix.load_profile("cpu", "chat").command([3]),  # type: ignore[list-item]
+            "Profile.command: arguments: expected a list of strings, got 3 (int)",
+        ),
+    ],
+)
+def test_another_argument_of_a_wrong_type(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(vllm_nix.InputTypeError) as caught:
+        call()
+    assert str(caught.value) == message
+
+
+def test_a_release_that_is_none() -> None:
+    with pytest.raises(vllm_nix.InputError, match="release: 'newest' is no release, such as"):
+        vllm_nix.load_profile("cpu", "chat", release="newest")

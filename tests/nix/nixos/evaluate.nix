@@ -27,8 +27,42 @@ let
       type = types.listOf types.port;
       default = [ ];
     };
+    # As nixos/lib/systemd-unit-options.nix has them.
     systemd.services = mkOption {
-      type = types.attrsOf types.anything;
+      type = types.attrsOf (
+        types.submodule {
+          options =
+            lib.genAttrs
+              [
+                "after"
+                "wantedBy"
+                "wants"
+              ]
+              (
+                _:
+                mkOption {
+                  type = types.listOf types.str;
+                  default = [ ];
+                }
+              )
+            //
+              builtins.mapAttrs
+                (
+                  _: type:
+                  mkOption {
+                    inherit type;
+                  }
+                )
+                {
+                  description = types.str;
+                  environment = types.attrsOf types.str;
+                  script = types.str;
+                  serviceConfig = types.attrsOf types.anything;
+                  startLimitBurst = types.ints.unsigned;
+                  startLimitIntervalSec = types.ints.unsigned;
+                };
+        }
+      );
       default = { };
     };
   };

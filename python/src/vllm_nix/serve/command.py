@@ -50,9 +50,9 @@ class Command:
             "port": self.port,
         }
 
-    def run(self, environment: Path) -> None:
+    def run(self, environment: str | os.PathLike[str]) -> None:
         """Becomes the server: replaces this process by it. Raises `InputError`, `Unavailable`."""
-        program = environment.absolute() / "bin" / self.words[0]
+        program = Path(environment).absolute() / "bin" / self.words[0]
         if not os.access(program, os.X_OK):
             raise InputError(f"{environment} is not an environment with vLLM: it has no {program}")
         variables = {**os.environ, **self.variables, API_KEY: read_api_key(self.api_key_file)}

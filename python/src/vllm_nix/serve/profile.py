@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from packaging.version import InvalidVersion, Version
+
+from vllm_nix.arguments import check_text, check_texts, wrong
 from vllm_nix.errors import InputError
 from vllm_nix.paths import expand
 from vllm_nix.serve.command import Command
@@ -55,6 +58,7 @@ class Profile:
         Models that are on this machine are named by their folders. Raises `InputError` with what the
         release cannot do.
         """
+        check_texts("Profile.command: arguments", arguments)
         values = dict(self.values)
         for key in ("model", "draft-model"):
             if key in values and (place := self.place(values[key])):
@@ -92,6 +96,13 @@ def load_profile(
 
     Raises `InputError` where there is none, or a value is not what the schema takes.
     """
+    check_text("load_profile: name", name)
+    if not isinstance(overrides, Mapping | None):
+        raise wrong("load_profile: overrides", "a mapping", overrides)
+    check_texts("load_profile: overrides", overrides or (), "keys that are strings")
+    check_text("load_profile: release", release, optional=True)
+    if release is not None and not _is_release(release):
+        raise InputError(f"load_profile: release: '{release}' is no release, such as 0.32.0")
     loaded = load_target(target)
     profiles = loaded.data.get("serve", {})
     if name not in profiles:
@@ -127,6 +138,14 @@ _COUNTS = (
     "max-model-len",
     "max-num-seqs",
 )
+
+
+def _is_release(text: str) -> bool:
+    try:
+        Version(text)
+    except InvalidVersion:
+        return False
+    return True
 
 
 def _name(model: str) -> str:

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from vllm_nix.arguments import check_text
 from vllm_nix.data import TARGETS
 from vllm_nix.errors import InputError
 from vllm_nix.gpu.capability import arch_list, table
@@ -119,6 +120,7 @@ def profile_keys() -> dict[str, Mapping[str, Any]]:
 
 def load_target(name: str) -> Target:
     """The target called `name`. Raises `InputError` if there is none, or its file is wrong."""
+    check_text("load_target: name", name)
     if name not in target_names():
         raise InputError(f"unknown target '{name}'; there are: {', '.join(target_names())}")
     return Target(name, complete_target(_place(name), _read_own(name)))

@@ -1,10 +1,11 @@
 """The arguments of `verify`, checked: whoever calls it from Python has no argparse before it."""
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from vllm_nix.errors import InputError, InputTypeError
+from vllm_nix.arguments import check_text, check_texts, wrong
+from vllm_nix.errors import InputError
 
 LONGEST = 1_000_000  # seconds, for a limit; the system's own clocks take no infinite one
 
@@ -18,23 +19,14 @@ def check_arguments(
     `InputError`, which name the argument and what it got.
     """
     if not isinstance(path, (str, os.PathLike)):
-        raise _wrong("path", "a path", path)
+        raise wrong("verify: path", "a path", path)
     for name, text in texts.items():
-        if not isinstance(text, str | None):
-            raise _wrong(name, "a string or None", text)
+        check_text(f"verify: {name}", text, optional=True)
     for name, wanted in ids.items():
-        if isinstance(wanted, (str, bytes)) or not isinstance(wanted, Collection):
-            raise _wrong(name, "a list of check ids", wanted)
-        for one in wanted:
-            if not isinstance(one, str):
-                raise _wrong(name, "a list of check ids", one)
+        check_texts(f"verify: {name}", wanted, "a list of check ids")
     if isinstance(limit, bool) or not isinstance(limit, (int, float)):
-        raise _wrong("limit", "a number of seconds", limit)
+        raise wrong("verify: limit", "a number of seconds", limit)
     if not 0 < limit <= LONGEST:
         raise InputError(f"verify: limit: {limit} is not between 0 and {LONGEST} seconds")
     if not callable(progress):
-        raise _wrong("progress", "a function", progress)
-
-
-def _wrong(name: str, wanted: str, got: object) -> InputTypeError:
-    return InputTypeError(f"verify: {name}: expected {wanted}, got {got!r} ({type(got).__name__})")
+        raise wrong("verify: progress", "a function", progress)
