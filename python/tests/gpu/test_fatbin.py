@@ -210,7 +210,24 @@ def test_a_flood_of_headers_ends() -> None:
     empty = entry(PTX, 80, b"")
     found = fatbin.parse(library(STUB + fatbin_of(empty * (1 << 18))))
     assert names(found) == [["sm_52", "compute_52"]]
-    assert "more than 262144 headers" in str(found.damage[-1])
+    assert "more than 131072 headers" in str(found.damage[-1])
+
+
+def test_cubins_that_overlap_end_the_reading() -> None:
+    """Damaged fatbins in one another, each with an entry that reaches to the end, could share a large
+    table of sections: 20 of them took 27 seconds."""
+    whole = cubin(80, "add") + bytes(64)
+    inner = fatbin_of(entry(CUBIN, 80, whole), b"\1\0" * 20)
+    outer = entry(CUBIN, 80, cubin(80, "add") + bytes(-len(cubin(80, "add")) % 8) + inner)
+    data = fatbin_of(outer, b"\1\0" * 20)
+    found = fatbin.parse(data)
+    assert [str(one).partition(": ")[2] for one in found.damage][-1] == "cubins that overlap"
+
+
+def test_the_search_goes_over_the_edges_of_its_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = fatbin.parse(library(KERNELS + STUB))
+    monkeypatch.setattr(fatbin, "_PIECE", 16)
+    assert names(fatbin.parse(library(KERNELS + STUB))) == names(expected)
 
 
 def test_overlapping_sections_are_read_once() -> None:

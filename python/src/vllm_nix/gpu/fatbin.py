@@ -39,8 +39,9 @@ _SHF_ALLOC, _SHF_EXECINSTR = 0x2, 0x4
 _LINKERS_TYPES = {2, 3, 4, 5, 6, 9, 11, 0x6FFFFFF6}
 _EM_CUDA = 190
 
+_PIECE = 1 << 24  # bytes
 # cuFFT has 36,454; a hostile file could have one for each 16 bytes.
-_MOST_HEADERS = 1 << 18
+_MOST_HEADERS = 1 << 17
 
 
 class FatbinError(Exception):
@@ -129,7 +130,11 @@ def is_candidate(path: str | os.PathLike[str]) -> bool:
     if not path.is_file():
         return False
     with path.open("rb") as file:
-        start = file.read(8)
+        return is_start(file.read(8))
+
+
+def is_start(start: bytes) -> bool:
+    """The same, by a file's first eight bytes."""
     return start.startswith(_ELF) or start in (archive.MAGIC, archive.THIN_MAGIC, _MAGIC)
 
 
@@ -150,13 +155,13 @@ def parse(data: bytes | mmap.mmap) -> Contents:
     reader = _Reader(data)
     try:
         reader.file()
-    except _TooManyError as error:
-        reader.damage.append(FatbinError(f"more than {_MOST_HEADERS} headers", error.args[0]))
+    except _TooMuchError as error:
+        reader.damage.append(error)
     return Contents(tuple(reader.fatbins), tuple(reader.damage))
 
 
-class _TooManyError(Exception):
-    pass
+class _TooMuchError(FatbinError):
+    """A budget is used up: the file is read no further."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +180,7 @@ class _Reader:
     def __init__(self, data: bytes | mmap.mmap) -> None:
         self._data = data
         self._headers = 0
+        self._unparsed = len(data)
         self.fatbins: list[Fatbin] = []
         self.damage: list[FatbinError] = []
 
@@ -199,6 +205,8 @@ class _Reader:
                 try:
                     if self._data[member.offset : min(member.offset + 6, end)] == _ELF:
                         self._elf(member.offset, end, member.name)
+                except _TooMuchError:
+                    raise
                 except FatbinError as error:
                     self.damage.append(error)
         except archive.ArchiveError as error:
@@ -266,6 +274,8 @@ class _Reader:
                 return
             try:
                 fatbin = self._fatbin(place, found)
+            except _TooMuchError:
+                raise
             except FatbinError as error:
                 self.damage.append(error)
                 position, gap_matters = found + _FATBIN.size, False
@@ -275,8 +285,7 @@ class _Reader:
 
     def _find(self, place: _Range, position: int) -> int:
         """The next fatbin's offset, or the range's end."""
-        while match := _SEARCH.search(self._data, position, place.end):
-            found = match.start()
+        while (found := self._search(position, place.end)) < place.end:
             self._count(found)
             # Among other data, the bytes alone may be a coincidence, or a program's constant.
             entry = found + _FATBIN.size
@@ -286,10 +295,19 @@ class _Reader:
             position = found + 1
         return place.end
 
+    def _search(self, position: int, end: int) -> int:
+        """In pieces: nothing else happens while one is searched, and Ctrl-C must not wait."""
+        while position < end:
+            piece = position + _PIECE
+            if match := _SEARCH.search(self._data, position, min(piece + len(_MAGIC) - 1, end)):
+                return match.start()
+            position = piece
+        return end
+
     def _count(self, offset: int) -> None:
         self._headers += 1
         if self._headers > _MOST_HEADERS:
-            raise _TooManyError(offset)
+            raise _TooMuchError(f"more than {_MOST_HEADERS} headers", offset)
 
     def _expect_zeros(self, start: int, end: int) -> None:
         for position in range(start, end, 1 << 20):
@@ -349,12 +367,20 @@ class _Reader:
             uncompressed_size=uncompressed if compression else size,
             name=label.rstrip(b"\0").decode("utf-8", "backslashreplace"),
             kernels=(
-                _has_functions(self._headers_of(payload, payload + size))
+                _has_functions(self._cubin(payload, payload + size))
                 if _KINDS.get(kind) == "cubin" and not compression
                 else None
             ),
         )
         return entry, payload + size
+
+    def _cubin(self, start: int, end: int) -> elf.Elf:
+        """Each byte of a file is in one cubin at most; fatbins in one another could share one, and
+        have its sections read as often as there are fatbins."""
+        self._unparsed -= end - start
+        if self._unparsed < 0:
+            raise _TooMuchError("cubins that overlap", start)
+        return self._headers_of(start, end)
 
 
 def _has_functions(cubin: elf.Elf) -> bool:

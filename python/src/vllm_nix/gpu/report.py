@@ -1,5 +1,9 @@
-"""Prints what libraries carry, with a device's verdicts if one is named: a table, sentences."""
+"""What libraries carry, with a device's verdicts if one is named: a table and sentences, or JSON.
 
+Keys of the JSON are only added; `schema` says when one is not (2: "fatbins" was "containers").
+"""
+
+import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,6 +11,7 @@ from pathlib import Path
 
 from vllm_nix.errors import InputError
 from vllm_nix.gpu.inventory import RUNS, Code, Library
+from vllm_nix.text import printable
 
 TYPE_CHECKING = False  # see vllm_nix/__init__.py; these are imported where they are needed
 if TYPE_CHECKING:
@@ -16,9 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A library, its code by role and, if there is a device, what that does with it."""
+    """A library, what to call it, its code by role and, if there is a device, what that does with it."""
 
     library: Library
+    name: str
     code: Mapping[str, Mapping[Code, int]]
     judgement: "Judgement | None" = None
 
@@ -37,15 +43,22 @@ def device_of(text: str | None, cuda: str | None, jetpack: str | None) -> "Devic
     return device(text, cuda, jetpack)
 
 
-def judge(libraries: Sequence[Library], device: "Device | None") -> list[Row]:
-    """In the given order, but worst first if there is a device."""
+def judge(
+    libraries: Sequence[Library], device: "Device | None", root: Path | None = None
+) -> list[Row]:
+    """In the given order, but worst first if there is a device. Names are paths from `root` on."""
+    rows = [Row(one, _name(one.path, root), one.counts()) for one in libraries]
     if device is None:
-        return [Row(library, library.counts()) for library in libraries]
+        return rows
     from vllm_nix.gpu.compat import judge_library
 
-    judged = [(library, judge_library(library, device)) for library in libraries]
-    judged.sort(key=lambda pair: pair[1].verdict.rank)
-    return [Row(library, library.counts(), judgement) for library, judgement in judged]
+    judged = [Row(row.library, row.name, row.code, judge_library(row.library, device)) for row in rows]
+    return sorted(judged, key=lambda row: row.judgement.verdict.rank if row.judgement else 0)
+
+
+def _name(path: Path, root: Path | None) -> str:
+    inside = root is not None and path != root and path.is_relative_to(root)
+    return printable(path.relative_to(root) if root and inside else path)
 
 
 def print_table(rows: Sequence[Row], device: "Device | None", by_fatbin: bool) -> None:
@@ -59,14 +72,16 @@ def print_table(rows: Sequence[Row], device: "Device | None", by_fatbin: bool) -
     else:
         titles = ("file", "verdict", "why")
         lines = [line for row in carriers for line in _verdict_lines(row, device, by_fatbin)]
-    if sys.stdout.isatty():
+    table = [titles, *lines]
+    # Without colours where there is nothing to point at: rich takes longer than all else.
+    if sys.stdout.isatty() and (device or _width(table) > shutil.get_terminal_size().columns):
         _print_rich(titles, lines)
     else:
-        _print_plain([titles, *lines])
+        _print_plain(table)
 
 
 def _code_lines(row: Row, by_fatbin: bool) -> Iterator[tuple[str, ...]]:
-    name = shown(row.library.path)
+    name = row.name
     for role, code in row.code.items():
         yield name, role, _texts(code, cubins=True), _texts(code, cubins=False)
         name = ""
@@ -83,7 +98,7 @@ def _code_lines(row: Row, by_fatbin: bool) -> Iterator[tuple[str, ...]]:
 
 def _verdict_lines(row: Row, device: "Device", by_fatbin: bool) -> Iterator[tuple[str, ...]]:
     assert row.judgement
-    yield shown(row.library.path), row.judgement.verdict, row.judgement.why
+    yield row.name, row.judgement.verdict, row.judgement.why
     if by_fatbin:
         from vllm_nix.gpu.compat import judge
 
@@ -99,7 +114,7 @@ def _only(fatbin: "Fatbin") -> dict[Code, int]:
 
 
 def _place(fatbin: "Fatbin") -> str:
-    return f"  {fatbin.offset:#x} {fatbin.member} {fatbin.section}".rstrip()
+    return printable(f"  {fatbin.offset:#x} {fatbin.member} {fatbin.section}".rstrip())
 
 
 def _texts(code: Mapping[Code, int], cubins: bool) -> str:
@@ -112,10 +127,18 @@ def _texts(code: Mapping[Code, int], cubins: bool) -> str:
 
 def _print_plain(lines: Sequence[tuple[str, ...]]) -> None:
     """One line for each row, for other programs; they need not wait for rich."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    widths = _widths(lines)
     for line in lines:
         cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
         print("  ".join(cells).rstrip())
+
+
+def _widths(lines: Sequence[tuple[str, ...]]) -> list[int]:
+    return [max(map(len, column)) for column in zip(*lines, strict=True)]
+
+
+def _width(lines: Sequence[tuple[str, ...]]) -> int:
+    return sum(_widths(lines)) + 2 * (len(lines[0]) - 1)
 
 
 _STYLES = {
@@ -132,18 +155,22 @@ def _print_rich(titles: tuple[str, ...], lines: Sequence[tuple[str, ...]]) -> No
     from rich.table import Table
     from rich.text import Text
 
+    console = Console(highlight=False)
     table = Table(box=None, pad_edge=False)
-    for title in titles:
-        table.add_column(title, overflow="fold")
+    # A path may take half of the line, a word such as "not-applicable" is not broken.
+    table.add_column(titles[0], overflow="fold", max_width=max(console.width // 2, 20))
+    table.add_column(titles[1], no_wrap=True)
+    for title in titles[2:]:
+        table.add_column(title, overflow="fold", ratio=1)
     for line in lines:
         table.add_row(*(Text(cell, _STYLES.get(cell, "")) for cell in line))
-    Console().print(table)
+    console.print(table)
 
 
 def summary(rows: Sequence[Row], device: "Device | None") -> str:
     carriers = [row for row in rows if row.library.fatbins]
     if not carriers:
-        where = shown(rows[0].library.path) if len(rows) == 1 else f"{len(rows)} files"
+        where = rows[0].name if len(rows) == 1 else f"{len(rows)} files"
         return f"no GPU code in {where}"
     if device is not None:
         return "\n".join(_sentences(carriers, device))
@@ -187,9 +214,69 @@ def _have(names: Sequence[str]) -> str:
 
 def _list(names: Sequence[str], most: int = 8) -> str:
     more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(shown(Path(name)) for name in names[:most]) + more
+    return ", ".join(map(printable, names[:most])) + more
 
 
-def shown(path: Path) -> str:
-    """A path may hold bytes that are no text; printing it must not fail."""
-    return str(path).encode("utf-8", "backslashreplace").decode()
+def as_json(rows: Sequence[Row], device: "Device | None", by_fatbin: bool) -> str:
+    """The same as a document; paths are whole."""
+    document: dict[str, object] = {"schema": 2}
+    if device is not None:
+        document["device"] = {
+            "name": device.name,
+            "capability": str(device.capability),
+            "cuda": device.cuda,
+            "ptx_isa": device.ptx_isa,
+        }
+    document["libraries"] = [_json(row, device, by_fatbin) for row in rows]
+    import json
+
+    return json.dumps(document, indent=2)
+
+
+def _json(row: Row, device: "Device | None", by_fatbin: bool) -> dict[str, object]:
+    library = row.library
+    found: dict[str, object] = {
+        "path": printable(library.path),
+        "code": [
+            {"role": role, "kind": one.kind, "arch": one.arch, "isa": one.isa, "count": count}
+            for role, code in row.code.items()
+            for one, count in code.items()
+        ],
+        "damage": library.damage,
+    }
+    if row.judgement:
+        found["verdict"] = row.judgement.verdict
+        found["verdicts"] = row.judgement.counts
+        found["why"] = row.judgement.why
+    if by_fatbin:
+        found["fatbins"] = [_fatbin_json(one, device) for one in library.fatbins]
+    return found
+
+
+def _fatbin_json(fatbin: "Fatbin", device: "Device | None") -> dict[str, object]:
+    found: dict[str, object] = {
+        "offset": fatbin.offset,
+        "size": fatbin.size,
+        "section": fatbin.section,
+        "member": fatbin.member,
+        "role": fatbin.role,
+        "entries": [
+            {
+                "offset": entry.offset,
+                "kind": entry.kind,
+                "arch": entry.arch,
+                "version": "{}.{}".format(*entry.version),
+                "compression": entry.compression,
+                "size": entry.size,
+                "uncompressed_size": entry.uncompressed_size,
+                "name": entry.name,
+                "kernels": entry.kernels,
+            }
+            for entry in fatbin.entries
+        ],
+    }
+    if device is not None:
+        from vllm_nix.gpu.compat import judge
+
+        found["verdict"] = judge(fatbin, device) if fatbin.role in RUNS else None
+    return found
