@@ -25,7 +25,7 @@ from vllm_nix.gpu.compat import (
     judge_library,
 )
 from vllm_nix.gpu.fatbin import Entry, Fatbin
-from vllm_nix.gpu.inventory import RUNS, Library, archs
+from vllm_nix.gpu.libraries import RUNS, Library, read_library
 
 HERE = Path(__file__).parent
 PINS, SCAN, PAGE = (HERE / f"wheels-on-orin.{suffix}" for suffix in ("toml", "json", "md"))
@@ -66,7 +66,7 @@ def scan() -> list[dict[str, Any]]:
             folder = Path(name)
             libraries: dict[str, Any] = {}
             for path in sorted(unpack(Wheel(**pin), folder)):
-                found = archs(path)
+                found = read_library(path)
                 if found.damage:
                     raise RuntimeError(f"{path}: {found.damage[0]}")
                 if code := _recorded(found):

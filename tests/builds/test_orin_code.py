@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Nix
-from vllm_nix.gpu.inventory import archs
+from vllm_nix.gpu.libraries import read_library
 
 pytestmark = [pytest.mark.nix, pytest.mark.slow]
 
@@ -14,7 +14,7 @@ COMPILED = "(import ./tests/builds/sources/compiled.nix)"
 
 
 def architectures(library: Path) -> set[str]:
-    return {code.arch for code in archs(library).count("host")}
+    return {code.arch for code in read_library(library).count("host")}
 
 
 def check(**wanted: str) -> str:

@@ -114,3 +114,15 @@ def test_one_command_does_not_import_the_others() -> None:
         cwd=Path(__file__).parent,
     )
     assert result.stdout.splitlines()[-1] == "['vllm_nix.cli.targets']"
+
+
+@pytest.mark.parametrize("option", ["--only", "--skip"])
+def test_a_list_of_checks_leaves_the_environment(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["verify", option, "interpreter", "imports", str(tmp_path)]) == 2
+    assert str(tmp_path) in capsys.readouterr().err
+    assert cli.main(["verify", option, "interpreter", str(tmp_path / "none")]) == 2
+    assert str(tmp_path / "none") in capsys.readouterr().err
+    assert cli.main(["verify", option, "interpreter", "import"]) == 2
+    assert "which environment?" in capsys.readouterr().err

@@ -1,5 +1,7 @@
 import json
 import os
+import re
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -7,8 +9,9 @@ from made_binaries import Part, cubin, elf_file, entry, fatbin_of
 
 from vllm_nix import cli
 from vllm_nix.errors import InputError
+from vllm_nix.gpu import libraries
 from vllm_nix.gpu.capability import ComputeCapability
-from vllm_nix.gpu.inventory import Code, archs, walk
+from vllm_nix.gpu.libraries import Code, read_folder, read_library, read_path
 
 PTX, CUBIN = 1, 2
 HOST = fatbin_of(
@@ -42,7 +45,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
 
 
 def test_counts_by_role(tree: Path) -> None:
-    found = archs(tree / "b/libcuda_code.so")
+    found = read_library(tree / "b/libcuda_code.so")
     assert found.count("host") == {
         Code("cubin", ComputeCapability(8, 0), ""): 2,
         Code("cubin", ComputeCapability(10, 0, "f"), ""): 2,
@@ -59,7 +62,7 @@ def test_walk_visits_each_file_once_in_order(tree: Path) -> None:
     (tree / "b/self").symlink_to("self")
     (tree / "b/broken").symlink_to("missing")
     os.mkfifo(tree / "pipe")
-    found = [str(library.path.relative_to(tree)) for library in walk(tree)]
+    found = [str(library.path.relative_to(tree)) for library in read_folder(tree)]
     assert found == ["a.so", "b/libcuda_code.so"]
 
 
@@ -68,17 +71,21 @@ def test_walk_follows_links_out_of_the_folder(tree: Path, tmp_path: Path) -> Non
     links = tmp_path / "environment"
     links.mkdir()
     (links / "package").symlink_to(tree / "b")
-    assert [library.path for library in walk(links)] == [links / "package/libcuda_code.so"]
+    assert [library.path for library in read_folder(links)] == [links / "package/libcuda_code.so"]
 
 
 def test_hard_links_are_files_of_their_own(tree: Path) -> None:
     (tree / "copy.so").hardlink_to(tree / "a.so")
-    assert {library.path.name for library in walk(tree)} == {"a.so", "copy.so", "libcuda_code.so"}
+    assert {library.path.name for library in read_folder(tree)} == {
+        "a.so",
+        "copy.so",
+        "libcuda_code.so",
+    }
 
 
 def test_walk_reports_what_it_cannot_read(tree: Path) -> None:
     (tree / "cut.so").write_bytes(CUDA[:-1])
-    found = {library.path.name: library.damage for library in walk(tree)}
+    found = {library.path.name: library.damage for library in read_folder(tree)}
     assert found["a.so"] == ()
     assert "section headers" in found["cut.so"][0]
 
@@ -100,7 +107,7 @@ def test_what_is_no_library(
 ) -> None:
     (tree / "empty").touch()
     with pytest.raises(InputError, match=message):
-        archs(tree / name)
+        read_library(tree / name)
     assert run(monkeypatch, tree, tree / name) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
@@ -178,7 +185,7 @@ def test_a_file_name_that_is_no_text(
 ) -> None:
     (tree / os.fsdecode(b"lib\xff.so")).write_bytes(CUDA)
     assert run(monkeypatch, tree) == 0
-    assert "lib\\udcff.so" in capsys.readouterr().out
+    assert "lib\\xff.so" in capsys.readouterr().out
 
 
 @pytest.fixture
@@ -270,6 +277,93 @@ def test_containers_have_verdicts_of_their_own(
         "relocatable",
         "missing",
     ]
+
+
+def zipped(path: Path, files: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return path
+
+
+def test_a_wheel_and_a_folder_of_wheels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = {"torch/lib/libcuda.so": CUDA, "torch/a.py": b"", "torch/plain.so": PLAIN}
+    wheel = zipped(tmp_path / "torch-2.5.1-py3-none-any.whl", files)
+    assert [one.path for one in read_path(wheel)] == [
+        wheel / "torch/lib/libcuda.so",
+        wheel / "torch/plain.so",
+    ]
+    (inside, _), (outside,) = read_path(wheel), read_path(_written(tmp_path / "lib.so", CUDA))
+    assert inside.fatbins == outside.fatbins
+    assert run(monkeypatch, wheel) == 0
+    assert "\ntorch/lib/libcuda.so  host " in capsys.readouterr().out
+    assert run(monkeypatch, tmp_path) == 0
+    assert f"\n{wheel.name}/torch/lib/libcuda.so  host " in capsys.readouterr().out
+
+
+def _written(path: Path, data: bytes) -> Path:
+    path.write_bytes(data)
+    return path
+
+
+def test_hostile_wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lies about sizes, checksums that are wrong, names that lead elsewhere, an end that is cut off."""
+    files = {
+        "good.so": CUDA,
+        "../../../etc/evil.so": CUDA,
+        "/abs\x1b[31m.so": DAMAGED,
+        "z.so": CUDA,
+    }
+    wheel = zipped(tmp_path / "a.whl", files)
+    found = {one.path.name: one for one in read_path(wheel)}
+    assert all(str(one.path).startswith(f"{wheel}/") for one in found.values())
+    assert len(found["evil.so"].fatbins) == len(found["good.so"].fatbins)
+
+    broken = bytearray(wheel.read_bytes())
+    broken[60:64] = b"\xff" * 4  # in the first member's data
+    (tmp_path / "b.whl").write_bytes(broken)
+    found = {one.path.name: one for one in read_path(tmp_path / "b.whl")}
+    assert [name for name, one in found.items() if not one.fatbins] == ["good.so"]
+    assert found["good.so"].damage
+
+    (tmp_path / "c.whl").write_bytes(wheel.read_bytes()[:-30])
+    (cut,) = read_path(tmp_path / "c.whl")
+    assert cut.damage == ("File is not a zip file",)
+
+    monkeypatch.setattr(libraries, "_LEAST_LIMIT", 10)
+    bomb = zipped(tmp_path / "d.whl", {"bomb.so": CUDA + bytes(1 << 22), "a.txt": b""})
+    (refused,) = read_path(bomb)
+    assert refused.damage == (f"unpacks to {len(CUDA) + (1 << 22)} bytes: not read",)
+
+
+def test_names_begin_where_was_asked(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, tree) == 0
+    assert "\nb/libcuda_code.so  host " in capsys.readouterr().out
+    assert run(monkeypatch, tree / "b", tree / "a.so") == 0
+    assert f"\n{tree}/b/libcuda_code.so  host " in capsys.readouterr().out
+
+
+def test_a_terminal_of_100_columns(
+    wheel: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = wheel / "nvidia/cu13/lib/a_folder_with_a_name_of_some_length"
+    folder.mkdir(parents=True)
+    (folder / "libcublasLt_static_of_a_longer_name.so.13").write_bytes(
+        (wheel / "libpartly.so").read_bytes()
+    )
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    for options in ((), ("--fatbins",)):
+        assert run(monkeypatch, wheel, "--for", "orin", "--cuda", "12.6", *options) == 1
+        table, _, _ = capsys.readouterr().out.partition("1 library has no code")
+        lines = re.sub(r"\x1b\[[0-9;]*m", "", table).splitlines()
+        assert max(map(len, lines)) <= 100
+        for verdict in ("missing", "jit", "native", "not-applicable"):
+            assert any(f" {verdict} " in line for line in lines)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from vllm_nix.gpu.compat import (
     judge,
     judge_library,
 )
-from vllm_nix.gpu.inventory import Library, archs
+from vllm_nix.gpu.libraries import Library, read_library
 
 NATIVE, COMPATIBLE, JIT = Verdict.NATIVE, Verdict.COMPATIBLE, Verdict.JIT
 MISSING, UNKNOWN, OTHER = Verdict.MISSING, Verdict.UNKNOWN, Verdict.NOT_APPLICABLE
@@ -46,7 +46,7 @@ def library(path: Path, *units: str, section: str = ".nv_fatbin") -> Library:
     """Each unit is a fatbin's entries: "sm_80 compute_80/8.4"."""
     data = b"".join(fatbin_of(*map(one, unit.split())) for unit in units)
     path.write_bytes(elf_file(Part(section, data)))
-    return archs(path)
+    return read_library(path)
 
 
 def verdict(codes: str, on: Device) -> Verdict:
@@ -312,7 +312,7 @@ def test_what_is_not_run_does_not_count(tmp_path: Path) -> None:
     relocatable = fatbin_of(one("sm_80"))
     path = tmp_path / "lib.so"
     path.write_bytes(elf_file(Part(".nv_fatbin", stub), Part("__nv_relfatbin", relocatable)))
-    assert judge_library(archs(path), ORIN_6) == Judgement(OTHER, {}, "no GPU code to run")
+    assert judge_library(read_library(path), ORIN_6) == Judgement(OTHER, {}, "no GPU code to run")
 
 
 @pytest.mark.parametrize(
@@ -344,7 +344,7 @@ def test_the_kernels_files_are_named(tmp_path: Path) -> None:
     data = b"".join(fatbin_of(entry(2, 80, code, name=name)) for name in names)
     path = tmp_path / "lib.so"
     path.write_bytes(elf_file(Part(".nv_fatbin", data)))
-    assert judge_library(archs(path), ORIN_6).why == (
+    assert judge_library(read_library(path), ORIN_6).why == (
         "all 6 fatbins have only sm_80 (norm.cu, gdn.cu, b.cu and 1 more)"
     )
 

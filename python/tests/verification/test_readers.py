@@ -15,7 +15,7 @@ from vllm_nix.binaries.symbols import read_symbols
 from vllm_nix.errors import InputError
 from vllm_nix.gpu.compat import Verdict, judge_library
 from vllm_nix.gpu.device import device
-from vllm_nix.gpu.inventory import archs
+from vllm_nix.gpu.libraries import read_library
 from vllm_nix.verification.checks.gpu_code import has_refused
 from vllm_nix.verification.installed import Distribution, read_entry_points
 from vllm_nix.verification.machine import Question, named_devices
@@ -114,14 +114,14 @@ def test_any_gpu_code_is_judged(tmp_path: Path, units: list[list[Code]], name: s
     file = tmp_path / "lib.so"
     file.write_bytes(carrier(*units))
     target = device(name, cuda="12.6")
-    judgement = judge_library(archs(file), target)
+    judgement = judge_library(read_library(file), target)
     assert sum(judgement.counts.values()) == len(units)
-    assert not has_refused(archs(file), target) or any(
+    assert not has_refused(read_library(file), target) or any(
         kind == "ptx" for u in units for kind, *_ in u
     )
     own: Code = ("cubin", target.capability.number)
     file.write_bytes(carrier(*([own, *unit] for unit in units)))
-    assert judge_library(archs(file), target).verdict is Verdict.NATIVE
+    assert judge_library(read_library(file), target).verdict is Verdict.NATIVE
 
 
 @pytest.mark.parametrize("question", [Question(cuda="zz"), Question(jetpack="99")])

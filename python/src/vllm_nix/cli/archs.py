@@ -24,18 +24,18 @@ file, or a device is unknown.
 
 import argparse
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 
-from vllm_nix.errors import InputError
 from vllm_nix.gpu import report
-from vllm_nix.gpu.inventory import Library, archs, walk
+from vllm_nix.gpu.libraries import read_path
 from vllm_nix.text import printable
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a file or folder")
-    parser.add_argument("--for", dest="device", metavar="DEVICE", help="a GPU: orin, RTX 5090, 8.7 ...")
+    parser.add_argument(
+        "--for", dest="device", metavar="DEVICE", help="a GPU: orin, RTX 5090, 8.7 ..."
+    )
     driver = parser.add_mutually_exclusive_group()
     driver.add_argument("--cuda", metavar="RELEASE", help="the device's driver's, such as 12.6")
     driver.add_argument("--jetpack", metavar="RELEASE", help="instead of --cuda, such as 6.2")
@@ -45,7 +45,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     device = report.device_of(args.device, args.cuda, args.jetpack)
-    libraries = [library for path in args.paths for library in _read(path)]
+    libraries = [library for path in args.paths for library in read_path(path)]
     root = args.paths[0] if len(args.paths) == 1 else None
     judged = report.judge(libraries, device, root)
     if args.json:
@@ -59,14 +59,3 @@ def run(args: argparse.Namespace) -> int:
             text = printable(f"{library.path}: {library.damage[0]}{more}")
             print(f"vllm-nix: {text}", file=sys.stderr)
     return int(any(row.library.damage or row.is_missing for row in judged))
-
-
-def _read(path: Path) -> Iterable[Library]:
-    from vllm_nix.gpu.wheel import is_wheel, read_wheel
-
-    if path.is_dir():
-        return walk(path)
-    try:
-        return read_wheel(path) if is_wheel(path) else [archs(path)]
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; name a library, a wheel or a folder") from None

@@ -33,7 +33,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--for",
         dest="device",
         metavar="DEVICE",
-        help="judge GPU code for it: orin, 8.7, a6000, ...",
+        help="judge GPU code for a GPU: orin, RTX 5090, 8.7 ...",
     )
     driver = parser.add_mutually_exclusive_group()
     driver.add_argument("--cuda", metavar="RELEASE", help="its driver's CUDA, such as 12.6")
@@ -69,6 +69,8 @@ def run(args: argparse.Namespace) -> int:
         print(explain(args.explain))
         return 0
     if args.env is None:
+        args.env = _swallowed(args.only) or _swallowed(args.skip)
+    if args.env is None:
         raise InputError("which environment? give its folder, such as ./result")
     if args.junit is not None:
         _check_writable(args.junit)
@@ -97,6 +99,16 @@ def run(args: argparse.Namespace) -> int:
 
         write_junit(report, args.junit)
     return report.exit_code
+
+
+def _swallowed(checks: list[str]) -> Path | None:
+    """The environment, if it came after a list of checks: `--only imports .venv`."""
+    from vllm_nix.verification import CHECKS
+
+    if not checks or checks[-1] in {check.id for check in CHECKS}:
+        return None
+    is_path = os.sep in checks[-1] or Path(checks[-1]).exists()
+    return Path(checks.pop()) if is_path else None
 
 
 def _check_writable(file: Path) -> None:

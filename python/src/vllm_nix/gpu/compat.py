@@ -14,7 +14,7 @@ from functools import lru_cache
 from vllm_nix.gpu.capability import ComputeCapability
 from vllm_nix.gpu.device import Device, JetPack, device, jetpack_release, release, rules
 from vllm_nix.gpu.fatbin import Entry, Fatbin
-from vllm_nix.gpu.inventory import RUNS, Library
+from vllm_nix.gpu.libraries import RUNS, Library
 
 __all__ = [
     "Device",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vllm_nix.errors import InputError
-from vllm_nix.gpu.inventory import RUNS, Code, Library
+from vllm_nix.gpu.libraries import RUNS, Code, Library
 from vllm_nix.text import printable
 
 TYPE_CHECKING = False  # see vllm_nix/__init__.py; these are imported where they are needed
@@ -52,7 +52,9 @@ def judge(
         return rows
     from vllm_nix.gpu.compat import judge_library
 
-    judged = [Row(row.library, row.name, row.code, judge_library(row.library, device)) for row in rows]
+    judged = [
+        Row(row.library, row.name, row.code, judge_library(row.library, device)) for row in rows
+    ]
     return sorted(judged, key=lambda row: row.judgement.verdict.rank if row.judgement else 0)
 
 

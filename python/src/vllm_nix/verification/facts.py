@@ -10,7 +10,7 @@ from vllm_nix.binaries.files import Found, read_binaries, walk
 from vllm_nix.binaries.symbols import Symbols, read_symbols
 from vllm_nix.gpu.compat import Judgement, judge_library
 from vllm_nix.gpu.device import Device
-from vllm_nix.gpu.inventory import Library, read_files
+from vllm_nix.gpu.libraries import Library, read_libraries
 from vllm_nix.verification.installed import Distribution, Records, read_records
 
 T = TypeVar("T")
@@ -85,7 +85,7 @@ class Facts:
 
     def _read_gpu_code(self) -> tuple[Library, ...]:
         found = self.binaries()
-        libraries = read_files([*found.images, *found.broken, *found.rest], self.stop)
+        libraries = read_libraries([*found.images, *found.broken, *found.rest], self.stop)
         return tuple(library for library in libraries if library.fatbins or library.damage)
 
     def _judge(self, device: Device) -> tuple[tuple[Library, Judgement], ...]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from vllm_nix.gpu import inventory
+from vllm_nix.gpu import libraries
 from vllm_nix.gpu.compat import Verdict, judge_library
 from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok
 from vllm_nix.verification.checks.gpu_code import unread
@@ -55,7 +55,7 @@ def _outside(context: Context, file: str) -> Iterator[Finding]:
     inside = context.site_packages.resolve()
     if not file or Path(file).resolve().is_relative_to(inside):
         return
-    library = inventory.archs(file)
+    library = libraries.read_library(file)
     if problem := unread(library):
         yield failed(
             f"its GPU code cannot be read: {problem}", where=file, fix="install that NCCL again"

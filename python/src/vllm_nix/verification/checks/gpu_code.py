@@ -13,7 +13,7 @@ from vllm_nix.gpu.capability import arch_list
 from vllm_nix.gpu.compat import Verdict, judge
 from vllm_nix.gpu.device import Device, jetpack_release
 from vllm_nix.gpu.fatbin import Fatbin
-from vllm_nix.gpu.inventory import RUNS, Library
+from vllm_nix.gpu.libraries import RUNS, Library
 from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok, warning
 
 # Nothing runs without these; others may well have nothing for a device, as kernels for Hopper.

@@ -3,12 +3,14 @@
 Facts only. What they mean for a device is a matter of NVIDIA's rules, which are not applied here.
 """
 
+import mmap
 import os
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from vllm_nix.binaries import files
 from vllm_nix.errors import InputError
@@ -64,7 +66,15 @@ class Library:
         }
 
 
-def archs(path: str | os.PathLike[str]) -> Library:
+def read_path(path: str | os.PathLike[str]) -> Iterable[Library]:
+    """Read a library, a wheel, or all of a folder. Raises InputError as `read_library` does."""
+    path = Path(path)
+    if path.is_dir():
+        return read_folder(path)
+    return read_wheel(path) if _is_zip(path) else [read_library(path)]
+
+
+def read_library(path: str | os.PathLike[str]) -> Library:
     """Read one library, executable, object file or archive.
 
     Raises InputError if it is none of these or cannot be read. Damage further inside is no error,
@@ -74,27 +84,29 @@ def archs(path: str | os.PathLike[str]) -> Library:
     try:
         found = fatbin.read(path)
     except OSError as error:
-        raise InputError(
-            f"{path}: {error.strerror}; name a library, an archive or a folder"
-        ) from None
+        raise InputError(f"{path}: {error.strerror}; name a library, a wheel or a folder") from None
     except fatbin.FatbinError as error:
         raise InputError(f"{path}: {error}") from None
     return Library(path, found.fatbins, tuple(map(str, found.damage)))
 
 
-def walk(folder: str | os.PathLike[str]) -> Iterator[Library]:
-    """Read all that a folder holds, sorted by path; files of other kinds are passed over.
+def read_folder(folder: str | os.PathLike[str]) -> Iterator[Library]:
+    """Read all that a folder holds, wheels as well, by path; files of other kinds are passed over.
 
     Symbolic links are followed, also out of the folder, as an environment of links asks for; but
     no file or folder is visited twice, under the first of its paths. What cannot be read at all
     is a Library with damage.
     """
     tree = files.walk(Path(folder))
-    unread = [Library(path, (), (why,)) for path, why in tree.left_out.items()]
-    yield from sorted([*read_files(tree.files), *unread], key=lambda library: library.path)
+    found = [Library(path, (), (why,)) for path, why in tree.left_out.items()]
+    for path in tree.files:
+        if path.suffix == ".whl":
+            found += read_wheel(path)
+    found += read_libraries(tree.files)
+    yield from sorted(found, key=lambda library: library.path)
 
 
-def read_files(paths: Iterable[Path], stop: threading.Event | None = None) -> Iterator[Library]:
+def read_libraries(paths: Iterable[Path], stop: threading.Event | None = None) -> Iterator[Library]:
     """Read those of the files that may carry GPU code, each real file once. Raises
     InterruptedError once `stop` is set."""
     seen: set[str] = set()
@@ -109,6 +121,70 @@ def read_files(paths: Iterable[Path], stop: threading.Event | None = None) -> It
             yield Library(path, found.fatbins, tuple(map(str, found.damage)))
         except (OSError, fatbin.FatbinError) as error:
             yield _unread(path, error)
+
+
+# GPU code that nvcc does not compress shrinks to a tenth in a wheel; zeros shrink to a thousandth.
+_MOST_TIMES, _LEAST_LIMIT = 100, 1 << 30
+_PIECE = 1 << 20
+
+
+def read_wheel(path: str | os.PathLike[str]) -> Iterator[Library]:
+    """Read the libraries in a wheel (a zip file), by the paths `<wheel>/<member>`.
+
+    What a member unpacks to is bounded, its name is for showing alone, and what is damaged is a
+    Library with damage, as are members that zipfile cannot read.
+    """
+    import zipfile  # with the compressors and all that is below, 20 ms that few ask for
+    import zlib
+
+    broken = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError)
+    path = Path(path)
+    try:
+        left = max(_MOST_TIMES * path.stat().st_size, _LEAST_LIMIT)
+        wheel = zipfile.ZipFile(path)
+    except (*broken, OSError) as error:
+        yield _unread(path, error)
+        return
+    with wheel:
+        for info in sorted(wheel.infolist(), key=lambda info: info.filename):
+            place = Path(f"{path}/{info.filename}")
+            if info.is_dir() or place.suffix in files.TEXT:
+                continue
+            try:
+                with wheel.open(info) as member:
+                    start = member.read(_PIECE)
+                    if not fatbin.is_start(start[:8]):
+                        continue
+                    if info.file_size > left:
+                        yield Library(place, (), (f"unpacks to {info.file_size} bytes: not read",))
+                        continue
+                    left -= info.file_size
+                    found = _unpacked(start, member)
+                yield Library(place, found.fatbins, tuple(map(str, found.damage)))
+            except (*broken, OSError, fatbin.FatbinError) as error:
+                yield _unread(place, error)
+
+
+def _unpacked(start: bytes, member: IO[bytes]) -> fatbin.Contents:
+    """By way of a file without a name, for it may be gigabytes."""
+    import tempfile
+
+    with tempfile.TemporaryFile() as file:
+        while start:
+            file.write(start)
+            start = member.read(_PIECE)
+        file.flush()
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return fatbin.parse(data)
+
+
+def _is_zip(path: Path) -> bool:
+    """Raises no error: what cannot be read is for `read_library` to say."""
+    try:
+        with files.open_regular(path) as file:
+            return file.read(4) == b"PK\x03\x04"
+    except OSError:
+        return False
 
 
 def _unread(path: Path, error: Exception) -> Library:
