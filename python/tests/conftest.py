@@ -13,6 +13,9 @@ ROOT = Path(__file__).parents[2]
 settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
+settings.register_profile(
+    "long", settings.get_profile("any machine"), max_examples=2_000
+)  # pytest --hypothesis-profile=long
 settings.load_profile("any machine")
 
 

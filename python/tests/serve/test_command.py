@@ -190,7 +190,7 @@ def test_a_port_in_use(taken: int, tmp_path: Path, key: Path) -> None:
     result = serve("cpu", "chat", *options, "--port", str(taken))
     assert result.returncode == 2
     assert result.stderr.count("\n") == 1
-    with pytest.raises(InputError, match="is no address"):
+    with pytest.raises(InputError, match="is not an address"):
         check_port("no.such.host.invalid", 8000)
 
 

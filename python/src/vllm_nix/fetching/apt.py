@@ -7,6 +7,7 @@ import shutil
 import tarfile
 import threading
 from collections.abc import Sequence
+from lzma import LZMAError
 from pathlib import Path
 
 from vllm_nix.binaries.archive import ArchiveError, members
@@ -84,7 +85,7 @@ def read_member(deb: Path, name: str) -> bytes:
                 with tarfile.open(fileobj=body) as archive:
                     if member := archive.extractfile(name):
                         return member.read()
-    except (ArchiveError, KeyError, tarfile.TarError) as error:
+    except (ArchiveError, KeyError, ValueError, EOFError, LZMAError, tarfile.TarError) as error:
         raise Error(f"{deb}: cannot read {name}: {error}") from error
     raise Error(f"{deb}: there is no file {name} in it")
 

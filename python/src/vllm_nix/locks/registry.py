@@ -36,14 +36,20 @@ def pip_configuration() -> dict[str, str]:
 
 
 def parse_configuration(listing: str) -> dict[str, str]:
-    """Reads the output of `pip config list`: `section.key='value'` lines, `:env:` for variables."""
+    """Reads the output of `pip config list`: `section.key='value'` lines, `:env:` for variables.
+
+    Raises `Error`.
+    """
     sections: dict[str, dict[str, str]] = {}
     for line in listing.splitlines():
         key, equals, value = line.partition("=")
         if not equals:
             continue
         section, _, name = key.rpartition(".")
-        sections.setdefault(section, {})[name] = str(ast.literal_eval(value))
+        try:
+            sections.setdefault(section, {})[name] = str(ast.literal_eval(value))
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            raise Error(f"`pip config list` says what cannot be read: {line[:200]}") from None
     merged: dict[str, str] = {}
     for section in ("global", "download", ":env:"):
         merged |= sections.get(section, {})

@@ -16,7 +16,7 @@ from vllm_nix.errors import InputError, Unavailable
 
 # vLLM of every release takes it from there, so that no process list has it.
 API_KEY = "VLLM_API_KEY"
-_LONGEST_KEY = 1 << 16  # characters that are read
+_LONGEST_KEY = 1 << 16  # bytes that are read
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ def check_target_of(environment: Path, target: str) -> None:
         return  # somebody else's virtual environment
     try:
         built = json.loads(manifest.read_text(encoding="utf-8"))["target"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{manifest} is damaged: {error}") from error
     if built != target:
         raise InputError(f"{environment} is of target '{built}', not '{target}'")
@@ -90,13 +90,14 @@ def check_target_of(environment: Path, target: str) -> None:
 def read_api_key(file: Path) -> str:
     """The key in a file that its owner alone may read. Raises `InputError`."""
     try:
-        # A pipe nobody writes to is opened for ever, but for this flag.
-        descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
-        with open(descriptor, encoding="utf-8") as opened:  # noqa: PTH123
+        descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK)  # a pipe may wait for ever
+        try:
             mode = os.fstat(descriptor).st_mode  # of what is read, whatever its name is now
             if not stat.S_ISREG(mode):
                 raise InputError(f"the API key file {file} is not a regular file")
-            text = opened.read(_LONGEST_KEY)
+            text = os.read(descriptor, _LONGEST_KEY).decode()
+        finally:
+            os.close(descriptor)
     except FileNotFoundError:
         raise InputError(
             f"there is no API key file {file}; make one: (umask 077; mkdir -p"
@@ -124,8 +125,9 @@ def check_port(host: str, port: int) -> None:
         with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do
             probe.bind(address)
-    except socket.gaierror as error:
-        raise InputError(f"host '{host}' is no address: {error.strerror}") from error
+    except (socket.gaierror, UnicodeError) as error:  # the latter of a name that cannot be one
+        reason = getattr(error, "strerror", None) or "it is not a host's name"
+        raise InputError(f"host '{host}' is not an address: {reason}") from error
     except OSError as error:
         reason = (
             "is in use" if error.errno == errno.EADDRINUSE else f"is not ours: {error.strerror}"

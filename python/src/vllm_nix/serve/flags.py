@@ -73,7 +73,7 @@ def _row(key: str, rows: Sequence[Data], version: Version, release: str, value: 
                 known = ", ".join(_firsts(rows, value)) or "no other release has"
                 raise InputError(f"vLLM {release} has no {key} = {_text(value)}; {known}")
             return row
-    raise AssertionError(f"flags.toml has no row of {key} for {release}")
+    raise InputError(f"vLLM {release} has no {key} that is known here")
 
 
 def _firsts(rows: Iterable[Data], value: object) -> Iterator[str]:

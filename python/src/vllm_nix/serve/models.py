@@ -132,7 +132,7 @@ def _has_all(folder: Path, index: Path) -> bool:
     try:
         names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
         files = [folder / name for name in names]
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):  # damaged
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError):  # damaged
         return False
     return bool(files) and all(file.is_file() for file in files)
 
