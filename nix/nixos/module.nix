@@ -19,31 +19,25 @@ let
   instances = lib.mapAttrs (import ./resolve.nix { inherit lib; }) (
     lib.filterAttrs (_: instance: instance.enable) config.services.vllm
   );
+  unit = import ./unit.nix { inherit lib pkgs; };
   option = name: "services.vllm.${name}";
 
   # Each two that cannot both listen, once.
-  everywhere = [
-    "0.0.0.0"
-    "::"
-  ];
+  isEverywhere = host: host == "0.0.0.0" || host == "::";
   overlap =
     one: other:
     one.port == other.port
-    && (one.host == other.host || lib.any (host: lib.elem host everywhere) [
-      one.host
-      other.host
-    ]);
-  clashes = concatMap (
-    name:
+    && (one.host == other.host || isEverywhere one.host || isEverywhere other.host);
+  clashesOf =
+    name: instance:
+    let
+      isClash = other: name < other && overlap instance.values instances.${other}.values;
+    in
     map (other: {
       inherit name other;
-      inherit (instances.${name}.values) host port;
-    }) (
-      lib.filter (
-        other: name < other && overlap instances.${name}.values instances.${other}.values
-      ) (attrNames instances)
-    )
-  ) (attrNames instances);
+      inherit (instance.values) host port;
+    }) (lib.filter isClash (attrNames instances));
+  clashes = lib.concatLists (lib.mapAttrsToList clashesOf instances);
   isLocal = host: host == "localhost" || host == "::1" || lib.hasPrefix "127." host;
 in
 {
@@ -99,7 +93,7 @@ in
     );
 
     systemd.services = lib.mapAttrs' (
-      name: instance: lib.nameValuePair "vllm-${name}" (import ./unit.nix { inherit lib pkgs; } instance)
+      name: instance: lib.nameValuePair "vllm-${name}" (unit instance)
     ) instances;
   };
 }

@@ -5,6 +5,7 @@
 instance:
 let
   inherit (instance) package target values;
+  inherit (instance.parameters.vllm) device;
   vllm-nix = "${pkgs.vllmPackages.vllm-nix}/bin/vllm-nix";
 
   # What goes before the target's own values, as options of `vllm-nix serve`.
@@ -21,11 +22,12 @@ let
 
   # A folder is there or not; vllm-nix says so when it starts.
   isName = model: builtins.match "[./~].*" model == null;
-  models = lib.filter isName ([ values.model ] ++ lib.optional (values ? draft-model) values.draft-model);
+  drafts = lib.optional (values ? draft-model) values.draft-model;
+  models = lib.filter isName ([ values.model ] ++ drafts);
 
   # What it may open of the host's devices.
   devices =
-    if instance.parameters.vllm.device == "cpu" then
+    if device == "cpu" then
       { PrivateDevices = true; }
     else
       {
@@ -34,7 +36,7 @@ let
           "video"
         ];
       }
-      // lib.optionalAttrs (instance.parameters.vllm.device == "cuda" && pkgs.stdenv.hostPlatform.isx86_64) {
+      // lib.optionalAttrs (device == "cuda" && pkgs.stdenv.hostPlatform.isx86_64) {
         # By its names in /proc/devices. A Jetson's driver has devices of many other names.
         DevicePolicy = "closed";
         DeviceAllow = "char-nvidia* rw";

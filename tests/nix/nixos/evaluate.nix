@@ -27,45 +27,25 @@ let
       type = types.listOf types.port;
       default = [ ];
     };
-    # As nixos/lib/systemd-unit-options.nix has them.
     systemd.services = mkOption {
-      type = types.attrsOf (
-        types.submodule {
-          options =
-            lib.genAttrs
-              [
-                "after"
-                "wantedBy"
-                "wants"
-              ]
-              (
-                _:
-                mkOption {
-                  type = types.listOf types.str;
-                  default = [ ];
-                }
-              )
-            //
-              builtins.mapAttrs
-                (
-                  _: type:
-                  mkOption {
-                    inherit type;
-                  }
-                )
-                {
-                  description = types.str;
-                  environment = types.attrsOf types.str;
-                  script = types.str;
-                  serviceConfig = types.attrsOf types.anything;
-                  startLimitBurst = types.ints.unsigned;
-                  startLimitIntervalSec = types.ints.unsigned;
-                };
-        }
-      );
+      type = types.attrsOf (types.submodule { options = unit; });
       default = { };
     };
   };
+  # As nixos/lib/systemd-unit-options.nix has them.
+  unit = {
+    after = list;
+    description = value types.str;
+    environment = value (types.attrsOf types.str);
+    script = value types.str;
+    serviceConfig = value (types.attrsOf types.anything);
+    startLimitBurst = value types.ints.unsigned;
+    startLimitIntervalSec = value types.ints.unsigned;
+    wantedBy = list;
+    wants = list;
+  };
+  list = value (types.listOf types.str);
+  value = type: mkOption { inherit type; };
 in
 {
   inherit lib pkgsOf;

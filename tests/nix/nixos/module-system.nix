@@ -6,7 +6,6 @@ let
     all
     attrNames
     concatLists
-    concatMap
     concatStringsSep
     filter
     foldl'
@@ -32,7 +31,7 @@ let
     externalPath = leaf "absolute path not in the Nix store" (
       value: isString value && lib.hasPrefix "/" value && !lib.hasPrefix builtins.storeDir value
     );
-    enum = values: leaf "one of ${concatStringsSep ", " values}" (value: builtins.elem value values);
+    enum = allowed: leaf "one of ${concatStringsSep ", " allowed}" (value: lib.elem value allowed);
     addCheck = type: check: type // { check = value: type.check value && check value; };
     nullOr =
       type:
@@ -40,8 +39,7 @@ let
       // {
         evaluate = path: value: if value == null then null else type.evaluate path value;
       };
-    listOf =
-      type: leaf "list of ${type.description}" (value: isList value && all type.check value);
+    listOf = type: leaf "list of ${type.description}" (value: isList value && all type.check value);
     attrsOf = type: {
       description = "attribute set of ${type.description}";
       check = isAttrs;
@@ -53,11 +51,11 @@ let
       evaluate =
         path: value:
         let
-          called = call module {
+          arguments = {
             inherit config;
             name = lib.last path;
           };
-          config = evaluate path called.options value;
+          config = evaluate path (call module arguments).options value;
         in
         config;
     };
@@ -133,7 +131,8 @@ in
     { modules, specialArgs }:
     let
       called = map (module: call module (specialArgs // { inherit config; })) modules;
-      options = foldl' lib.recursiveUpdate { } (concatMap (m: lib.optional (m ? options) m.options) called);
+      declared = filter (m: m ? options) called;
+      options = foldl' (all: m: lib.recursiveUpdate all m.options) { } declared;
       definitions = map (m: m.config or (removeAttrs m [ "options" ])) called;
       config = evaluate [ ] options (merge [ ] (filter (d: d != { }) definitions));
     in
