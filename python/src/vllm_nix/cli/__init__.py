@@ -16,7 +16,18 @@ from vllm_nix.text import printable
 
 # In the order in which a user meets them. Each is a module in `vllm_nix.cli` with a docstring
 # (its help), `arguments(parser)` and `run(args) -> int`.
-COMMANDS = ("targets", "params", "fetch", "lock", "archs", "verify", "serve", "model", "completion")
+COMMANDS = (
+    "targets",
+    "params",
+    "fetch",
+    "lock",
+    "archs",
+    "slim",
+    "verify",
+    "serve",
+    "model",
+    "completion",
+)
 # Commands that pass the words after `--` on to another program, as `args.rest`.
 PASS_ON = ("serve",)
 _GRACE = 0.7  # seconds for unwinding after a signal

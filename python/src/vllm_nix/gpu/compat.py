@@ -25,6 +25,7 @@ __all__ = [
     "jetpack_release",
     "judge",
     "judge_library",
+    "serving",
 ]
 
 
@@ -72,6 +73,29 @@ def judge(fatbin: Fatbin, device: Device) -> Verdict:
         if verdict in found:
             return verdict
     return Verdict.MISSING if Verdict.MISSING in found else Verdict.NOT_APPLICABLE
+
+
+def serving(fatbin: Fatbin, device: Device) -> tuple[Entry, ...]:
+    """The entries of a fatbin that the device may take, in their order.
+
+    Those for this very device; else the newest for a related one; else the newest PTX. Where that
+    depends on what is not known of the device's CUDA, each that it may be.
+    """
+    found: dict[tuple[Verdict, str], list[Entry]] = {}
+    for entry in fatbin.entries:
+        found.setdefault((_entry(entry, device), entry.kind), []).append(entry)
+
+    def newest(verdict: Verdict, kind: str) -> list[Entry]:
+        entries = found.get((verdict, kind), [])
+        bases = [entry.capability.base.present for entry in entries]
+        return [entry for entry, base in zip(entries, bases, strict=True) if base == max(bases)]
+
+    for verdict in (Verdict.NATIVE, Verdict.COMPATIBLE):
+        if cubins := newest(verdict, "cubin"):
+            return tuple(cubins)
+    chosen = newest(Verdict.UNKNOWN, "cubin")
+    chosen += newest(Verdict.JIT, "ptx") + newest(Verdict.UNKNOWN, "ptx")
+    return tuple(entry for entry in fatbin.entries if entry in chosen)
 
 
 def judge_library(library: Library, device: Device) -> Judgement:

@@ -44,6 +44,24 @@ _PIECE = 1 << 24  # bytes
 _MOST_HEADERS = 1 << 17
 
 
+def header(size: int) -> bytes:
+    """What a fatbin begins with, whose entries take `size` bytes."""
+    return _FATBIN.pack(_MAGIC, size)
+
+
+def stub(sm: int) -> bytes:
+    """An entry with nothing to run, as nvcc 12's link step adds to each library."""
+    names = b"\0.shstrtab\0".ljust(16, b"\0")
+    table = 64 + len(names)
+    # An executable for machine 190 of CUDA 12's ABI (51, 7); cuobjdump wants one section at least.
+    numbers = (2, _EM_CUDA, 1, 0, 0, table, sm << 16 | sm, 64, 56, 0, 64, 2, 1)
+    cubin = struct.pack("<6sBBB7xHHIQQQIHHHHHH", _ELF, 1, 51, 7, *numbers)
+    cubin += names + bytes(64) + struct.pack("<IIQQQQIIQQ", 1, 3, 0, 0, 64, 11, 0, 0, 1, 0)
+    flags = _64_BIT | 0x10  # of a Linux host
+    entry = (2, 0x0101, _ENTRY.size, len(cubin), 0, 7, 1, sm, 0, 0, flags, 0)
+    return _ENTRY.pack(*entry) + cubin
+
+
 class FatbinError(Exception):
     """What is wrong in a file's GPU code, and at which offset of the file."""
 

@@ -1,0 +1,392 @@
+"""Slims shared libraries: of each fatbin, what the named devices run stays, and nothing else.
+
+What a device runs is `compat`'s to say. A fatbin of which nothing stays gets an entry without
+kernels, as nvcc's link step makes them: the CUDA runtime then answers as it did for code of another
+device. Code that a library loads by itself (cuBLASLt's `.cask_resource`) is left alone, and so is
+every file that is not understood in full. A new file replaces nothing before it has been read again:
+each fatbin found by its wrapper, each kept entry and all else that is loaded the same to the byte.
+"""
+
+import json
+import mmap
+import os
+import struct
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vllm_nix.binaries import elf, loading, shrink
+from vllm_nix.binaries.shrink import Content, Part, Refused, Section, Span
+from vllm_nix.errors import InputError
+from vllm_nix.gpu import fatbin
+from vllm_nix.gpu.compat import Verdict, judge, serving
+from vllm_nix.gpu.device import Device
+from vllm_nix.gpu.fatbin import Contents, Entry, Fatbin
+
+_SECTIONS = (fatbin.HOST, fatbin.RELOCATABLE)
+_WRAPPERS = ".nvFatBinSegment"
+_WRAPPER = struct.Struct("<IIQQ")  # magic, version, the fatbin's address, more for version 2
+_WRAPPER_MAGIC = 0x466243B1
+_HEADER = len(fatbin.header(0))
+# Code that no device gets that runs any of the library: vLLM runs on none as old as sm_52.
+_STUB = fatbin.stub(52)
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What a library was slimmed for: capabilities, and the CUDA release if one was named."""
+
+    capabilities: tuple[str, ...]
+    cuda: str | None = None
+
+    @classmethod
+    def of(cls, devices: Iterable[Device]) -> "Mark":
+        devices = list(devices)
+        capabilities = sorted({one.capability for one in devices})
+        return cls(
+            tuple(map(str, capabilities)), next((one.cuda for one in devices if one.cuda), None)
+        )
+
+    def to_bytes(self) -> bytes:
+        return json.dumps({"slimmed-for": self.capabilities, "cuda": self.cuda}).encode()
+
+    @classmethod
+    def parse(cls, text: bytes) -> "Mark":
+        """Raises `Refused`."""
+        try:
+            value = json.loads(text)
+            capabilities, cuda = value["slimmed-for"], value["cuda"]
+        except (ValueError, TypeError, KeyError, RecursionError):
+            raise Refused("a damaged mark of what it was slimmed for") from None
+        if not isinstance(capabilities, list) or not isinstance(cuda, str | None):
+            raise Refused("a damaged mark of what it was slimmed for")
+        return cls(tuple(map(str, capabilities)), cuda)
+
+    def __str__(self) -> str:
+        return ", ".join(self.capabilities) + (f" with CUDA {self.cuda}" if self.cuda else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Slimmed:
+    """What became of a library, or would. Sizes in bytes; `after` is `before` where it stays as it is,
+    and `why` says why. `serves` are the devices that run some of it. `loads` says whether the new file was loaded; None: neither does the old one
+    here, or it was not asked."""
+
+    path: Path
+    before: int
+    after: int
+    why: str = ""
+    serves: tuple[Device, ...] = ()
+    loads: bool | None = None
+
+    @property
+    def is_slimmed(self) -> bool:
+        return self.after < self.before
+
+
+@dataclass(slots=True)
+class _Plan:
+    """A library's own: which entries stay in which fatbin, and how the new file is made."""
+
+    devices: Sequence[Device]
+    contents: Contents
+    kept: Mapping[int, tuple[Entry, ...]]  # by the fatbin's offset
+    library: shrink.Library
+    sections: Sequence[Section]
+    file: shrink.Plan
+    targets: Sequence[int]  # of the wrappers, in order: the fatbin's number
+
+    serves: tuple[Device, ...]
+
+
+class _NothingToSaveError(Refused):
+    def __init__(self, serves: tuple[Device, ...]) -> None:
+        super().__init__("nothing to save")
+        self.serves = serves
+
+
+def mark(path: str | os.PathLike[str]) -> Mark | None:
+    """What a library was slimmed for; None if it is whole. Raises OSError, ElfError, `Refused`."""
+    with elf.mapped(path) as data:
+        return _mark(data)
+
+
+def _mark(data: mmap.mmap) -> Mark | None:
+    text = shrink.note(data)
+    return None if text is None else Mark.parse(text)
+
+
+def is_done(path: Path, devices: Sequence[Device]) -> bool:
+    """Whether a library is slimmed for these devices already."""
+    with suppress(OSError, elf.ElfError, Refused):
+        return mark(path) == Mark.of(devices)
+    return False
+
+
+def measure(path: Path, devices: Sequence[Device]) -> Slimmed:
+    """What slimming would save. Raises InputError where the file cannot be read."""
+    before = _size(path)
+    try:
+        with elf.mapped(path) as data:
+            plan = _plan(data, path, devices)
+    except _NothingToSaveError as error:
+        return Slimmed(path, before, before, str(error), error.serves)
+    except (Refused, elf.ElfError, fatbin.FatbinError) as error:
+        return Slimmed(path, before, before, str(error))
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from None
+    return Slimmed(path, before, plan.file.size, serves=plan.serves)
+
+
+@dataclass(slots=True)
+class Neighbours:
+    """How new libraries are tried: beside the libraries of `folder`, by its own Python if it has
+    one."""
+
+    folder: Path
+    python: Path | None = None
+    _known: Mapping[str, Path] | None = field(default=None)
+
+    def folders_for(self, library: Path) -> list[str]:
+        if self._known is None:
+            self._known = loading.neighbours(sorted(self.folder.rglob("*.so*")))
+        return loading.folders_for(library, self._known)
+
+
+def write(path: Path, target: Path, devices: Sequence[Device], around: Neighbours) -> Slimmed:
+    """Writes a slim library, which may replace its original. A file that stays as it is is not
+    written.
+
+    Raises InputError where the file cannot be read, OSError where the new one cannot be written.
+    """
+    before = _size(path)
+    try:
+        with elf.mapped(path) as data, path.open("rb") as source:
+            plan = _plan(data, path, devices)
+            with _temporary(target) as (new, file):
+                plan.file.write(source.fileno(), file)
+                _check(plan, source.fileno(), new, file)
+                loads = _loads(path, new, around)
+                os.fchmod(file, path.stat().st_mode & 0o7777)
+                size = os.fstat(file).st_size
+                if target.exists() and target.samefile(path):
+                    os.fsync(file)
+                new.replace(target)
+    except (Refused, elf.ElfError, fatbin.FatbinError) as error:
+        return Slimmed(path, before, before, str(error))
+    return Slimmed(path, before, size, serves=plan.serves, loads=loads)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from None
+
+
+@contextmanager
+def _temporary(target: Path) -> Iterator[tuple[Path, int]]:
+    """A new file beside the target, which is gone at the end if it was not renamed."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".new", dir=target.parent)
+    try:
+        yield Path(name), descriptor
+    finally:
+        os.close(descriptor)
+        with suppress(FileNotFoundError):
+            Path(name).unlink()
+
+
+def _plan(data: mmap.mmap, path: Path, devices: Sequence[Device]) -> _Plan:
+    if data[:4] != elf.MAGIC:
+        raise Refused("not a shared library")
+    contents = fatbin.parse(data)
+    if old := _mark(data):
+        same = old == Mark.of(devices)
+        raise Refused(f"{'already' if same else 'was'} slimmed for {old}")
+    if contents.damage:
+        raise Refused(str(contents.damage[0]))
+    if not any(one.section in _SECTIONS for one in contents.fatbins):
+        own = "none but what it loads by itself" if contents.fatbins else "none"
+        raise Refused(f"no GPU code to remove: {own}")
+    _check_signature(path)
+    library = shrink.Library(data)
+    sections = [one for one in library.sections if one.name in _SECTIONS and one.size]
+    fatbins = [one for one in contents.fatbins if one.section in _SECTIONS]
+    pointers = library.pointers(sections)
+    targets = _targets(data, library, sections, fatbins, pointers)
+    kept = _kept(fatbins, devices)
+    packed = [(section, _content(section, fatbins, kept)) for section in sections]
+    file = library.plan(packed, pointers, Mark.of(devices).to_bytes())
+    serves = tuple(
+        device
+        for device in devices
+        if any(serving(one, device) for one in fatbins if one.role == "host")
+    )
+    if file is None or file.size >= len(data):
+        raise _NothingToSaveError(serves)
+    return _Plan(devices, contents, kept, library, sections, file, targets, serves)
+
+
+def _check_signature(path: Path) -> None:
+    with suppress(OSError):
+        if "security.ima" in os.listxattr(path):
+            raise Refused("signed (security.ima)")
+
+
+def _targets(
+    data: mmap.mmap,
+    library: shrink.Library,
+    sections: Sequence[Section],
+    fatbins: Sequence[Fatbin],
+    pointers: Iterable[shrink.Pointer],
+) -> list[int]:
+    """The number of the fatbin that each wrapper points to; each must have one, and no one else may."""
+    numbers = {}
+    for section in sections:
+        for number, one in enumerate(fatbins):
+            if section.offset <= one.offset < section.end:
+                numbers[section.address + one.offset - section.offset] = number
+    found = {pointer.address: pointer.target for pointer in pointers}
+    targets = []
+    for section in library.sections:
+        if section.name != _WRAPPERS:
+            continue
+        if section.size % _WRAPPER.size:
+            raise Refused(f"{_WRAPPERS} of {section.size} bytes")
+        for start in range(0, section.size, _WRAPPER.size):
+            magic, version, _, _ = _WRAPPER.unpack_from(data, section.offset + start)
+            if magic != _WRAPPER_MAGIC or version not in (1, 2):
+                raise Refused(f"a wrapper of unknown version {version} in {_WRAPPERS}")
+            target = found.pop(section.address + start + 8, None)
+            if target is not None:
+                if target not in numbers:
+                    raise Refused(f"a wrapper points into the middle of a fatbin, to {target:#x}")
+                targets.append(numbers[target])
+    if found:
+        raise Refused(f"{len(found)} pointers to its GPU code are in no wrapper")
+    if missing := len(numbers) - len(set(targets)):
+        raise Refused(f"{missing} of {len(numbers)} fatbins have no wrapper")
+    return targets
+
+
+def _kept(fatbins: Sequence[Fatbin], devices: Sequence[Device]) -> dict[int, tuple[Entry, ...]]:
+    for one in fatbins:
+        for entry in one.entries:
+            if entry.kind not in ("cubin", "ptx", "lto-ir"):
+                raise Refused(f"code of unknown kind {entry.kind} at offset {entry.offset:#x}")
+    linked = [one for one in fatbins if one.section == fatbin.HOST and not one.is_stub]
+    if not any(serving(one, device) for one in linked for device in devices):
+        _refuse_unserved(linked, devices)
+    kept = {}
+    # Objects for the device linker are in a library for one purpose: what was linked from them has no
+    # code for the device, and the driver links their PTX.
+    relinking = [
+        device
+        for device in devices
+        if any(judge(one, device) not in _LINKED_WELL for one in linked)
+    ]
+    for one in fatbins:
+        wanting = devices if one.section == fatbin.HOST else relinking
+        wanted = {entry.offset for device in wanting for entry in serving(one, device)}
+        kept[one.offset] = tuple(entry for entry in one.entries if entry.offset in wanted)
+    return kept
+
+
+_LINKED_WELL = (Verdict.NATIVE, Verdict.COMPATIBLE, Verdict.NOT_APPLICABLE)
+
+
+def _refuse_unserved(linked: Sequence[Fatbin], devices: Sequence[Device]) -> None:
+    """Kernels of other devices may go altogether; but not what a device lacks and should have."""
+    if not linked:
+        raise Refused("no GPU code to remove: none but what the device linker takes")
+    for device in devices:
+        if any(judge(one, device) is not Verdict.NOT_APPLICABLE for one in linked):
+            raise Refused(f"nothing in it runs on {device}")
+
+
+def _content(
+    section: Section, fatbins: Iterable[Fatbin], kept: Mapping[int, tuple[Entry, ...]]
+) -> Content:
+    parts: list[Part] = []
+    moved: dict[int, tuple[int, int]] = {}
+    size = 0
+    for one in fatbins:
+        if not section.offset <= one.offset < section.end:
+            continue
+        entries = kept[one.offset]
+        spans = _spans(one, entries)
+        total = sum(span.size for span in spans)
+        if total or not one.entries:
+            own: list[Part] = [fatbin.header(total), *spans]
+        else:
+            total = len(_STUB)
+            own = [fatbin.header(total) + _STUB]
+        moved[one.offset - section.offset] = (size, _HEADER + total)
+        size += _HEADER + total
+        parts += own
+    return Content(parts, moved)
+
+
+def _spans(one: Fatbin, entries: Sequence[Entry]) -> list[Span]:
+    """The entries' bytes, headers and all; those that follow one another together."""
+    ends = [entry.offset for entry in one.entries[1:]] + [one.offset + one.size]
+    lengths = {
+        entry.offset: end - entry.offset for entry, end in zip(one.entries, ends, strict=True)
+    }
+    spans: list[Span] = []
+    for entry in entries:
+        length = lengths[entry.offset]
+        if spans and spans[-1].offset + spans[-1].size == entry.offset:
+            spans[-1] = Span(spans[-1].offset, spans[-1].size + length)
+        else:
+            spans.append(Span(entry.offset, length))
+    return spans
+
+
+def _check(plan: _Plan, source: int, path: Path, target: int) -> None:
+    """Reads a new file again. Raises `Refused`: it then replaces nothing."""
+    with elf.mapped(path) as data:
+        new = fatbin.parse(data)
+        library = shrink.Library(data)
+        if new.damage or _mark(data) != Mark.of(plan.devices):
+            raise Refused(f"the new file cannot be read: {new.damage}")
+        sections = [one for one in library.sections if one.name in _SECTIONS and one.size]
+        fatbins = [one for one in new.fatbins if one.section in _SECTIONS]
+        pointers = library.pointers(sections)
+        if _targets(data, library, sections, fatbins, pointers) != plan.targets:
+            raise Refused("the new file's wrappers point to other fatbins")
+        old = [one for one in plan.contents.fatbins if one.section in _SECTIONS]
+        for before, after in zip(old, fatbins, strict=True):
+            _check_entries(plan.kept[before.offset], after, source, target)
+        if problem := plan.library.differs(source, library, target, plan.file, plan.sections):
+            raise Refused(f"the new file has {problem}")
+
+
+def _check_entries(kept: Sequence[Entry], after: Fatbin, source: int, target: int) -> None:
+    if not kept and (after.is_stub or not after.entries):
+        return
+    if len(kept) != len(after.entries):
+        raise Refused("the new file lacks GPU code that was to be kept")
+    ends = [*(entry.offset for entry in after.entries[1:]), after.offset + after.size]
+    for before, now, end in zip(kept, after.entries, ends, strict=True):
+        for start in range(0, end - now.offset, _CHUNK):
+            size = min(_CHUNK, end - now.offset - start)
+            if os.pread(source, size, before.offset + start) != os.pread(
+                target, size, now.offset + start
+            ):
+                raise Refused("the new file has other GPU code than the old one")
+
+
+def _loads(path: Path, new: Path, around: Neighbours) -> bool | None:
+    """Whether the new file loads as the old one does; None if that one does not load here."""
+    known = around.folders_for(path)
+    old = loading.load(path, known, python=around.python)
+    if old.error:
+        return None
+    loaded = loading.load(new, [*old.folders, *known], python=around.python)
+    if loaded.error:
+        raise Refused(f"the new file does not load: {loaded.error}")
+    return True

@@ -1,0 +1,353 @@
+"""Slims what holds libraries: a folder such as an environment, a wheel, or one library.
+
+RECORD stays true. A whole is written beside its target and renamed at the end, so that an interrupted
+run leaves nothing half-written; in place, each library is replaced when it has passed its checks.
+"""
+
+import base64
+import csv
+import hashlib
+import io
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+from vllm_nix.errors import InputError, Unavailable
+from vllm_nix.gpu import fatbin, slim
+from vllm_nix.gpu.device import Device
+from vllm_nix.gpu.slim import Neighbours, Slimmed
+
+_CHUNK = 1 << 20
+# What a wheel that is signed has (PEP 427): the signature is of RECORD, which changes.
+_SIGNATURES = ("RECORD.jws", "RECORD.p7s")
+
+Progress = Callable[[Slimmed], None]
+
+
+def slim_path(
+    path: Path,
+    devices: Sequence[Device],
+    out: Path | None = None,
+    progress: Progress = lambda _: None,
+) -> list[Slimmed]:
+    """Slims all libraries of a folder, a wheel or a file; without `out`, says what that would save.
+
+    Of a file and of a wheel, `out` is the folder to write to, of a folder, the new one: it must not
+    be there, or be the folder itself, whose libraries are then replaced. Returns a line for each
+    file with GPU code. Raises InputError for what is refused, Unavailable where the disk is full.
+    """
+    path = Path(os.path.abspath(path))  # noqa: PTH100, a link stays the link that was named
+    try:
+        if path.is_dir():
+            found = _folder(path, devices, out, progress)
+        elif path.suffix == ".whl":
+            found = _wheel(path, devices, out, progress)
+        else:
+            found = _file(path, devices, out)
+            progress(found[0])
+    except OSError as error:
+        where = f"{error.filename2 or error.filename}: " if error.filename else ""
+        raise Unavailable(f"{where}{error.strerror or error}; nothing was replaced by it") from None
+    return found
+
+
+def _refuse(path: Path, found: Sequence[Slimmed], devices: Sequence[Device]) -> None:
+    """Where a device would be left with nothing, or nothing is done that was asked for."""
+    served = {device for one in found for device in one.serves}
+    if any(one.serves or one.is_slimmed for one in found):
+        for device in devices:
+            if device not in served:
+                raise InputError(
+                    f"{path}: nothing in it runs on {device}; it would have no code left"
+                )
+
+
+def _file(path: Path, devices: Sequence[Device], out: Path | None) -> list[Slimmed]:
+    measured = slim.measure(path, devices)
+    _refuse(path, [measured], devices)
+    if out is None:
+        return [measured]
+    if not measured.is_slimmed:
+        if slim.is_done(path, devices):
+            return [measured]
+        raise InputError(f"{path}: {measured.why}; it stays as it is")
+    target = out / path.name
+    if target.exists() and not target.samefile(path):
+        raise InputError(f"{target} is there already; name another --out")
+    out.mkdir(parents=True, exist_ok=True)
+    done = slim.write(path, target, devices, Neighbours(_around(path)))
+    if not done.is_slimmed:
+        raise InputError(f"{path}: {done.why}; it stays as it is")
+    if target.samefile(path):
+        _update_records(_around(path), {path})
+    return [done]
+
+
+def _around(path: Path) -> Path:
+    """The site-packages that a library is in, else its own folder: there are its neighbours."""
+    return next((parent for parent in path.parents if parent.name == "site-packages"), path.parent)
+
+
+def _folder(
+    path: Path, devices: Sequence[Device], out: Path | None, progress: Progress
+) -> list[Slimmed]:
+    names = list(_libraries(path))
+    if not names:
+        raise InputError(f"{path}: no shared library with GPU code")
+    measured = [_named(path, name, slim.measure(path / name, devices)) for name in names]
+    _refuse(path, measured, devices)
+    if out is None:
+        for one in measured:
+            progress(one)
+        return measured
+    python = path / "bin" / "python"
+    around = Neighbours(path, python if python.is_file() else None)
+    if out.exists() and out.samefile(path):
+        return _replaced(path, path, measured, devices, around, progress)
+    with _new_folder(out) as new:
+        _copy_tree(path, new, {one.path for one in measured if one.is_slimmed})
+        return _replaced(path, new, measured, devices, around, progress)
+
+
+def _named(root: Path, name: Path, one: Slimmed) -> Slimmed:
+    assert one.path == root / name
+    return replace(one, path=name)
+
+
+def _replaced(
+    source: Path,
+    target: Path,
+    measured: Sequence[Slimmed],
+    devices: Sequence[Device],
+    around: Neighbours,
+    progress: Progress,
+) -> list[Slimmed]:
+    found = []
+    for one in measured:
+        if one.is_slimmed:
+            _make_real(target, one.path.parent)
+            done = slim.write(source / one.path, target / one.path, devices, around)
+            one = _named(source, one.path, done)
+            if not one.is_slimmed and not (target / one.path).exists():
+                _copy(source / one.path, target / one.path)
+        progress(one)
+        found.append(one)
+    _update_records(target, {target / one.path for one in found if one.is_slimmed})
+    return found
+
+
+def _libraries(root: Path) -> Iterator[Path]:
+    """The shared libraries with GPU code below a folder, links followed, each once, by path."""
+    seen: set[str] = set()
+    for parent, folders, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(parent)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders.sort()
+        for name in sorted(files):
+            file = Path(parent, name)
+            if ".so" not in name or (real := os.path.realpath(file)) in seen:
+                continue
+            seen.add(real)
+            with suppress(OSError, fatbin.FatbinError):
+                if fatbin.is_candidate(file) and _has_code(file):
+                    yield file.relative_to(root)
+
+
+def _has_code(path: Path) -> bool:
+    found = fatbin.read(path)
+    return bool(found.fatbins or found.damage)
+
+
+@contextmanager
+def _new_folder(out: Path) -> Iterator[Path]:
+    """A folder that gets its name at the end, if all went well."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} is there already; name another --out")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    new = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".new", dir=out.parent))
+    try:
+        yield new
+        new.chmod(0o755)
+        new.replace(out)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def _copy_tree(source: Path, target: Path, without: Collection[Path]) -> None:
+    """Copies a tree, but for some files. Links stay links, to what they led to."""
+    for parent, folders, files in os.walk(source):
+        here = Path(parent).relative_to(source)
+        (target / here).mkdir(exist_ok=True)
+        for name in [*files, *folders]:
+            old, new = Path(parent, name), target / here / name
+            if here / name in without:
+                continue
+            if old.is_symlink():
+                _copy_link(source, old, new)
+            elif name in files:
+                _copy(old, new)
+
+
+def _copy_link(root: Path, old: Path, new: Path) -> None:
+    link = old.readlink()
+    target = Path(os.path.normpath(old.parent / link))
+    is_inside = not link.is_absolute() and target.is_relative_to(root)
+    new.symlink_to(link if is_inside else os.path.realpath(old))
+
+
+def _copy(old: Path, new: Path) -> None:
+    shutil.copy2(old, new)
+    new.chmod(new.stat().st_mode | 0o200)  # the store's files are read-only; RECORD may change
+
+
+def _make_real(root: Path, folder: Path) -> None:
+    """Makes each folder on the way a folder of its own, of links, where it is a link out of the root."""
+    current = root
+    for part in folder.parts:
+        current /= part
+        if current.is_symlink() and not current.resolve().is_relative_to(root.resolve()):
+            entries = list(current.resolve().iterdir())
+            current.unlink()
+            current.mkdir()
+            for entry in entries:
+                (current / entry.name).symlink_to(entry)
+    if current.is_dir():
+        current.chmod(current.stat().st_mode | 0o200)
+
+
+def _update_records(root: Path, changed: Collection[Path]) -> None:
+    """Enters the new hashes and sizes into the RECORD files below a folder that list these files."""
+    if not changed:
+        return
+    names = {path: os.path.realpath(path.parent) + "/" + path.name for path in changed}
+    known = set(names.values())
+    for record in sorted(root.rglob("*.dist-info/RECORD")):
+        site = os.path.realpath(record.parents[1])
+        with record.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.reader(file))
+        hits = [row for row in rows if row and os.path.normpath(f"{site}/{row[0]}") in known]
+        if not hits:
+            continue
+        for row in hits:
+            row[1:] = _entry(Path(site, row[0]))
+        _make_real(root, record.parent.relative_to(root))
+        with tempfile.NamedTemporaryFile(
+            "w", newline="", encoding="utf-8", dir=record.parent, delete=False
+        ) as new:
+            csv.writer(new, lineterminator="\n").writerows(rows)
+        os.chmod(new.name, 0o644)  # noqa: PTH101
+        os.replace(new.name, record)  # noqa: PTH105
+
+
+def _entry(path: Path) -> list[str]:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").digest()
+    return [f"sha256={_encoded(digest)}", str(path.stat().st_size)]
+
+
+def _encoded(digest: bytes) -> str:
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+def _wheel(
+    path: Path, devices: Sequence[Device], out: Path | None, progress: Progress
+) -> list[Slimmed]:
+    if out is not None and (out / path.name).exists():
+        raise InputError(f"{out / path.name} is there already; name another --out")
+    try:
+        with (
+            zipfile.ZipFile(path) as wheel,
+            tempfile.TemporaryDirectory(prefix="vllm-nix-", dir=_roomy(out)) as folder,
+        ):
+            return _slim_wheel(path, wheel, Path(folder), devices, out, progress)
+    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+        raise InputError(f"{path}: truncated or damaged: {error}") from None
+
+
+def _roomy(out: Path | None) -> Path | None:
+    """Where a wheel is unpacked: beside its target, for /tmp may be small."""
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+    return out
+
+
+def _slim_wheel(
+    path: Path,
+    wheel: zipfile.ZipFile,
+    folder: Path,
+    devices: Sequence[Device],
+    out: Path | None,
+    progress: Progress,
+) -> list[Slimmed]:
+    members = wheel.infolist()
+    if signed := [m.filename for m in members if m.filename.endswith(_SIGNATURES)]:
+        raise InputError(f"{path}: signed ({signed[0]}); a slim one could not be")
+    for member in members:
+        if ".so" in member.filename.rpartition("/")[2]:
+            wheel.extract(member, folder)
+    names = list(_libraries(folder))
+    if not names:
+        raise InputError(f"{path}: no shared library with GPU code")
+    measured = [_named(folder, name, slim.measure(folder / name, devices)) for name in names]
+    _refuse(path, measured, devices)
+    if out is None:
+        for one in measured:
+            progress(one)
+        return measured
+    around = Neighbours(folder)
+    found = _replaced(folder, folder, measured, devices, around, progress)
+    changed = {one.path.as_posix() for one in found if one.is_slimmed}
+    if changed:
+        _write_wheel(wheel, members, folder, changed, out / path.name)
+    return found
+
+
+def _write_wheel(
+    wheel: zipfile.ZipFile,
+    members: Sequence[zipfile.ZipInfo],
+    folder: Path,
+    changed: Collection[str],
+    target: Path,
+) -> None:
+    """The same wheel, member by member, with the changed files and a true RECORD."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".new", dir=target.parent)
+    new = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file, zipfile.ZipFile(file, "w") as copy:
+            for member in members:
+                info = zipfile.ZipInfo(member.filename, member.date_time)
+                info.compress_type = member.compress_type
+                info.external_attr = member.external_attr
+                if member.filename.endswith(".dist-info/RECORD"):
+                    copy.writestr(info, _record(wheel.read(member), folder, changed))
+                    continue
+                is_changed = member.filename in changed
+                with (
+                    (
+                        (folder / member.filename).open("rb") if is_changed else wheel.open(member)
+                    ) as source,
+                    copy.open(info, "w", force_zip64=True) as entry,
+                ):
+                    shutil.copyfileobj(source, entry, _CHUNK)
+        new.chmod(0o644)
+        new.replace(target)
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def _record(text: bytes, folder: Path, changed: Collection[str]) -> bytes:
+    rows = list(csv.reader(io.StringIO(text.decode("utf-8"), newline="")))
+    for row in rows:
+        if row and row[0] in changed:
+            row[1:] = _entry(folder / row[0])
+    new = io.StringIO()
+    csv.writer(new, lineterminator="\n").writerows(rows)
+    return new.getvalue().encode()
