@@ -188,6 +188,16 @@ def test_a_library_whose_wrappers_share_a_fatbin(tmp_path: Path) -> None:
     assert loaded(path, 3)[1:] == ["ba55ed50 2 80", "ba55ed50 2 86", "ba55ed50 2 86"]
 
 
+def test_what_the_device_linker_puts_first(tmp_path: Path) -> None:
+    """As in cuSOLVER and cuSPARSE 13: code may point to it, so it stays where it is."""
+    whole = shared_library([AMPERE, WIDE], wrappers=[(1, len(AMPERE))])
+    path = slimmed(tmp_path, whole, "8.6")
+    assert archs(path) == [["sm_80", "compute_80"], ["sm_86"]]
+    place = next(one for one in elf.read(path).sections if one.name == ".nv_fatbin").address
+    assert path.read_bytes()[place:].startswith(AMPERE)
+    assert loaded(path, 1)[1:] == ["ba55ed50 2 86"]
+
+
 def refusal(tmp_path: Path, library: bytes, *devices: str) -> str:
     path = tmp_path / "lib.so"
     path.write_bytes(library)
@@ -238,6 +248,7 @@ NOT_UNDERSTOOD: dict[str, tuple[bytes, str]] = {
     ),
     "exported": (shared_library([WIDE], code_symbol=True), "a dynamic symbol in the GPU code"),
     "no wrapper": (shared_library([WIDE, AMPERE], wrappers=[(1, 0)]), "1 of 2 fatbins have no"),
+    "none at all": (shared_library([WIDE], wrappers=[]), "nothing to save"),
     "unknown wrapper": (shared_library([WIDE], wrappers=[(3, 0)]), "a wrapper of unknown version"),
     "signature": (shared_library([WIDE], behind=b"~Module signature appended~\n"), "28 bytes"),
     "unknown code": (shared_library([fatbin_of(entry(32, 86, b"x" * SIZE))]), "kind kind-32"),

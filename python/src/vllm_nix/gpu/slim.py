@@ -218,6 +218,7 @@ def _plan(data: mmap.mmap, path: Path, devices: Sequence[Device]) -> _Plan:
     pointers = library.pointers(sections)
     targets = _targets(data, library, sections, fatbins, pointers)
     kept = _kept(fatbins, devices)
+    kept |= {one.offset: one.entries for one in _bare(targets, fatbins)}
     packed = [(section, _content(section, fatbins, kept)) for section in sections]
     file = library.plan(packed, pointers, Mark.of(devices).to_bytes())
     serves = tuple(
@@ -243,7 +244,11 @@ def _targets(
     fatbins: Sequence[Fatbin],
     pointers: Iterable[shrink.Pointer],
 ) -> list[int]:
-    """The number of the fatbin that each wrapper points to; each must have one, and no one else may."""
+    """The number of the fatbin that each wrapper points to; nothing else may point to one.
+
+    Each has a wrapper, but for what the device linker puts first into some of NVIDIA's libraries: it
+    stays in its place, whole.
+    """
     numbers = {}
     for section in sections:
         for number, one in enumerate(fatbins):
@@ -267,9 +272,17 @@ def _targets(
                 targets.append(numbers[target])
     if found:
         raise Refused(f"{len(found)} pointers to its GPU code are in no wrapper")
-    if missing := len(numbers) - len(set(targets)):
-        raise Refused(f"{missing} of {len(numbers)} fatbins have no wrapper")
+    bare = _bare(targets, fatbins)
+    places = {section.offset for section in sections}
+    if any(one.offset not in places for one in bare):
+        raise Refused(f"{len(bare)} of {len(fatbins)} fatbins have no wrapper")
     return targets
+
+
+def _bare(targets: Iterable[int], fatbins: Sequence[Fatbin]) -> list[Fatbin]:
+    """The fatbins without a wrapper."""
+    wrapped = set(targets)
+    return [one for number, one in enumerate(fatbins) if number not in wrapped]
 
 
 def _kept(fatbins: Sequence[Fatbin], devices: Sequence[Device]) -> dict[int, tuple[Entry, ...]]:
