@@ -23,5 +23,6 @@ import ./targets.nix ({ inherit cuda directory withProfiles; } // checks)
 // checks
 // {
   inherit cuda;
+  lockDigest = import ./lock-digest.nix;
   pylock = import ./pylock.nix;
 }

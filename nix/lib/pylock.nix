@@ -1,5 +1,5 @@
-# Type: Path -> [ { name, version, file, sha256 } ]
-# The wheels of a lock file (PEP 751, one wheel a package, by relative path).
+# Type: Path -> { digest, wheels = [ { name, version, file, sha256 } ] }
+# A lock file (PEP 751, one wheel a package, by relative path), and the digest of what it resolves.
 lock:
 let
   data = builtins.fromTOML (builtins.readFile lock);
@@ -18,4 +18,7 @@ let
         inherit (only.hashes) sha256;
       };
 in
-map wheel data.packages
+{
+  digest = data.tool.vllm-nix.requirements or null;
+  wheels = map wheel data.packages;
+}

@@ -11,14 +11,9 @@
 }:
 let
   inherit (stdenv.hostPlatform) system;
-  inherit (import ../lib) lockFile pylock;
-  lock = lockFile target.name system;
-  entries = pylock lock;
-  stale = import ./stale.nix { inherit lib; } {
-    inherit target;
-    lock = "nix/targets/${target.name}/pylock.${system}.toml";
-    wheels = entries;
-  };
+  inherit (import ../lib) lockDigest lockFile pylock;
+  path = lockFile target.name system;
+  lock = pylock path;
   libraries = name: map (each: pkgs.${each}) ((target.wheels.libraries or { }).${name} or [ ]);
   fetch = fetchWheel {
     target = target.name;
@@ -43,11 +38,11 @@ let
 in
 if !builtins.elem system target.systems then
   throw "vllm-${target.name} is for ${lib.concatStringsSep ", " target.systems}, not ${system}"
-else if !builtins.pathExists lock then
+else if !builtins.pathExists path then
   throw "vllm-${target.name} has no lock for ${system}; run: vllm-nix lock ${target.name}"
-else if stale != [ ] then
-  throw (lib.head stale)
+else if lock.digest != lockDigest target then
+  throw "nix/targets/${target.name}/pylock.${system}.toml was resolved from other requirements than ${target.name} has; run: vllm-nix lock ${target.name}"
 else
   map (
     entry: unpackWheel (patched (entry // { src = fetch entry; }) // { libraries = libraries entry.name; })
-  ) entries
+  ) lock.wheels

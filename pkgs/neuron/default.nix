@@ -60,7 +60,7 @@ let
   inherit (import ../../nix/lib) lockFile pylock;
   lock = lockFile target.name stdenv.hostPlatform.system;
   others =
-    lib.optionals (builtins.pathExists lock) (pylock lock)
+    lib.optionals (builtins.pathExists lock) (pylock lock).wheels
     ++ [
       transformers-neuronx
       vllm

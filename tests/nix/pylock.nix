@@ -19,7 +19,7 @@ let
 in
 {
   "a wheel of a package" = {
-    expr = pylock (lock wheel);
+    expr = (pylock (lock wheel)).wheels;
     expected = [
       {
         name = "a";

@@ -15,6 +15,7 @@ LOCK = Lock(
         Wheel("torch", "2.13.0+cpu", "torch-2.13.0+cpu-cp311-cp311-linux_x86_64.whl", "a" * 64, 9),
         Wheel("unsized", "1.0", "unsized-1.0-py3-none-any.whl", "b" * 64),
     ),
+    "sha256:" + "c" * 64,
 )
 
 
@@ -39,11 +40,42 @@ def test_a_file_of_another_package_is_no_lock() -> None:
     ("old", "new", "message"),
     [
         ('"==3.11.*"', '">=3.11"', "not for one Python"),
+        ('"==3.11.*"', '"==99999999999999.1.*"', "not for one Python"),
+        ('"==3.11.*"', "5", "Unexpected type int .expected str. in 'requires-python'"),
+        ('lock-version = "1.0"', 'lock-version = "1.1"', "not of version 1.0"),
+        ('lock-version = "1.0"', 'lock-version = "2.0"', "version 2.0 is not supported"),
         ("b" * 64, "b" * 63, "unsized: 'b+' is not a sha256"),
+        ("b" * 64, "B" * 64, "unsized: 'B+' is not a sha256"),
+        ("b" * 64, "b" * 64 + "\\n", r"unsized: 'b+\\n' is not a sha256"),
+        (f'sha256 = "{"b" * 64}"', "sha256 = 5", "Hash values must be strings"),
+        (f'sha256 = "{"b" * 64}"', 'md5 = "00"', "unsized: '' is not a sha256"),
         ('"unsized-1.0', '"../unsized-1.0', "'../unsized-1.0.*' is not a wheel's file name"),
-        ('version = "1.0"\n\n[[packages.wheels]]', "[[packages.wheels]]", "'version' is missing"),
+        ('"unsized-1.0', '"/unsized-1.0', "'/unsized-1.0.*' is not a wheel's file name"),
+        ('"unsized-1.0', '"u\\u0000/unsized-1.0', r"'u\\x00/unsized.*' is not a wheel's file name"),
+        ('"unsized-1.0-py3-none-any.whl"', '"..whl"', "Invalid wheel filename"),
+        ('"unsized-1.0-py3-none-any.whl"', '["a.whl"]', "Unexpected type list .* 'packages"),
+        ('"unsized-1.0-py3-none-any.whl"', "5", "Unexpected type int .*path"),
+        ('path = "unsized-', 'url = "https://a.invalid/unsized-', "'' is not a wheel's"),
+        ('path = "unsized-', 'name = "a.whl"\npath = "unsized-', "Invalid wheel filename 'a.whl'"),
+        ("size = 9", "size = -9", "torch: -9 is not a size in bytes"),
+        ("size = 9", "size = 0", "torch: 0 is not a size in bytes"),
+        ("size = 9", 'size = "big"', "Unexpected type str .*size"),
+        ("size = 9", "size = 1e300", "Unexpected type float .*size"),
+        ("size = 9", "size = true", "Unexpected type bool .*size"),
+        ('version = "1.0"\n\n[[packages.wheels]]', "[[packages.wheels]]", "unsized: its version"),
+        ('version = "1.0"\n', 'version = "1\\n--extra-index-url x"\n', r"Invalid version.*\\n--ex"),
+        (
+            'name = "unsized"',
+            'name = "a\\n--index-url x"',
+            r"Name 'a\\+n--index-url x' is not norm",
+        ),
+        ('name = "unsized"', 'name = "unsized\\n"', r"Name 'unsized\\+n' is not normalized"),
+        ('name = "unsized"', "name = 5", "Unexpected type int .*name"),
+        ('name = "unsized"', 'name = "torch"', "not consistent with package name 'torch'"),
         ("[[packages]]", "[[packages", "pylock.toml: .*line"),
+        ('created-by = "vllm-nix"', "created-by = " + "[" * 100_000, "are nested too deep"),
     ],
+    ids=lambda text: text[:30],
 )
 def test_a_wrong_lock_is_named_with_its_fault(
     tmp_path: Path, old: str, new: str, message: str
@@ -55,6 +87,34 @@ def test_a_wrong_lock_is_named_with_its_fault(
     with pytest.raises(InputError, match=message) as error:
         read_lock(file)
     assert str(file) in str(error.value)
+    assert str(error.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("packages", "message"),
+    [
+        ("packages = 5", "Unexpected type int .* 'packages'"),
+        ('[[packages]]\nname = "a"\nversion = "1"', "Exactly one of .* 'packages.0.'"),
+        (
+            '[[packages]]\nname = "a"\nversion = "1"\n[packages.wheels]\npath = "a.whl"',
+            "Unexpected type dict .* 'packages.0..wheels'",
+        ),
+    ],
+)
+def test_other_packages(tmp_path: Path, packages: str, message: str) -> None:
+    head = 'lock-version = "1.0"\nrequires-python = "==3.11.*"\ncreated-by = "me"\n'
+    file = tmp_path / "pylock.toml"
+    file.write_text(head + packages)
+    with pytest.raises(InputError, match=message):
+        read_lock(file)
+
+
+def test_a_package_is_there_once(tmp_path: Path) -> None:
+    file = tmp_path / "pylock.toml"
+    twice = Lock("3.11", (LOCK.wheels[1], LOCK.wheels[1]))
+    file.write_text(format_lock(twice, "x86_64-linux"))
+    with pytest.raises(InputError, match="not a lock of `vllm-nix lock`: unsized is there 2 times"):
+        read_lock(file)
 
 
 def test_no_lock(tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ from vllm_nix.data import DEBIAN, PACKAGES
 from vllm_nix.errors import InputError
 from vllm_nix.locks.pylock import read_lock
 from vllm_nix.locks.requirements import DEBIAN_SETS, Requirements, load_requirements
-from vllm_nix.locks.stale import stale
 from vllm_nix.store import fixed_path, store_name
 from vllm_nix.targets import Target, load_target, target_names
 
@@ -184,8 +183,7 @@ def _wheels(requirements: Requirements, system: str) -> list[PipSource]:
     requirements.check_system(system)
     path = requirements.lock_file(system)
     lock = read_lock(path)
-    for sentence in stale(requirements, lock, path):
-        raise InputError(sentence)
+    requirements.check_current(lock, path)
     index = requirements.index or {}
     return [
         WheelSource(

@@ -100,7 +100,8 @@ def relock(
         for package in packages
         if package["name"] not in made
     ]
-    new = Lock(requirements.python, tuple(sorted(wheels, key=lambda wheel: wheel.name)))
+    sorted_wheels = tuple(sorted(wheels, key=lambda wheel: wheel.name))
+    new = Lock(requirements.python, sorted_wheels, requirements.digest)
     return Relock(path, old, new, format_lock(new, system))
 
 

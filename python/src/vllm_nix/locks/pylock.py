@@ -6,11 +6,16 @@ itself, so a folder with the lock and its wheels is all that pip, uv or Nix need
 
 import re
 import tomllib
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from packaging.pylock import Package, Pylock, PylockValidationError
+
 from vllm_nix.errors import InputError, Unavailable
+from vllm_nix.text import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,46 +31,67 @@ class Wheel:
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """The wheels, sorted by name, that make up one set for `python` (``major.minor``)."""
+    """The wheels, sorted by name, that make up one set for `python` (``major.minor``).
+
+    `requirements` is the digest of what they were resolved from (`Requirements.digest`).
+    """
 
     python: str
     wheels: tuple[Wheel, ...]
+    requirements: str = ""
 
 
 def read_lock(path: Path) -> Lock:
-    """Reads a lock that `write_lock`'s format describes. Raises `InputError`."""
+    """Reads a lock that `format_lock` writes. Raises `InputError`."""
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such lock; `vllm-nix lock` writes it") from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"{path}: {error}") from error
+    except RecursionError:
+        raise InputError(f"{path}: its lists or tables are nested too deep") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: {printable(error)}") from error
     try:
-        python = re.fullmatch(r"==(\d+\.\d+)\.\*", data["requires-python"])
-        if data["lock-version"] != "1.0" or not python:
-            raise ValueError("it is not for one Python, or not of version 1.0")
-        return Lock(python[1], tuple(_wheel(package) for package in data["packages"]))
-    except (KeyError, TypeError, ValueError) as error:
-        text = f"{error} is missing" if isinstance(error, KeyError) else error
-        raise InputError(f"{path}: not a lock of `vllm-nix lock`: {text}") from error
+        return _lock(Pylock.from_dict(data))
+    except (PylockValidationError, ValueError) as error:
+        raise InputError(f"{path}: not a lock of `vllm-nix lock`: {printable(error)}") from error
 
 
-def _wheel(package: dict[str, Any]) -> Wheel:
-    name = str(package["name"])
-    (wheel,) = package["wheels"]
-    file, sha256 = wheel["path"], wheel["hashes"]["sha256"]
-    if "/" in file or not file.endswith(".whl"):
+def _lock(standard: Pylock) -> Lock:
+    """What is in a valid lock (PEP 751), if it is one of ours. Raises `ValueError`."""
+    python = re.fullmatch(r"==(3\.\d{1,2})\.\*", str(standard.requires_python))
+    if str(standard.lock_version) != "1.0" or not python:
+        raise ValueError("it is not for one Python, or not of version 1.0")
+    wheels = tuple(map(_wheel, standard.packages))
+    for name, times in Counter(wheel.name for wheel in wheels).items():
+        if times > 1:
+            raise ValueError(f"{name} is there {times} times")
+    tool = (standard.tool or {}).get("vllm-nix")
+    digest = tool.get("requirements", "") if isinstance(tool, Mapping) else ""
+    return Lock(python[1], wheels, str(digest))
+
+
+def _wheel(package: Package) -> Wheel:
+    name, wheels = package.name, package.wheels or ()
+    if package.version is None:
+        raise ValueError(f"{name}: its version is missing")
+    if len(wheels) != 1:
+        raise ValueError(f"{name}: expected one wheel, got {len(wheels)}")
+    [wheel] = wheels
+    file, sha256 = wheel.path or "", wheel.hashes.get("sha256", "")
+    if "/" in file or wheel.filename != file:
         raise ValueError(f"{name}: '{file}' is not a wheel's file name")
     if not re.fullmatch(r"[0-9a-f]{64}", sha256):
         raise ValueError(f"{name}: '{sha256}' is not a sha256")
-    return Wheel(name, str(package["version"]), file, sha256, wheel.get("size"))
+    if wheel.size is not None and wheel.size < 1:
+        raise ValueError(f"{name}: {wheel.size} is not a size in bytes")
+    return Wheel(name, str(package.version), file, sha256, wheel.size)
 
 
 def format_lock(lock: Lock, system: str) -> str:
     """The text of a lock for a Nix system. Raises `InputError` if the standard does not allow it."""
     try:
         import tomli_w
-        from packaging.pylock import Pylock, PylockValidationError
     except ImportError as error:
         raise Unavailable(
             f"cannot write lock files without {error.name}; `pip install 'vllm-nix[lock]'` has it"
@@ -76,6 +102,7 @@ def format_lock(lock: Lock, system: str) -> str:
         "environments": [f"sys_platform == 'linux' and platform_machine == '{machine}'"],
         "requires-python": f"=={lock.python}.*",
         "created-by": "vllm-nix",
+        "tool": {"vllm-nix": {"requirements": lock.requirements}},
         "packages": [_package(wheel) for wheel in lock.wheels],
     }
     try:

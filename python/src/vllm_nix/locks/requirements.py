@@ -1,15 +1,18 @@
 """What a lock resolves: a target's wheels, or those of the embedded base."""
 
+import hashlib
+import json
 import tomllib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from vllm_nix.data import DEBIAN
 from vllm_nix.data import TARGETS as TARGET_FILES
 from vllm_nix.errors import InputError
-from vllm_nix.targets import load_target, target_names
+from vllm_nix.locks.pylock import Lock
+from vllm_nix.targets import Target, load_target, target_names
 
 DEBIAN_SETS = {
     "debian": DEBIAN / "python",
@@ -33,11 +36,38 @@ class Requirements:
     platform: str = "manylinux_2_28"
     before: str = ""  # an ISO date: files published later are not there
     index: Mapping[str, str] | None = None
-    made: tuple[str, ...] = ()  # packages that are built here, and in no lock
+    made: Mapping[str, str] = field(default_factory=dict)  # built here, in no lock: name → version
     has_debs: bool = False  # whether Debian packages are locked beside the wheels
 
     def lock_file(self, system: str) -> Path:
         return self.folder / f"pylock.{system}.toml"
+
+    @property
+    def digest(self) -> str:
+        """Of all that a lock depends on but the system, as the lock carries it.
+
+        `nix/lib/lock-digest.nix` makes the same string of a target.
+        """
+        parts = {
+            "python": self.python,
+            "require": sorted(self.require),
+            "made": sorted(f"{name}=={version}" for name, version in self.made.items()),
+            "exclude": sorted(self.exclude),
+            "override": sorted(self.override),
+            "platform": self.platform,
+            "before": self.before,
+            "index": dict(self.index or {}),
+        }
+        text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+
+    def check_current(self, lock: Lock, place: object) -> None:
+        """Raises `InputError`, which calls the lock `place`, if it is older than its set."""
+        if lock.requirements != self.digest:
+            raise InputError(
+                f"{place} was resolved from other requirements than {self.name} has;"
+                f" run: vllm-nix lock {self.name}"
+            )
 
     def check_system(self, system: str) -> None:
         """Raises `InputError` unless the set is for this Nix system."""
@@ -54,15 +84,19 @@ def load_requirements(name: str) -> Requirements:
     if name not in target_names():
         known = ", ".join((*target_names(), *DEBIAN_SETS))
         raise InputError(f"unknown set '{name}'; there are: {known}")
-    target = load_target(name)
+    return target_requirements(load_target(name))
+
+
+def target_requirements(target: Target) -> Requirements:
+    """What the locks of a target resolve."""
     return _requirements(
-        name,
-        TARGET_FILES / name,
+        target.name,
+        TARGET_FILES / target.name,
         target.python,
         target.systems,
         target.requirements(),
         target.data.get("wheels", {}),
-        target.components(),
+        {name: target.release(name) for name in target.components()},
     )
 
 
@@ -88,7 +122,7 @@ def _requirements(
     systems: Any,
     require: Any,
     wheels: Mapping[str, Any],
-    made: Iterable[str] = (),
+    made: Mapping[str, str] | None = None,
 ) -> Requirements:
     return Requirements(
         name,
@@ -101,5 +135,5 @@ def _requirements(
         wheels.get("platform", "manylinux_2_28"),
         wheels.get("before", ""),
         wheels.get("index"),
-        tuple(made),
+        made or {},
     )

@@ -84,9 +84,10 @@ class Target:
         return [*made, *brought, *sorted(self.data.get("sdists", {}))]
 
     def release(self, component: str) -> str:
-        """The version of a component that is made here; "" if the target does not choose it."""
-        sdists = self.data.get("sdists", {})
-        return str(sdists.get(component) or self.data.get(component, {}).get("version", ""))
+        """The version of a component that is made here; AWS Neuron's wheels are their SDK's."""
+        sdists, own = self.data.get("sdists", {}), self.data.get(component, {})
+        sdk = self.data.get("neuron", {}).get("sdk", "")
+        return str(sdists.get(component) or own.get("version", sdk))
 
     def parameters(self) -> dict[str, Any]:
         """Everything that a derivation of this target is made from; equal to Nix's, key for key."""
