@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from vllm_nix.errors import Unavailable
-from vllm_nix.supervisor import kill_below
+from vllm_nix.supervisor import become_subreaper, kill_below
 
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
 _TAIL = 1 << 16  # bytes of each output stream that are kept, the last ones
@@ -30,6 +30,10 @@ _PROCESSES = 1024  # processes at a time
 _CHUNK = 1 << 16
 _TICK = 0.05  # seconds between two looks at `stop` and at the clock
 _PATIENCE = 2.5  # seconds that the supervisor has to end all; it takes up to two itself
+
+_starting = threading.Lock()
+_supervisors: set[int] = set()  # those that run
+_inherits = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,21 +92,23 @@ def run(
         )
         given = (answering, reporting, watched)
         stream = None if shown else subprocess.PIPE
-        child = subprocess.Popen(
-            [
-                *(sys.executable, "-I", "-S", "-B", "-X", "utf8", str(_SUPERVISOR)),
-                *(str(reporting.fileno()), str(watched.fileno()), str(_PROCESSES)),
-                *(str(part).replace("{answers}", str(answering.fileno())) for part in command),
-            ],
-            cwd=folder,
-            env=dict(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=stream,
-            stderr=stream,
-            bufsize=0,
-            pass_fds=[end.fileno() for end in given],
-            start_new_session=True,
-        )
+        with _starting:
+            child = subprocess.Popen(
+                [
+                    *(sys.executable, "-I", "-S", "-B", "-X", "utf8", str(_SUPERVISOR)),
+                    *(str(reporting.fileno()), str(watched.fileno()), str(_PROCESSES)),
+                    *(str(part).replace("{answers}", str(answering.fileno())) for part in command),
+                ],
+                cwd=folder,
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=stream,
+                bufsize=0,
+                pass_fds=[end.fileno() for end in given],
+                start_new_session=True,
+            )
+            _supervisors.add(child.pid)
         stack.callback(_end, child)
         stack.callback(life.close)  # the sign for the supervisor to end
         for end in given:
@@ -255,6 +261,32 @@ def _end(child: subprocess.Popen[bytes]) -> None:
         child.wait()
         if not isinstance(error, subprocess.TimeoutExpired):
             raise
+    finally:
+        with _starting:
+            _supervisors.discard(child.pid)
+            if child.returncode and _inherits:
+                _kill_orphans()
+
+
+def inherit_orphans() -> None:
+    """For a command of ours: what a program leaves that killed its supervisor becomes ours to end.
+
+    Not for a library, whose process may have children of others.
+    """
+    global _inherits
+    _inherits = True
+    become_subreaper()
+
+
+def _kill_orphans() -> None:
+    start = time.monotonic()
+    while time.monotonic() < start + _PATIENCE:
+        orphans = kill_below(os.getpid(), _supervisors)
+        if not orphans:
+            return
+        for process in orphans:
+            with suppress(ChildProcessError):
+                os.waitpid(process, 0)
 
 
 def _kill(supervisor: subprocess.Popen[bytes]) -> None:

@@ -18,7 +18,7 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 
 _PDEATHSIG, _SUBREAPER = 1, 36  # linux/prctl.h
@@ -28,8 +28,11 @@ _PATIENCE = (
 )
 
 
-def descendants(root: int) -> list[int]:
-    """All processes below `root`, by proc(5); none where there is no such file system."""
+def descendants(root: int, spare: Collection[int] = ()) -> list[int]:
+    """All processes below `root`, but for those in `spare` and below them, by proc(5).
+
+    None where there is no such file system.
+    """
     parents: dict[int, list[int]] = {}
     with suppress(OSError):
         for name in os.listdir("/proc"):  # noqa: PTH208 -- pathlib doubles the time to start
@@ -40,23 +43,31 @@ def descendants(root: int) -> list[int]:
                     parents.setdefault(parent, []).append(int(name))
     found = [root]
     for process in found:
-        found += parents.get(process, ())
+        found += (child for child in parents.get(process, ()) if child not in spare)
     return found[1:]
 
 
-def kill_below(root: int) -> None:
-    """Kills all processes below `root`: first they are halted, so that none can fork away."""
+def kill_below(root: int, spare: Collection[int] = ()) -> list[int]:
+    """Kills the `descendants`: first they are halted, so that none can fork away. Returns them."""
+    found: list[int] = []
     for number in (signal.SIGSTOP, signal.SIGKILL):
-        for process in descendants(root):
+        found = descendants(root, spare)
+        for process in found:
             with suppress(OSError):
                 os.kill(process, number)
+    return found
+
+
+def become_subreaper() -> None:
+    """Makes this process the parent of what its descendants leave behind (prctl(2))."""
+    _prctl(_SUBREAPER, 1)
 
 
 def main() -> None:
     report, life, most = map(int, sys.argv[1:4])
     os.set_inheritable(report, False)
     os.set_inheritable(life, False)
-    _prctl(_SUBREAPER, 1)
+    become_subreaper()
     woken, wake = os.pipe()
     os.set_blocking(woken, False)
     os.set_blocking(wake, False)

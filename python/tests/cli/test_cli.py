@@ -1,3 +1,4 @@
+import importlib
 import os
 import subprocess
 import sys
@@ -16,6 +17,20 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert stop.value.code == 0
     shown = capsys.readouterr().out
     assert all(f"\n    {name}" in shown for name in cli.COMMANDS)
+
+
+def test_a_summary_is_a_commands_own_and_costs_no_import() -> None:
+    code = (
+        "import sys; from vllm_nix import cli; parser = cli.parser([]);"
+        "print([name for name in sys.modules if name.startswith('vllm_nix.cli.')])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout == "[]\n"
+    for name in cli.COMMANDS:
+        module = importlib.import_module(f"vllm_nix.cli.{name}")
+        assert (module.__doc__ or "").startswith(cli._summary(name) + "\n")
 
 
 def test_an_error_is_one_line_and_an_exit_code(capsys: pytest.CaptureFixture[str]) -> None:

@@ -72,6 +72,20 @@ def test_a_signal_ends_the_command_and_all_that_it_started(
         assert list((tmp_path / "tmp").iterdir()) == []
 
 
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGSTOP"])
+def test_nor_does_it_help_to_end_what_watches_it(hanging: Path, how: str) -> None:
+    program = HANGS.replace(
+        '(here / "part")', f'os.kill(os.getppid(), {getattr(signal, how)})\n(here / "part")', 1
+    )
+    (hanging / "bin/python").write_text(program)
+    command = [*OURS, "verify", str(hanging), "--only", "interpreter", "--timeout", "2"]
+    result = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert result.returncode == 3
+    said = {"SIGKILL": "its supervisor was killed", "SIGSTOP": "no answer within 2 s"}
+    assert said[how] in result.stdout
+    assert not is_alive(int((hanging / "bin/daemon").read_text()))
+
+
 def test_a_daemon_of_an_environment_ends_with_its_time(hanging: Path) -> None:
     command = [*OURS, "verify", str(hanging), "--only", "interpreter", "--timeout", "1"]
     result = subprocess.run(command, check=False, capture_output=True, text=True)

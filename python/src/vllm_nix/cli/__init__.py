@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from vllm_nix import __version__
 from vllm_nix.errors import Error, Unavailable
@@ -30,17 +31,21 @@ COMMANDS = (
 )
 # Commands that pass the words after `--` on to another program, as `args.rest`.
 PASS_ON = ("serve",)
+STARTING = ("fetch", "lock", "verify", "model")  # commands that start programs
 _GRACE = 0.7  # seconds for unwinding after a signal
 
 
 def parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
-    """The parser of the named commands alone: importing them all takes longer than most run."""
+    """The parser of all commands; of those not in `names`, which are not imported, a summary alone."""
     top = argparse.ArgumentParser(
         prog="vllm-nix", description="A working, verified vLLM on the accelerator that you have."
     )
     top.add_argument("--version", action="version", version=f"vllm-nix {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name in names:
+    for name in COMMANDS:
+        if name not in names:
+            commands.add_parser(name, help=_summary(name))
+            continue
         module = importlib.import_module(f"vllm_nix.cli.{name}")
         text = (module.__doc__ or "").strip()
         sub = commands.add_parser(
@@ -54,8 +59,14 @@ def parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
     return top
 
 
+def _summary(command: str) -> str:
+    """The first line of a command's module, which takes long to import."""
+    with Path(__file__).with_name(f"{command}.py").open(encoding="utf-8") as module:
+        return module.readline().strip().strip('"')
+
+
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    known = parser(argv[:1] if argv and argv[0] in COMMANDS else COMMANDS)
+    known = parser([name for name in argv[:1] if name in COMMANDS])
     end = argv.index("--") if "--" in argv and argv[0] in PASS_ON else len(argv)
     return known.parse_args(argv[:end], argparse.Namespace(rest=tuple(argv[end + 1 :])))
 
@@ -66,6 +77,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _prepare()
     try:
         args = _parse(sys.argv[1:] if argv is None else argv)
+        if argv is None and args.command in STARTING:
+            importlib.import_module("vllm_nix.process").inherit_orphans()
         code = int(args.run(args))
         print(end="", flush=True)  # while it can still be said that nobody can read this
         return code
