@@ -79,6 +79,10 @@ in
           message = "${option instance.name}.package has other words for vLLM in its profile '${instance.profile}'; give them as ${option instance.name}.extraArgs.";
         }
         {
+          assertion = instance.strangers == [ ];
+          message = "${option instance.name}.settings: '${lib.concatStringsSep "', '" instance.strangers}' is neither the name of a model, owner/model, nor a folder's path from /.";
+        }
+        {
           assertion = instance.openFirewall -> !isLocal instance.values.host;
           message = "${option instance.name}.openFirewall: it listens on ${instance.values.host} alone; set ${option instance.name}.settings.host.";
         }

@@ -1,6 +1,6 @@
 # Type: String -> AttrSet -> AttrSet
-# One server, from its options: with `values`, all of its profile's, checked, and `given`, those that
-# `vllm-nix serve` does not know by itself.
+# One server, from its options: with `values`, all of its profile's, checked; `given`, those that `vllm-nix
+# serve` does not know by itself; `models`, which a hub has, and `strangers`, which are no model's name.
 { lib }:
 let
   inherit (import ../lib) changeTarget targets;
@@ -18,6 +18,8 @@ let
     target: lib.recursiveUpdate target { serve.${options.profile} = settings; }
   ) parameters;
   values = checked.serve.${options.profile};
+  models = [ values.model ] ++ lib.optional (values ? draft-model) values.draft-model;
+  isName = model: builtins.match "[A-Za-z0-9_][A-Za-z0-9_.-]*/[A-Za-z0-9_][A-Za-z0-9_.-]*" model != null;
 in
 if !(profiles ? ${options.profile}) then
   throw "services.vllm.${name}: target '${options.target}' has no profile '${options.profile}'; it has: ${lib.concatStringsSep ", " (lib.attrNames profiles)}"
@@ -26,5 +28,7 @@ else
   // {
     inherit name parameters values;
     given = lib.filterAttrs (key: value: keys ? ${key} && (known.${key} or null) != value) values;
+    models = lib.filter isName models;
+    strangers = lib.filter (model: !isName model && !lib.hasPrefix "/" model) models;
     isKnown = (values.arguments or [ ]) == (known.arguments or [ ]);
   }

@@ -20,11 +20,6 @@ let
       ];
   options = lib.concatLists (lib.mapAttrsToList option instance.given);
 
-  # A folder is there or not; vllm-nix says so when it starts.
-  isName = model: builtins.match "[./~].*" model == null;
-  drafts = lib.optional (values ? draft-model) values.draft-model;
-  models = lib.filter isName ([ values.model ] ++ drafts);
-
   # What it may open of the host's devices.
   devices =
     if device == "cpu" then
@@ -73,7 +68,7 @@ in
     ''
     + lib.concatMapStrings (model: ''
       download ${lib.escapeShellArg model}
-    '') models
+    '') instance.models
     + ''
       exec ${vllm-nix} serve ${target} ${lib.escapeShellArg instance.profile} \
         --environment ${package} \

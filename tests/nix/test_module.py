@@ -80,6 +80,10 @@ REFUSED = {
         chat().replace("vllm.chat", 'vllm."a b"').replace("enable", 'profile = "chat"; enable'),
         "services.vllm: 'a b' cannot be part of a unit's name",
     ),
+    "a model that is no model": (
+        chat(settings_model='"nowhere"'),
+        r"chat\.settings: 'nowhere' is neither the name of a model, owner/model, nor a folder's path",
+    ),
     "one port twice": (
         chat() + CHAT.replace("vllm.chat", "vllm.other") % 'profile = "chat";',
         r"chat and other both listen on port 8000 of 127\.0\.0\.1; set services\.vllm\.other\.settings\.port",
