@@ -8,6 +8,7 @@ import subprocess
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -74,32 +75,33 @@ def environment(nix: Nix, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def make_wheel(tmp_path: Path) -> Callable[..., Path]:
     """Makes a wheel of the given files; a bytes value may be a compiled library."""
+    return partial(write_wheel, tmp_path)
 
-    def make(
-        name: str,
-        files: Mapping[str, str | bytes],
-        tag: str = "py3-none-any",
-        description: str = "",
-        version: str = "1.0",
-    ) -> Path:
-        path = tmp_path / f"{name}-{version}-{tag}.whl"
-        info = f"{name}-{version}.dist-info"
-        contents: dict[str, str | bytes] = {
-            **files,
-            f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{description}",
-            f"{info}/WHEEL": f"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: {tag}\n",
-        }
-        rows = []
-        with zipfile.ZipFile(path, "w") as archive:
-            for file, content in contents.items():
-                data = content.encode() if isinstance(content, str) else content
-                digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=")
-                rows.append(f"{file},sha256={digest.decode()},{len(data)}\n")
-                archive.writestr(zipfile.ZipInfo(file), data)
-            archive.writestr(f"{info}/RECORD", "".join(rows) + f"{info}/RECORD,,\n")
-        return path
 
-    return make
+def write_wheel(
+    folder: Path,
+    name: str,
+    files: Mapping[str, str | bytes],
+    tag: str = "py3-none-any",
+    description: str = "",
+    version: str = "1.0",
+) -> Path:
+    path = folder / f"{name}-{version}-{tag}.whl"
+    info = f"{name}-{version}.dist-info"
+    contents: dict[str, str | bytes] = {
+        **files,
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{description}",
+        f"{info}/WHEEL": f"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: {tag}\n",
+    }
+    rows = []
+    with zipfile.ZipFile(path, "w") as archive:
+        for file, content in contents.items():
+            data = content.encode() if isinstance(content, str) else content
+            digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=")
+            rows.append(f"{file},sha256={digest.decode()},{len(data)}\n")
+            archive.writestr(zipfile.ZipInfo(file), data)
+        archive.writestr(f"{info}/RECORD", "".join(rows) + f"{info}/RECORD,,\n")
+    return path
 
 
 @pytest.fixture

@@ -23,27 +23,28 @@ find_driver() { # REPLY: the folder that has the first library
 
 names=() files=() # of the links
 find_libraries() { # FOLDER
-  local file library place places own release=
+  local index library own place places release=
   # Debian's is a folder of links: what is no link there may be another release's.
-  file=$(@coreutils@/bin/readlink -f "$1/$first")
-  own=("${file%/*}" "$1")
+  own=$(@coreutils@/bin/readlink -f "$1/$first")
+  own=("${own%/*}" "$1")
   [[ " ${l4t[*]} " != *" $1 "* && " ${l4t[*]} " != *" ${own[0]} "* ]] || own+=("${l4t[@]}")
   for library in "${libraries[@]}"; do
     places=("${own[@]}")
     [[ $library == lib@(cuda|nvidia-*).so* ]] || places+=("$system" "${l4t[@]}" /usr/lib/wsl/lib)
     for place in "${places[@]}"; do
       [[ -e $place/$library ]] || continue
-      file=$(@coreutils@/bin/readlink -f "$place/$library")
-      if [[ $file =~ \.so\.([0-9]{3,}\.[0-9.]+)$ ]]; then
-        [[ $library != "$first" ]] || release=${BASH_REMATCH[1]}
-        if [[ ${release:-${BASH_REMATCH[1]}} != "${BASH_REMATCH[1]}" ]]; then
-          echo "@name@: left out $file: $first is of driver $release; install one release of NVIDIA's driver" >&2
-          break
-        fi
-      fi
-      names+=("$library") files+=("$file")
+      names+=("$library") files+=("$place/$library")
       break
     done
+  done
+  mapfile -t files < <(@coreutils@/bin/readlink -f "${files[@]}")
+  for index in "${!names[@]}"; do
+    [[ ${files[index]} =~ \.so\.([0-9]{3,}\.[0-9.]+)$ ]] || continue
+    ((index)) || release=${BASH_REMATCH[1]}
+    if [[ $release && $release != "${BASH_REMATCH[1]}" ]]; then
+      echo "@name@: left out ${files[index]}: $first is of driver $release; install one release of NVIDIA's driver" >&2
+      unset "names[index]" "files[index]"
+    fi
   done
   if [[ $first == libcuda.so.1 ]]; then # Triton before 3.3 links with -lcuda
     names+=(libcuda.so) files+=("${files[0]}")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.builds.test_wheel import expression
-from tests.conftest import OPTIONS, ROOT, Nix
+from tests.conftest import OPTIONS, ROOT, Nix, write_wheel
 
 pytestmark = pytest.mark.nix
 
@@ -41,11 +41,11 @@ LAUNCHERS = """
 """
 
 
-@pytest.fixture
-def cuda(nix: Nix, make_wheel: MakeWheel) -> Path:
+@pytest.fixture(scope="module")
+def cuda(nix: Nix, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An environment whose target names a driver's libraries."""
     names = " ".join(f'"{name}"' for name in DRIVER[::-1] + PLATFORM)
-    wheel = make_wheel("vllm", VLLM)
+    wheel = write_wheel(tmp_path_factory.mktemp("wheel"), "vllm", VLLM)
     return nix.build(expression(wheel, attribute="environment", arguments=f"driver = [ {names} ];"))
 
 
