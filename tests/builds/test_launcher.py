@@ -194,6 +194,17 @@ def test_a_link_follows_to_the_drivers_own_folder(cuda: Path, tmp_path: Path) ->
     assert {Path(end).parent for name, end in found.items() if name != "folder"} == {own}
 
 
+def test_a_process_that_it_starts_finds_the_same(cuda: Path, tmp_path: Path) -> None:
+    """vLLM's workers start the environment's Python again, with LD_LIBRARY_PATH as it is by then."""
+    install(tmp_path / "driver", "580.95.05")
+    variables = {"HOME": str(tmp_path), "LD_LIBRARY_PATH": f"{tmp_path}/driver"}
+    found = links(cuda / "bin/python", **variables)
+    nested = (
+        f"import subprocess, sys; subprocess.run([sys.executable, '-c', {LINKS!r}], check=True)"
+    )
+    assert json.loads(run(cuda / "bin/python", "-c", nested, **variables).stdout) == found
+
+
 def test_another_releases_library_in_the_same_folder_is_left_out(
     cuda: Path, tmp_path: Path
 ) -> None:
