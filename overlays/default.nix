@@ -1,3 +1,5 @@
+# What belongs in this folder: what joins the components of pkgs/ with the targets, over any nixpkgs.
+#
 # Adds `vllmPackages`, what every target shares, and a scope for each target; changes nothing else.
 final: _prev:
 let
