@@ -17,7 +17,6 @@ from pathlib import Path
 
 from vllm_nix.binaries import elf
 from vllm_nix.binaries.elf import Elf, ElfError
-from vllm_nix.store import store_dir
 
 # Most files of an environment are text, and opening each of them takes longer than all else.
 TEXT = frozenset((".py", ".pyc", ".pyi", ".h", ".hpp", ".cuh", ".txt", ".json", ".md", ".pyx"))
@@ -98,7 +97,7 @@ def walk(
     without `inside`, wherever they lead but into the kernel's file systems. Files that are text by their names are passed over, and links to nowhere (see `record`). Raises
     InterruptedError once `stop` is set.
     """
-    allowed = ("/",) if inside is None else (folder, *inside, store_dir())
+    allowed = ["/"] if inside is None else [str(folder), *map(str, inside), _store_dir()]
     roots = tuple(f"{os.path.realpath(root).rstrip(os.sep)}{os.sep}" for root in allowed)
     files: dict[Path, os.stat_result] = {}
     left_out: dict[Path, str] = {}
@@ -244,3 +243,9 @@ def _kind(line: str) -> str:
 def _device(line: str) -> int:
     major, _, minor = line.split(" ", 3)[2].partition(":")
     return os.makedev(int(major), int(minor))
+
+
+def _store_dir() -> str:
+    from vllm_nix.store import store_dir  # with all that runs programs, which reading does not
+
+    return str(store_dir())

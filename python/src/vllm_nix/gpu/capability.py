@@ -5,18 +5,21 @@ TORCH_CUDA_ARCH_LIST, sm_87 for cubins, compute_87 for PTX. Some have a suffix: 
 on exactly this capability, "f" for its family (CUDA C++ Programming Guide, "Family-Specific Features").
 """
 
-import tomllib
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Any, NamedTuple
 
-from vllm_nix.data import TARGETS
 from vllm_nix.errors import InputError
+
+TYPE_CHECKING = False  # see vllm_nix/__init__.py
+if TYPE_CHECKING:
+    from typing import Any
 
 _PREFIXES = {"cubin": "sm", "ptx": "compute", "lto-ir": "lto"}
 
 
-class ComputeCapability(NamedTuple):
+@dataclass(frozen=True, slots=True, order=True)
+class ComputeCapability:
     """Such as 8.7 or 12.0f; ordered by number. `str()` is NVIDIA's spelling.
 
     Any number is one, for a library may hold any: `is_known` says whether the table has it.
@@ -64,13 +67,13 @@ class ComputeCapability(NamedTuple):
     @property
     def base(self) -> "ComputeCapability":
         """Without the suffix: what a device has."""
-        return self._replace(suffix="")
+        return _from_sm(self.number, "")
 
     @property
     def present(self) -> "ComputeCapability":
         """By its name of today, if it was renamed."""
         new = _row(self).get("renamed")
-        return self.parse(new)._replace(suffix=self.suffix) if new else self
+        return self.parse(f"{new}{self.suffix}") if new else self
 
     @property
     def is_known(self) -> bool:
@@ -96,8 +99,12 @@ class ComputeCapability(NamedTuple):
 
 
 @cache
-def table() -> Mapping[str, Mapping[str, Any]]:
+def table() -> "Mapping[str, Mapping[str, Any]]":
     """capabilities.toml: its rows by capability, such as "8.7", from the lowest on."""
+    import tomllib  # what a library carries is read without
+
+    from vllm_nix.data import TARGETS
+
     return tomllib.loads((TARGETS / "capabilities.toml").read_text(encoding="utf-8"))
 
 
@@ -111,13 +118,11 @@ def arch_list(capabilities: Iterable[str | ComputeCapability]) -> str:
     return ";".join(map(str, capabilities))
 
 
-def _row(capability: ComputeCapability) -> Mapping[str, Any]:
+def _row(capability: ComputeCapability) -> "Mapping[str, Any]":
     return table().get(str(capability.base), {})
 
 
-@lru_cache(
-    maxsize=1024
-)  # a library has a dozen of them in thousands of entries; a hostile one, any
+@lru_cache(maxsize=1024)  # thousands of entries have a dozen of them; in a hostile file, any number
 def _from_sm(number: int, suffix: str) -> ComputeCapability:
     return ComputeCapability(*divmod(number, 10), suffix)
 

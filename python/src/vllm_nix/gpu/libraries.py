@@ -10,12 +10,15 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from vllm_nix.binaries import files
 from vllm_nix.errors import InputError
 from vllm_nix.gpu import fatbin
 from vllm_nix.gpu.capability import ComputeCapability
+
+TYPE_CHECKING = False  # see vllm_nix/__init__.py
+if TYPE_CHECKING:
+    from typing import IO
 
 # See `fatbin.Fatbin.role`.
 RUNS = ("host", "embedded")
@@ -165,7 +168,7 @@ def read_wheel(path: str | os.PathLike[str]) -> Iterator[Library]:
                 yield _unread(place, error)
 
 
-def _unpacked(start: bytes, member: IO[bytes]) -> fatbin.Contents:
+def _unpacked(start: bytes, member: "IO[bytes]") -> fatbin.Contents:
     """By way of a file without a name, for it may be gigabytes."""
     import tempfile
 

@@ -3,7 +3,6 @@
 Keys of the JSON are only added; `schema` says when one is not (2: "fatbins" was "containers").
 """
 
-import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -76,7 +75,7 @@ def print_table(rows: Sequence[Row], device: "Device | None", by_fatbin: bool) -
         lines = [line for row in carriers for line in _verdict_lines(row, device, by_fatbin)]
     table = [titles, *lines]
     # Without colours where there is nothing to point at: rich takes longer than all else.
-    if sys.stdout.isatty() and (device or _width(table) > shutil.get_terminal_size().columns):
+    if sys.stdout.isatty() and (device or _width(table) > _columns()):
         _print_rich(titles, lines)
     else:
         _print_plain(table)
@@ -141,6 +140,12 @@ def _widths(lines: Sequence[tuple[str, ...]]) -> list[int]:
 
 def _width(lines: Sequence[tuple[str, ...]]) -> int:
     return sum(_widths(lines)) + 2 * (len(lines[0]) - 1)
+
+
+def _columns() -> int:
+    from shutil import get_terminal_size
+
+    return get_terminal_size().columns
 
 
 _STYLES = {
