@@ -17,36 +17,24 @@
       poetry2nix,
     }:
     let
-      systems = [
-        "aarch64-linux"
-        "x86_64-linux"
-      ];
-      pkgsFor =
-        system:
-        let
-          pkgs = import nixpkgs {
-            inherit system;
-            overlays = [ self.overlays.default ];
-            # nixpkgs refuses CUDA otherwise, and takes a server's for a Jetson (nix/cuda/packages-for.nix).
-            config = {
-              allowUnfreePredicate = package: pkgs._cuda.lib.allowUnfreeCudaPredicate package;
-              cudaSupport = true;
-              cudaCapabilities =
-                if system == "aarch64-linux" then self.lib.targets.jetson.cuda.capabilities else [ ];
-            };
-          };
-        in
-        pkgs;
-      isEmbedded = pkgsFor "x86_64-linux" ? bringFile;
+      packageSet = import ./nix/outputs/package-set.nix {
+        inherit nixpkgs;
+        overlay = self.overlays.default;
+      };
       # `f` gets a system and its packages. Its names must not depend on the packages: Nix looks for
       # `.#lib` among them first, and would fetch nixpkgs to see that it is not there.
       forSystems =
         f:
         builtins.listToAttrs (
-          map (system: {
-            name = system;
-            value = f system (pkgsFor system);
-          }) systems
+          map
+            (system: {
+              name = system;
+              value = f system (packageSet system);
+            })
+            [
+              "aarch64-linux"
+              "x86_64-linux"
+            ]
         );
     in
     {
@@ -55,23 +43,23 @@
         default = import ./overlays;
       }
       // builtins.mapAttrs (name: _: import ./overlays/target.nix name) self.lib.targets;
-      nixosModules.vllm = {
-        imports = [ ./nix/nixos/module.nix ];
-        nixpkgs.overlays = [ self.overlays.default ];
+      nixosModules = {
+        default = self.nixosModules.vllm;
+        vllm = {
+          imports = [ ./nix/nixos/module.nix ];
+          nixpkgs.overlays = [ self.overlays.default ];
+        };
       };
       packages = forSystems (import ./nix/outputs/packages.nix);
-      legacyPackages = forSystems (import ./nix/outputs/unfree.nix);
       apps = forSystems (import ./nix/outputs/apps.nix);
       checks = forSystems (import ./nix/outputs/checks.nix);
       devShells = forSystems (import ./nix/outputs/shells.nix { inherit poetry2nix; });
-      formatter = if isEmbedded then { } else forSystems (_: pkgs: pkgs.nixfmt);
+      formatter = import ./nix/outputs/formatter.nix (forSystems (_: pkgs: pkgs));
       templates.default = {
         path = ./templates/default;
         description = "A flake of one's own with a target's overlay";
+        welcomeText = "Say once where vllm-nix is: `nix registry add vllm-nix URL`, such as `git+file:///home/me/vllm-nix`.";
       };
-      hydraJobs = {
-        inherit (self) packages checks;
-        components = forSystems (import ./nix/outputs/hydra.nix);
-      };
+      hydraJobs = forSystems (import ./nix/outputs/hydra.nix self);
     };
 }

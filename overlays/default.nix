@@ -33,6 +33,7 @@ in
         self.unpackWheel {
           inherit (file) name version file;
           src = file;
+          fromSource = true;
           libraries = file.libraries or [ ];
         };
       # vLLM asks for 3.26 at least.
@@ -44,6 +45,7 @@ in
       maxJobsHook = final.makeSetupHook { name = "max-jobs"; } ../nix/wheels/build/max-jobs.sh;
       cudaHome = self.callPackage ../nix/environment/cuda-home.nix { };
       environment = self.callPackage ../nix/environment { };
+      environmentTests = self.callPackage ../nix/environment/tests { };
       due = self.callPackage ../nix/wheels/patch/due.nix { };
       patchedSource = self.callPackage ../nix/wheels/patch/source.nix { };
       patchedWheel = self.callPackage ../nix/wheels/patch/wheel.nix { };

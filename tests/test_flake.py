@@ -31,9 +31,11 @@ def test_the_lock_is_complete(nix: Nix) -> None:
 
 def test_everything_is_shown_on_the_embedded_base(nix: Nix) -> None:
     shown = json.loads(nix("nix", "flake", "show", "--json", *EMBEDDED).stdout)
-    assert set(shown["packages"]["x86_64-linux"]) >= {"vllm-cpu", "vllm-nix"}
-    assert set(shown["devShells"]["x86_64-linux"]) >= {"cpu", "default"}
-    assert set(shown["checks"]["x86_64-linux"]) >= {"serve", "vllm-cpu", "vllm-nix"}
+    assert set(shown["packages"]["x86_64-linux"]) >= {"default", "vllm-cpu", "vllm-neuron"}
+    assert set(shown["devShells"]["x86_64-linux"]) >= {"cpu", "default", "neuron"}
+    assert set(shown["checks"]["x86_64-linux"]) == {"library", "nix", "vllm-cpu"}
+    assert set(shown["nixosModules"]) == {"default", "vllm"}
+    assert set(shown["apps"]["x86_64-linux"]) == {"default"}
 
 
 def test_a_system_that_a_target_is_not_for_is_named(nix: Nix) -> None:

@@ -8,6 +8,7 @@
   bash,
   coreutils,
   cudaHome,
+  environmentTests,
   lib,
   linkFarm,
   pkgs,
@@ -71,6 +72,7 @@ let
       (
         lib.replaceStrings [ "@host-software@" ] [ hostSoftware ] (builtins.readFile ./launcher.sh)
       );
+  licenses = import ../wheels/licenses.nix;
 in
 runCommand "vllm-${target.name}"
   {
@@ -78,6 +80,7 @@ runCommand "vllm-${target.name}"
     passthru = {
       inherit launcher manifest target;
       components = wheels;
+      tests = environmentTests { inherit target wheels; };
       wheels = linkFarm "vllm-${target.name}-wheels" (
         map (wheel: {
           name = wheel.file;
@@ -89,11 +92,9 @@ runCommand "vllm-${target.name}"
       description = target.summary;
       mainProgram = "vllm";
       platforms = target.systems;
+      sourceProvenance = lib.unique (lib.concatMap (wheel: wheel.meta.sourceProvenance or [ ]) wheels);
     }
-    // lib.optionalAttrs (target ? neuron) {
-      license = lib.licenses.unfree;
-      hydraPlatforms = [ ]; # AWS's licence forbids to pass its files on
-    };
+    // licenses.meta ([ lib.licenses.asl20 ] ++ licenses.ofPackages wheels); # vLLM's, and what is not free
   }
   ''
     ${python.interpreter} ${./assemble.py} ${manifest} $out \

@@ -1,7 +1,12 @@
-# `nix run .#vllm-cpu -- serve ...`, `nix run .#vllm-nix -- verify ...`
-system: pkgs:
-builtins.mapAttrs (name: package: {
-  type = "app";
-  meta.description = "${name}'s ${package.meta.mainProgram}";
-  program = "${package}/bin/${package.meta.mainProgram}";
-}) (import ./packages.nix system pkgs)
+# `nix run`: the command. `nix run .#vllm-cpu -- serve ...` needs no app: a package has its mainProgram.
+_: pkgs:
+let
+  package = pkgs.vllmPackages.vllm-nix;
+in
+{
+  default = {
+    type = "app";
+    program = "${package}/bin/${package.meta.mainProgram}";
+    meta = { inherit (package.meta) description; };
+  };
+}

@@ -1,29 +1,63 @@
-# What `nix flake check` builds: every target assembled, and the CPU's answering a request in the
-# sandbox, without a network or a home. vLLM asks lscpu for the processors, and lscpu asks /sys,
-# which the sandbox lacks: add --option extra-sandbox-paths /sys.
+# What `nix flake check` builds, in minutes and in an ordinary sandbox: the pure Nix tests, the form of the
+# files, the library's tests, and the environment that needs no accelerator, answering a request. All else is
+# in hydraJobs, and in `passthru.tests` of each package.
 system: pkgs:
 let
   inherit (pkgs) lib vllmPackages;
-  inherit (vllmPackages) python vllm-cpu;
+  folder = ../../tests/nix;
+  cases = lib.concatMap (
+    file:
+    lib.mapAttrsToList (name: case: {
+      name = "${file}: ${name}";
+      isGood = case.expr == case.expected;
+    }) (import (folder + "/${file}"))
+  ) (lib.filter (lib.hasSuffix ".nix") (lib.attrNames (builtins.readDir folder)));
+  failures = map (case: case.name) (lib.filter (case: !case.isGood) cases);
+
+  isOnCpu = target: target.vllm.device == "cpu";
+  onCpu = lib.filterAttrs (_: isOnCpu) ((import ../lib).lockedTargets system);
+
+  nixfmt = builtins.tryEval (pkgs.nixfmt or (throw "no nixfmt"));
+  ruff = builtins.tryEval (pkgs.ruff or (throw "no ruff"));
+  src = builtins.path {
+    path = ../..;
+    name = "vllm-nix-repository";
+    filter = path: _: builtins.match "[.].*|result.*|__pycache__" (baseNameOf path) == null;
+  };
 in
-import ./packages.nix system pkgs
-// lib.optionalAttrs ((import ../lib).lockedTargets system ? cpu) {
-  serve =
-    pkgs.runCommand "vllm-cpu-serves"
+{
+  # In a list, so that the tests are not evaluated until the derivation is: `nix flake show` asks its name.
+  nix = pkgs.runCommand "nix-tests" {
+    nativeBuildInputs = [
+      (
+        if failures == [ ] then
+          pkgs.coreutils
+        else
+          throw "tests/nix: ${lib.concatStringsSep "; " failures}"
+      )
+    ];
+  } "touch $out";
+  library = vllmPackages.vllm-nix.tests.library;
+}
+// lib.mapAttrs' (name: _: {
+  name = "vllm-${name}";
+  value = vllmPackages."vllm-${name}".tests.serve;
+}) onCpu
+// lib.optionalAttrs (nixfmt.success && ruff.success) {
+  format =
+    pkgs.runCommand "format"
       {
-        PYTHONPATH = lib.makeSearchPath python.sitePackages [
-          vllmPackages.vllm-nix
-          python.pkgs.packaging
+        nativeBuildInputs = [
+          nixfmt.value
+          ruff.value
         ];
       }
       ''
-        if [[ ! -d /sys/devices/system/cpu ]]; then
-          echo "vLLM needs /sys, which this sandbox lacks: add --option extra-sandbox-paths /sys"
-          exit 1
-        fi
-        cp ${../../tests/end-to-end/server.py} server.py
-        cp ${../../tests/end-to-end/serve.py} serve.py
-        ${python.interpreter} serve.py ${vllm-cpu} | tee $out
-        [[ ''${PIPESTATUS[0]} == 0 ]]
+        cp -r --no-preserve=mode ${src} repository
+        cd repository
+        find . -name '*.nix' -exec nixfmt --check {} +
+        ruff format --no-cache --check --config python/pyproject.toml .
+        ruff check --no-cache --config python/pyproject.toml .
+        touch $out
       '';
 }

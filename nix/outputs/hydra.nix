@@ -1,30 +1,16 @@
-# The components of each target as jobs: what a builder compiles and a cache keeps, one by one; but for what
-# must not be published, which says so as nixpkgs' packages do.
+# Type: AttrSet -> String -> AttrSet -> AttrSet
+# What a builder compiles and tests, and a cache keeps: all but what must not be published, which says so as
+# nixpkgs' packages do.
+{ packages, checks, ... }:
 system: pkgs:
 let
-  inherit (pkgs) lib vllmPackages;
-  jobs =
-    name: target:
-    let
-      scope = vllmPackages.${name};
-      sources = lib.filter (each: target ? ${each}) [
-        "cutlass"
-        "nccl"
-        "vllm-flash-attn"
-      ];
-    in
-    lib.filterAttrs (_: job: job.meta.hydraPlatforms or null != [ ]) (
-      lib.genAttrs (
-        sources
-        ++ lib.optional (target ? nccl || lib.elem "nccl-tests" (target.shell.tools or [ ])) "nccl-tests"
-        ++ lib.optional (lib.elem "triton" target.components) "triton-llvm"
-      ) (each: scope.${each})
-      // builtins.listToAttrs (
-        map (wheel: {
-          inherit (wheel) name;
-          value = wheel;
-        }) scope.components
-      )
-    );
+  inherit (pkgs) lib;
+  isPublished = _: job: (job.meta.hydraPlatforms or null) != [ ];
+  published = lib.filterAttrs isPublished packages.${system};
 in
-lib.mapAttrs jobs ((import ../lib).lockedTargets system)
+{
+  checks = checks.${system};
+  packages = published;
+  tests = lib.mapAttrs (_: package: package.tests) published;
+  components = lib.mapAttrs (_: lib.filterAttrs isPublished) (import ./components.nix system pkgs);
+}

@@ -1,14 +1,17 @@
-# The flake's packages for one system: the targets whose wheels are locked for it, and the command. What may
-# not be published is in unfree.nix.
+# The flake's packages for one system: the command, and the targets whose wheels are locked for it.
 system: pkgs:
+let
+  inherit (pkgs) vllmPackages;
+  targets = builtins.attrNames ((import ../lib).lockedTargets system);
+in
 builtins.listToAttrs (
   map
     (name: {
       inherit name;
-      value = pkgs.vllmPackages.${name};
+      value = vllmPackages.${name};
     })
-    (
-      [ "vllm-nix" ]
-      ++ map (name: "vllm-${name}") (builtins.attrNames ((import ../lib).freeTargets system))
-    )
+    ([ "vllm-nix" ] ++ map (name: "vllm-${name}") targets)
 )
+// {
+  default = vllmPackages.vllm-nix;
+}

@@ -1,5 +1,5 @@
-# `nix develop`: this library's own environment; `nix develop .#cpu`: a target's; `nix develop .#jetson`,
-# of a target that compiles vLLM: what compiles it.
+# `nix develop`: for who works on this repository; `nix develop .#cpu`: a target's environment; `nix develop
+# .#jetson`, of a target that compiles vLLM: what compiles it.
 { poetry2nix }:
 system: pkgs:
 let
@@ -24,8 +24,19 @@ let
         run
         library
       ]
+      # neuron-ls, neuron-top, the runtime and its collectives
+      ++ lib.optional (target ? neuron) vllmPackages.${target.name}.neuronSdk.tools
       ++ toolsOf target (vllmPackages.withDriver run);
     };
+
+  # What a base lacks, nix/debian above all, is named and not missed: `make setup` has it, but for nixfmt.
+  checkers = [
+    "mypy"
+    "nixfmt-tree"
+    "ruff"
+  ];
+  isThere = name: (builtins.tryEval (pkgs.${name} or (throw name))).success;
+  absent = lib.filter (name: !isThere name) checkers;
 in
 lib.mapAttrs (
   _: target:
@@ -33,18 +44,24 @@ lib.mapAttrs (
     vllmPackages.${target.name}.callPackage ./build-shell.nix { tools = toolsOf target (tool: tool); }
   else
     environment target
-) ((import ../lib).freeTargets system)
+) ((import ../lib).lockedTargets system)
 // {
   default = pkgs.mkShell {
-    inputsFrom = [ library ];
     packages = [
-      vllmPackages.python.pkgs.pytest
+      (vllmPackages.python.withPackages library.testDependencies)
       library
-    ];
+    ]
+    ++ map (name: pkgs.${name}) (lib.filter isThere checkers);
+    shellHook = ''
+      export PYTHONPATH=$PWD/python/src''${PYTHONPATH:+:$PYTHONPATH}
+    ''
+    + lib.optionalString (absent != [ ]) ''
+      echo "this base has no ${lib.concatStringsSep ", no " absent}: \`make setup\` puts ruff and mypy into .venv" >&2
+    '';
   };
 }
-# The embedded base brings every file by hand; poetry2nix's own is not among them.
-// lib.optionalAttrs (!pkgs ? bringFile) {
+# poetry2nix asks for a fetcher that nixpkgs alone has.
+// lib.optionalAttrs (pkgs ? fetchPypiLegacy) {
   poetry =
     let
       poetry = import poetry2nix { inherit pkgs; };

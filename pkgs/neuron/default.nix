@@ -21,7 +21,7 @@ let
     releases.${sdk}
       or (throw "AWS Neuron's SDK ${sdk} is not known here; there are: ${lib.concatStringsSep ", " (lib.attrNames releases)}");
   meta = {
-    license = lib.licenses.unfree;
+    license = (import ../../nix/wheels/licenses.nix).ofDistribution "neuronx-cc";
     homepage = "https://awsdocs-neuron.readthedocs-hosted.com";
     hydraPlatforms = [ ]; # what is built of it must not be published either
   };

@@ -1,5 +1,9 @@
 # The library and the command, with the target files that they read.
-{ lib, python }:
+{
+  callPackage,
+  lib,
+  python,
+}:
 let
   root = ../..;
   kept = [
@@ -45,6 +49,10 @@ python.pkgs.buildPythonApplication {
     python.pkgs.rich
   ];
   pythonImportsCheck = [ "vllm_nix" ];
+  passthru = {
+    testDependencies = import ./test-dependencies.nix;
+    tests.library = callPackage ./tests.nix { };
+  };
   meta = {
     description = "vLLM on the accelerator that you have: targets, fetching, verification";
     license = lib.licenses.asl20;

@@ -1,6 +1,11 @@
 # The overlay on the embedded base.
 let
-  import' = overlays: import ../../nix/debian { inherit overlays; };
+  import' =
+    overlays:
+    import ../../nix/debian {
+      inherit overlays;
+      system = "x86_64-linux";
+    };
   without = import' [ ];
   with' = import' [ (import ../../overlays) ];
   inherit (with'.lib) recursiveUpdate;

@@ -82,5 +82,13 @@ stdenv.mkDerivation {
       substitute ${./setup-hook.sh} $out/nix-support/setup-hook --subst-var out
     fi
   '';
-  meta.mainProgram = if pname == "cuda_cuobjdump" then "cuobjdump" else "nvcc";
+  meta = {
+    mainProgram = if pname == "cuda_cuobjdump" then "cuobjdump" else "nvcc";
+    license =
+      {
+        cudnn = lib.licenses.unfreeRedistributable;
+        nccl = lib.licenses.bsd3;
+      }
+      .${pname} or lib.licenses.nvidiaCudaRedist;
+  };
 }

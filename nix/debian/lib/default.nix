@@ -28,6 +28,10 @@ builtins.foldl' (merged: name: merged // parts.${name}) { } [
 // parts
 // {
   licenses = import ./licenses.nix;
+  sourceTypes.binaryNativeCode = {
+    shortName = "binaryNativeCode";
+    isSource = false;
+  };
   platforms = import ./platforms.nix;
   maintainers = { };
   systems.flakeExposed = [

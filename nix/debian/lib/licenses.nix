@@ -18,3 +18,10 @@ builtins.mapAttrs
     unfree = null;
     unfreeRedistributable = null;
   }
+// {
+  nvidiaCudaRedist = {
+    shortName = "CUDA EULA";
+    free = false;
+    redistributable = true;
+  };
+}

