@@ -81,10 +81,12 @@ def open_regular(path: str | os.PathLike[str]) -> BufferedReader:
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """`files` are those that may be libraries, with their status; `left_out` says, by path, which
-    folders were not entered and why."""
+    """`files` are those that may be libraries, with their status; `links_out` are links to folders
+    elsewhere, with their ends, which were not followed; `left_out` says, by path, what else was not
+    looked at and why."""
 
     files: Mapping[Path, os.stat_result]
+    links_out: Mapping[Path, str]
     left_out: Mapping[Path, str]
 
 
@@ -100,6 +102,7 @@ def walk(
     allowed = ["/"] if inside is None else [str(folder), *map(str, inside), _store_dir()]
     roots = tuple(f"{os.path.realpath(root).rstrip(os.sep)}{os.sep}" for root in allowed)
     files: dict[Path, os.stat_result] = {}
+    links_out: dict[Path, str] = {}
     left_out: dict[Path, str] = {}
     seen: set[tuple[int, int]] = set()
     waiting = [folder]
@@ -129,7 +132,7 @@ def walk(
             if entry.is_dir(follow_symlinks=False):
                 folders.append(current / entry.name)
                 continue
-            if os.path.splitext(entry.name)[1] in TEXT:  # noqa: PTH122 -- of 100,000 names
+            if f".{entry.name.rpartition('.')[2]}" in TEXT:
                 continue
             try:
                 status = entry.stat()
@@ -139,12 +142,13 @@ def walk(
             if stat.S_ISREG(status.st_mode) and status.st_dev not in _kernels_devices():
                 files[path] = status
             elif stat.S_ISDIR(status.st_mode):
-                if f"{os.path.realpath(path)}{os.sep}".startswith(roots):
+                end = os.path.realpath(path)
+                if f"{end}{os.sep}".startswith(roots):
                     folders.append(path)
                 else:
-                    left_out[path] = f"a link out of the environment, to {os.path.realpath(path)}"
+                    links_out[path] = end
         waiting += reversed(folders)
-    return Tree(files, left_out)
+    return Tree(files, links_out, left_out)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +162,7 @@ class Found:
     others: Mapping[Path, int]
     broken: Mapping[Path, str]
     rest: Mapping[Path, bytes]
-    left_out: Mapping[Path, str]
+    tree: Tree
 
     def files(self) -> Iterator[Path]:
         """All of them, by path."""
@@ -194,7 +198,7 @@ def read_binaries(tree: Tree, stop: threading.Event | None = None) -> Found:
             continue  # removed meanwhile
         except (ElfError, OSError) as error:
             broken[file] = str(error).removeprefix(f"{file}: ")
-    return Found(images, others, broken, rest, tree.left_out)
+    return Found(images, others, broken, rest, tree)
 
 
 def machine_of(file: Path) -> int | None:

@@ -10,7 +10,7 @@ from vllm_nix.binaries.elf import ElfError
 
 _SYMBOL = struct.Struct("<IBBHQQ")
 _WEAK = 2
-_MOST_SYMBOLS = 1 << 22  # libtorch_cpu.so has 200,000
+_MOST_SYMBOLS = 1 << 21  # libtorch_cpu.so has 200,000
 _LONGEST = 1 << 16  # bytes of a name; C++ templates reach 10,000
 _MOST_TEXT = 1 << 28  # bytes of all names; a hostile table's may overlap
 
@@ -33,11 +33,14 @@ def read_symbols(file: Path) -> Symbols:
 
 
 def _read(data: mmap.mmap, table: elf.Section, strings: elf.Section) -> Symbols:
-    names = data[strings.offset : strings.offset + strings.size]
-    raw = data[table.offset : table.offset + table.size]
-    count = len(raw) // _SYMBOL.size
+    # A file may have holes: what its tables are said to hold need not be on any disk.
+    count = table.size // _SYMBOL.size
     if count > _MOST_SYMBOLS:
         raise ElfError(f"{count} dynamic symbols, more than {_MOST_SYMBOLS}")
+    if strings.size > _MOST_TEXT:
+        raise ElfError(f"names of symbols in {strings.size} bytes, more than {_MOST_TEXT}")
+    names = data[strings.offset : strings.offset + strings.size]
+    raw = data[table.offset : table.offset + table.size]
     defined, needed = set(), set()
     room = _MOST_TEXT
     for name, info, _, section, _, _ in _SYMBOL.iter_unpack(raw[: count * _SYMBOL.size]):

@@ -7,7 +7,7 @@ from typing import Any
 
 from vllm_nix.gpu.device import Device
 from vllm_nix.verification.cann import Gap
-from vllm_nix.verification.environment import Environment, Interpreter, Manifest, lookup
+from vllm_nix.verification.environment import Environment, Interpreter, Manifest, NotRun, lookup
 from vllm_nix.verification.facts import Facts
 from vllm_nix.verification.installed import Distribution
 from vllm_nix.verification.machine import Driver
@@ -66,6 +66,8 @@ class Context:
 
     def python(self) -> Interpreter:
         """The interpreter, for a check that cannot do without."""
+        if self.environment.files_only:
+            raise NotRun
         if self.environment.is_bare:
             raise SkipError("there is no interpreter")
         if isinstance(self.interpreter, str):

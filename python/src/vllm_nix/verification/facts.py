@@ -6,13 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from vllm_nix.binaries.files import Found, read_binaries, walk
+from vllm_nix.binaries.elf import ElfError
+from vllm_nix.binaries.files import Found, go_on, read_binaries, walk
 from vllm_nix.binaries.symbols import Symbols, read_symbols
 from vllm_nix.gpu.compat import Judgement, judge_library
 from vllm_nix.gpu.device import Device
 from vllm_nix.gpu.libraries import Library, read_libraries
 from vllm_nix.verification.installed import Distribution, Records, read_records
 
+MOST_SYMBOLS = 1 << 22  # of all libraries that are asked for; torch's have 500,000
 T = TypeVar("T")
 K = TypeVar("K")
 
@@ -59,7 +61,8 @@ class Facts:
         self._binaries = Once[None, Found](
             lambda _: read_binaries(walk(site_packages, [root], stop), stop)
         )
-        self._symbols = Once[Path, Symbols](read_symbols)
+        self._symbols = Once[Path, Symbols](self._read_symbols)
+        self._symbols_left = MOST_SYMBOLS
         self._gpu_code = Once[None, tuple[Library, ...]](lambda _: self._read_gpu_code())
         self._judged = Once[Device, tuple[tuple[Library, Judgement], ...]](self._judge)
 
@@ -82,6 +85,14 @@ class Facts:
     def judged(self, device: Device) -> tuple[tuple[Library, Judgement], ...]:
         """What a device makes of each library that carries GPU code, as far as it can be read."""
         return self._judged(device)
+
+    def _read_symbols(self, file: Path) -> Symbols:
+        go_on(self.stop)
+        if self._symbols_left < 0:
+            raise ElfError(f"more than {MOST_SYMBOLS} symbols in all: the rest is not read")
+        symbols = read_symbols(file)
+        self._symbols_left -= len(symbols.defined) + len(symbols.needed)
+        return symbols
 
     def _read_gpu_code(self) -> tuple[Library, ...]:
         found = self.binaries()

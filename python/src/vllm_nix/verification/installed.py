@@ -134,6 +134,7 @@ def read_records(
     sizes: dict[Path, int] = {}
     problems: list[Problem] = []
     left = MOST_ROWS
+    here, inside = f"{site_packages}{os.sep}", f"{root}{os.sep}"
     for distribution in distributions:
         size = 0
         try:
@@ -142,8 +143,9 @@ def read_records(
                 if not left & 0xFFF:
                     go_on(stop)
                 size += entry.size or 0
-                path = os.path.normpath(os.path.join(site_packages, entry.path))  # noqa: PTH118
-                if "\0" not in path and path.startswith(f"{root}{os.sep}"):
+                is_absolute = entry.path.startswith(os.sep)
+                path = os.path.normpath(entry.path if is_absolute else here + entry.path)
+                if path.startswith(inside) and "\0" not in path:
                     owners.setdefault(path, []).append(Owner(distribution, entry))
                 elif root != site_packages:
                     problems.append(Problem(distribution, f"RECORD leads out: {entry.path!r}"))

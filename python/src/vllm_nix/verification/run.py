@@ -167,7 +167,7 @@ def _site_packages(root: Path, interpreter: Interpreter | str) -> Path:
     """Where the environment's packages are, as a path below `root`."""
     if isinstance(interpreter, Interpreter):
         return interpreter.below(root, interpreter.site_packages)
-    return next(root.glob("lib/python3*/site-packages"), root)
+    return next(iter(sorted(root.glob("lib/python3*/*-packages"))), root)
 
 
 def _refuse_borrowed(

@@ -85,8 +85,14 @@ def needed(step: Step) -> tuple[str, ...]:
 
 
 def answered(answer: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The value of a step's answer. Raises `StepError` with its error, or if it has no value."""
+    """The value of a step's answer. Raises `StepError` with its error, or if it has no value, and
+    when it is asked for what it lacks."""
     error, value = answer.get("error"), answer.get("value")
     if error is not None or not isinstance(value, dict):
         raise StepError(str(error or "no answer of the shape that was asked for"))
-    return value
+    return _Answer(value)
+
+
+class _Answer(dict[str, Any]):
+    def __missing__(self, key: str) -> Any:
+        raise StepError(f"no '{key}' in the answer of its process")

@@ -10,7 +10,7 @@ import math
 import random
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 
@@ -32,7 +32,7 @@ Matrix = list[Vector]
 class TinyModel:
     """The named weights, row-major, as `Qwen2ForCausalLM` names and shapes them."""
 
-    weights: dict[str, Matrix]
+    weights: dict[str, Matrix] = field(repr=False)  # 90,000 numbers
 
     @classmethod
     def make(cls, seed: int = SEED) -> "TinyModel":

@@ -1,9 +1,11 @@
 """The files of distributions, beside what their wheels, RECORDs and the manifest say."""
 
 import base64
+import errno
 import hashlib
 import os
 import re
+import stat
 import threading
 import tomllib
 from collections import defaultdict
@@ -267,11 +269,13 @@ def record(context: Context) -> Iterator[Finding]:
     yield from _strangers(context, records)
     if comparison.unread:
         yield warning(
-            f"{comparison.unread} files were not hashed",
+            "1 file was not hashed"
+            if comparison.unread == 1
+            else f"{comparison.unread} files were not hashed",
             expected=f"files of {MOST_HASHED >> 30} GiB in all, the most that is read",
             fix="sha256sum them by hand; no environment that we know has as much",
         )
-    in_store = f", {comparison.in_store} of them unchanged in the Nix store"
+    in_store = f", {comparison.in_store} of them in the Nix store, not hashed again"
     yield ok(f"{len(records.owners)} files" + (in_store if comparison.in_store else ""))
 
 
@@ -301,46 +305,48 @@ class _Comparison:
         return [self._compare(path, claims) for path, claims in files]
 
     def _compare(self, path: str, claims: Sequence[Owner]) -> Finding | None:
-        stop = self._context.facts.stop
-        go_on(stop)
+        go_on(self._context.facts.stop)
         if path.endswith(".pyc"):
             return None  # a cache, which Python makes anew
-        where = os.path.relpath(path, self._context.root)
         try:
-            real = self._real(str(self._original(path, claims[0])))
-            status = os.stat(real)  # noqa: PTH116 -- of 100,000 files
+            real, status = self._real(self._original(path, claims[0]))
             check_regular(status, real)
             if real.startswith(self._store) and not self._context.deep:
-                with self._lock:
-                    self.in_store += 1
-                complaints = [_size(claim.entry, status.st_size) for claim in claims]
+                self.in_store += 1
+                complaint = min((_size(claim.entry, status.st_size) for claim in claims), key=bool)
             else:
-                complaints = self._complaints(real, status.st_size, claims)
+                complaint = self._complaint(real, status.st_size, claims)
         except FileNotFoundError:
-            complaints = ["missing"]
+            complaint = "missing"
+        except InterruptedError:
+            raise
         except OSError as error:
-            if isinstance(error, InterruptedError):
-                raise
-            complaints = [str(error.strerror)]
-        complaint = min(complaints, key=bool, default="")
-        return _failed(complaint, where, claims[0].distribution.name) if complaint else None
+            complaint = str(error.strerror)
+        if not complaint:
+            return None
+        where = os.path.relpath(path, self._context.root)
+        return _failed(complaint, where, claims[0].distribution.name)
 
-    def _complaints(self, real: str, size: int, claims: Sequence[Owner]) -> list[str]:
-        entries = {claim.entry for claim in claims}
-        complaints = [_size(entry, size) or _algorithm(entry) for entry in entries]
-        if all(complaints) or not all(entry.algorithm for entry in entries):
-            return complaints  # without a hash: RECORD itself, and what installers add
-        with self._lock:
-            self._left -= size
-            if self._left < 0:
-                self._left += size
-                self.unread += 1
-                return []
-        with open_regular(real) as stream:
-            return [
-                _size(entry, size) or _algorithm(entry) or self._hash(entry, stream)
-                for entry in entries
-            ]
+    def _complaint(self, real: str, size: int, claims: Sequence[Owner]) -> str:
+        complaints = set()
+        hashed = []
+        for entry in {claim.entry for claim in claims}:
+            if complaint := _size(entry, size) or _algorithm(entry):
+                complaints.add(complaint)
+            elif entry.algorithm:
+                hashed.append(entry)
+            else:
+                return ""  # RECORD itself, and what installers add
+        if hashed:
+            with self._lock:
+                self._left -= size
+                if self._left < 0:
+                    self._left += size
+                    self.unread += 1
+                    return ""
+            with open_regular(real) as stream:
+                complaints |= {self._hash(entry, stream) for entry in hashed}
+        return min(complaints, key=bool)
 
     def _hash(self, entry: Entry, stream: BufferedReader) -> str:
         stream.seek(0)
@@ -355,25 +361,25 @@ class _Comparison:
 
     def _original(self, path: str, owner: Owner) -> str:
         """A Nix-built environment has scripts of its own, made from those of the wheels."""
-        folder, _, _ = path.rpartition(os.sep)
-        if self._context.manifest and folder == f"{self._context.root}/bin":
+        if self._context.manifest and path.rpartition(os.sep)[0] == f"{self._context.root}/bin":
             metadata = (owner.distribution.folder / "METADATA").resolve()
             return f"{metadata.parent.parent}/{owner.entry.path}"
         return path
 
-    def _real(self, path: str) -> str:
-        """As os.path.realpath, but it looks at each folder once."""
+    def _real(self, path: str) -> tuple[str, os.stat_result]:
+        """Where a path ends, as os.path.realpath has it, but looking at each folder once."""
         for _ in range(LINKS):
             folder, _, name = path.rpartition(os.sep)
             if folder not in self._folders:
                 self._folders[folder] = os.path.realpath(folder)
             path = f"{self._folders[folder]}{os.sep}{name}"
-            try:
-                target = os.readlink(path)  # noqa: PTH115 -- of 100,000 files
-            except OSError:
-                return path  # no link
-            path = os.path.normpath(os.path.join(self._folders[folder], target))  # noqa: PTH118
-        return path
+            status = os.lstat(path)
+            if not stat.S_ISLNK(status.st_mode):
+                return path, status
+            target = os.readlink(path)  # noqa: PTH115 -- of 100,000 files
+            whole = target.startswith(os.sep)
+            path = os.path.normpath(target if whole else f"{self._folders[folder]}{os.sep}{target}")
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
 
 
 def _size(entry: Entry, size: int) -> str:

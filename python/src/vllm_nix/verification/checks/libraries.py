@@ -10,8 +10,8 @@ from pathlib import Path
 
 from vllm_nix.binaries import elf
 from vllm_nix.binaries.elf import Elf, ElfError
-from vllm_nix.binaries.files import PROCESSORS, Found
-from vllm_nix.binaries.linker import Linker, base_folders, host_folders
+from vllm_nix.binaries.files import PROCESSORS, Found, go_on
+from vllm_nix.binaries.linker import Linker, LinkerError, base_folders, host_folders
 from vllm_nix.targets import load_target, target_names
 from vllm_nix.verification import cann
 from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok, warning
@@ -93,7 +93,8 @@ def _wanted(context: Context) -> tuple[Collection[str], str]:
             return [device.machine], f"as {device.name} has it"
     if systems := context.parameter("systems"):
         return [system.partition("-")[0] for system in systems], "as the target has it"
-    if isinstance(context.interpreter, str) and not context.environment.is_bare:
+    is_whole = not (context.environment.is_bare or context.environment.files_only)
+    if isinstance(context.interpreter, str) and is_whole:
         return [platform.machine()], "as this machine"
     return [], ""
 
@@ -118,13 +119,23 @@ def elf_files(context: Context) -> Iterator[Finding]:
     found = context.facts.binaries()
     for file, problem in found.broken.items():
         yield failed(problem, where=context.place(file), fix="install the wheel that owns it again")
+    for path, why in found.tree.left_out.items():
+        yield warning(why, where=context.place(path), fix="look there yourself, if it should count")
+    away = [f"{context.place(path)} -> {end}" for path, end in found.tree.links_out.items()]
+    told = f"; links out of the environment are not followed: {', '.join(away)}" if away else ""
     if isinstance(context.interpreter, str):
         if not found.images and not found.broken:
             raise SkipError("no ELF files")
-        yield ok(f"{len(found.images)} ELF files; without Python, it is not known where they look")
+        yield ok(
+            f"{len(found.images)} ELF files; without Python, it is not known where they look{told}"
+        )
         return
     optional: defaultdict[str, dict[str, Path]] = defaultdict(dict)
     for file, names in _missing(context, context.interpreter, found):
+        if isinstance(names, LinkerError):
+            fix = "install the wheel that owns it again, from where you trust"
+            yield failed(str(names), where=context.place(file), fix=fix)
+            continue
         package = file.relative_to(context.site_packages).parts[0]
         if context.manifest or package in ESSENTIAL:
             fix = f"install what has {names[0]}"
@@ -139,12 +150,12 @@ def elf_files(context: Context) -> Iterator[Finding]:
             where=package,
             fix=f"install them if you use that part of {package}; importing the rest works",
         )
-    yield ok(f"{len(found.images)} ELF files")
+    yield ok(f"{len(found.images)} ELF files{told}")
 
 
 def _missing(
     context: Context, interpreter: Interpreter, found: Found
-) -> Iterator[tuple[Path, list[str]]]:
+) -> Iterator[tuple[Path, list[str] | LinkerError]]:
     binary = interpreter.binary
     machine = elf.read(binary).machine
     folders = base_folders(binary) + (() if context.manifest else host_folders())
@@ -154,8 +165,12 @@ def _missing(
     for file, image in images.items():
         if image.type == _RELOCATABLE:
             continue
-        if names := list(linker.missing(file, image)):
-            yield file, names
+        go_on(context.facts.stop)
+        try:
+            if names := list(linker.missing(file, image)):
+                yield file, names
+        except LinkerError as error:
+            yield file, error
 
 
 def _needs(names: list[str]) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from vllm_nix.binaries import elf
 from vllm_nix.binaries.linker import Linker, base_folders, host_folders
 from vllm_nix.verification.check import BUSY, Context, Finding, SkipError, check, failed, ok
+from vllm_nix.verification.environment import NotRun
 from vllm_nix.verification.survey import StepError
 
 AGAIN = "make the environment again, with the Python that it is for"
@@ -23,6 +24,8 @@ def interpreter(context: Context) -> Iterator[Finding]:
     """
     found = context.interpreter
     python = context.environment.python
+    if context.environment.files_only:
+        raise NotRun
     if context.environment.is_bare:
         raise SkipError("a folder of packages alone, without an interpreter")
     if isinstance(found, str):

@@ -1,0 +1,235 @@
+"""Environments made to take all time or memory, or to lead the checks elsewhere."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from made_binaries import elf_file
+
+from verification.environments import Sample, faults
+from vllm_nix.errors import InputError
+from vllm_nix.verification import Report, Status, installed, verify
+from vllm_nix.verification.checks import files
+from vllm_nix.verification.installed import MOST_REQUIREMENTS
+from vllm_nix.verification.tiny_model import TinyModel
+
+NEEDED, RUNPATH = 1, 29
+
+
+def quickly(sample: Sample, *only: str) -> dict[str, str]:
+    """The faults, found by looking at files for a few seconds; most take a tenth of one."""
+    started = time.process_time()
+    found = faults(verify(sample.root, only=only, files_only=True))
+    assert time.process_time() - started < 8
+    return found
+
+
+def test_record_of_many_rows(sample: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(installed, "MOST_ROWS", 50_000)
+    sample.record("a,,\n" * 2_000_000)
+    found = quickly(sample, "record", "ownership", "machine", "placeholders")
+    assert "more than 50000 rows in all RECORDs: the rest is not read" in found["record"]
+
+
+def test_record_that_is_large(sample: Sample) -> None:
+    with (sample.metadata("numpy", "2.3.5") / "RECORD").open("ab") as stream:
+        os.truncate(stream.fileno(), 1 << 40)
+    assert "RECORD is larger than 67108864 bytes" in quickly(sample, "record")["record"]
+
+
+def test_a_file_with_a_hole(sample: Sample) -> None:
+    (sample.site / "big.bin").touch()
+    os.truncate(sample.site / "big.bin", 1 << 38)
+    sample.record(f"big.bin,sha256=x,{1 << 38}")
+    assert "1 file was not hashed" in quickly(sample, "record")["record"]
+
+
+def test_many_requirements(sample: Sample) -> None:
+    several = tuple(f"package-{index}>={index}" for index in range(30_000))
+    sample.install("greedy", "1", requires=several)
+    started = time.process_time()
+    found = faults(verify(sample.root, only=["requirements"]))["requirements"]
+    assert time.process_time() - started < 8
+    assert f"30000 requirements (expected at most {MOST_REQUIREMENTS}" in found
+
+
+def test_metadata_that_is_large(sample: Sample) -> None:
+    sample.install("greedy", "1", requires=("a" * (1 << 22),))
+    assert (
+        "METADATA cannot be read: larger than 4194304 bytes"
+        in quickly(sample, "wheel-set")["wheel-set"]
+    )
+
+
+def test_run_paths(sample: Sample) -> None:
+    needed = [(NEEDED, b"n%d.so" % index) for index in range(400)]
+    paths = b":".join(b"/%d" % index for index in range(20_000))
+    (sample.site / "bomb.so").write_bytes(elf_file(tags=[*needed, (RUNPATH, paths)]))
+    (sample.site / "origin.so").write_bytes(
+        elf_file(tags=[needed[0], (RUNPATH, b"$ORIGIN" * (1 << 17))])
+    )
+    (sample.site / "needy.so").write_bytes(elf_file(tags=needed * 50))
+    started = time.process_time()
+    found = faults(verify(sample.root, only=["elf"]))["elf"]
+    assert time.process_time() - started < 8
+    assert "bomb.so: a run path of 20000 folders, more than 500" in found
+    assert "needy.so: needs 20000 libraries, more than the 500 looked for" in found
+    assert "n0.so" in found
+
+
+def test_links_to_everything(sample: Sample) -> None:
+    (sample.site / "a.so").write_bytes(elf_file())
+    (sample.site / "root").symlink_to("/")
+    (sample.site / "proc").symlink_to("/proc")
+    [result] = verify(sample.root, only=["elf"], files_only=True).results
+    assert [finding.status for finding in result.findings] == [Status.OK]
+    assert "not followed: proc -> /proc, root -> /" in result.findings[0].found
+
+
+def test_metadata_of_the_kernel(sample: Sample) -> None:
+    folder = sample.site / "a-1.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").symlink_to("/proc/kmsg")
+    assert (
+        "a file of the kernel's (proc, sysfs): not read"
+        in quickly(sample, "wheel-set")["wheel-set"]
+    )
+
+
+def test_files_only_runs_nothing(sample: Sample) -> None:
+    sign = sample.root / "ran"
+    for name in ("python", "python3", "vllm"):
+        program = sample.root / "bin" / name
+        program.unlink(missing_ok=True)
+        program.write_text(f"#!/bin/sh\ntouch {sign}\n")
+        program.chmod(0o755)
+    report = verify(sample.root, files_only=True)
+    assert not sign.exists()
+    assert report.exit_code == 1, "the RECORD of vllm names another bin/vllm"
+    assert set(faults(report)) == {"record"}
+    reasons = {result.id: result.reason for result in report.results}
+    for id in ("interpreter", "imports", "token", "vllm-version", "requirements"):
+        assert reasons[id] == "nothing of the environment is run (--files-only)"
+    verify(sample.root, only=["interpreter"])
+    assert sign.exists(), "otherwise it is"
+
+
+@pytest.mark.parametrize(
+    "place", ["~/", "~nouser/x", "~/a\0b", "~/..", "relative", "/", "/a/../../etc"]
+)
+def test_places_of_cann(sample: Sample, place: str) -> None:
+    sample.declare(parameters={"cann": {"toolkit": [place]}})
+    with pytest.raises(InputError, match=r"the manifest's cann\.toolkit: .* is not a folder such"):
+        verify(sample.root, only=["manifest"])
+
+
+ANSWERS = (
+    "{}",
+    '{"version": 5, "devices": [1]}',
+    '{"version": "12.6", "devices": [{"x": 1}]}',
+    '{"version": "12.6", "devices": 7}',
+    '{"version": "12.6", "devices": [{"name": "x", "capability": "abc", "integrated": 0, "memory": 1}]}',
+)
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_answers_of_the_driver(
+    sample: Sample, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, answer: str
+) -> None:
+    from vllm_nix.verification.environment import Environment
+    from vllm_nix.verification.machine import ask_driver
+
+    python = sample.root / "bin/python"
+    python.unlink()
+    python.write_text(f"#!/bin/sh\necho '{answer}' > /proc/self/fd/$4\n")
+    python.chmod(0o755)
+    found = ask_driver(Environment(sample.root, tmp_path, 20))
+    assert "cannot be asked: its process answers" in str(found)
+
+
+SURVEY = """#!{python}
+import json, os, sys
+if "survey.py" not in sys.argv[3]:
+    os.execv({python!r}, [{name!r}, *sys.argv[1:]])
+for step in json.loads(sys.argv[5]):
+    os.write(int(sys.argv[4]), json.dumps({answer}).encode() + b"\\n")
+"""
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["{'x': 1}", "{'step': step, 'value': 5}", "{'step': step, 'value': {}}"],
+)
+def test_answers_of_the_survey(sample: Sample, answer: str) -> None:
+    """One line for each check that asked, and none of our own errors where that can be told."""
+    python = sample.root / "bin/python"
+    real = python.resolve()
+    python.unlink()
+    python.write_text(SURVEY.format(python=str(real), name=str(python), answer=answer))
+    python.chmod(0o755)
+    report = verify(sample.root, only=["imports", "torch-build", "distributed", "token"])
+    assert report.exit_code == 1
+    assert "broke off" not in "".join(faults(report).values())
+
+
+def test_a_model_is_not_printed() -> None:
+    assert len(repr(TinyModel.make())) < 100
+
+
+def test_stopped_by_ctrl_c_within_a_second(sample: Sample) -> None:
+    """While a file of 16 GiB is hashed."""
+    (sample.site / "big.bin").touch()
+    os.truncate(sample.site / "big.bin", 1 << 34)
+    sample.record(f"big.bin,sha256=x,{1 << 34}")
+    program = (
+        "import sys; from vllm_nix.verification import verify; print('here', flush=True);"
+        "verify(sys.argv[1], only=['record'], files_only=True)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, sample.root],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout and process.stdout.readline()
+        time.sleep(2)
+        started = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        process.wait(20)
+        assert time.monotonic() - started < 3  # a second, on a machine with nothing else to do
+        assert process.stderr and "KeyboardInterrupt" in process.stderr.read()
+
+
+def in_store(sample: Sample, monkeypatch: pytest.MonkeyPatch, *, deep: bool) -> Report:
+    store = sample.root.parent / "store"
+    (store / "x").mkdir(parents=True)
+    file = sample.site / "numpy/__init__.py"
+    data = file.read_bytes()
+    file.rename(store / "x/__init__.py")
+    file.symlink_to(store / "x/__init__.py")
+    (store / "x/__init__.py").write_bytes(data.swapcase())
+    monkeypatch.setattr(files, "store_dir", lambda: store)
+    return verify(sample.root, only=["record"], files_only=True, deep=deep)
+
+
+def test_files_of_the_store_are_not_hashed_again(
+    sample: Sample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = in_store(sample, monkeypatch, deep=False)
+    assert faults(report) == {}
+    assert "1 of them in the Nix store, not hashed again" in report.results[0].findings[0].found
+
+
+def test_unless_asked_to(sample: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = faults(in_store(sample, monkeypatch, deep=True))
+    assert "its sha256 is not the recorded one" in found["record"]
+
+
+def test_budget_of_bytes(sample: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "MOST_HASHED", 100)
+    found = faults(verify(sample.root, only=["record"], files_only=True))["record"]
+    assert "files were not hashed" in found
