@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from vllm_nix.process import Outcome, run
 
@@ -240,3 +242,45 @@ def test_a_program_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         run(["true"], folder=tmp_path / "none", environment={}, limit=1)
     assert {path.name for path in Path("/proc/self/fd").iterdir()} == before
+
+
+ACTIONS = [  # of programs
+    "os.write(1, b'x' * 100_000)",
+    "os.write(2, bytes(range(256)))",
+    "os.write(answers, b'{\"n\": 1}\\n')",
+    "os.write(answers, b'[1]\\n{\"half\": ')",
+    "os.write(answers, b'[' * 10_000 + b'\\n')",
+    "os.close(1)",
+    "os.close(answers)",
+    "os.fork()",
+    "os.setsid()",
+    "os.fork() or (os.setsid(), time.sleep(600))",
+    "os.kill(os.getppid(), 15)",
+    "os.kill(0, 15)",
+    "os.kill(os.getpid(), 11)",
+    "os._exit(7)",
+]
+
+
+@settings(max_examples=15)
+@given(st.lists(st.sampled_from(ACTIONS), max_size=6))
+def test_whatever_a_program_does(
+    tmp_path_factory: pytest.TempPathFactory, actions: list[str]
+) -> None:
+    folder = tmp_path_factory.mktemp("run")
+    mark = f"mark-{folder}"
+    steps = "".join(f"try: {action}\nexcept OSError: pass\n" for action in actions)
+    code = f"answers = int(sys.argv[1]); '{mark}'\n{steps}"
+    started = time.monotonic()
+    outcome = python(folder, code, limit=60)
+    assert time.monotonic() - started < 30
+    assert all(answer == {"n": 1} for answer in outcome.answers)
+    assert outcome.status is not None
+    left = []
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if mark.encode() in process.read_bytes():
+                left.append(process)
+        except OSError:
+            pass
+    assert left == []

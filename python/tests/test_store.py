@@ -56,3 +56,22 @@ def test_without_nix(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(Unavailable, match=r"nix-store is not on PATH; .*apt-get install nix-bin"):
         missing_paths([Path("/nix/store/x")])
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ("Permission denied", "Nix's daemon is not open to this user; .*group nix-users: sudo add"),
+        ("Connection refused", "Nix's daemon does not answer: .*Connection refused"),
+    ],
+)
+def test_a_daemon_that_is_out_of_reach(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, message: str
+) -> None:
+    program = tmp_path / "nix-store"
+    text = f"error: cannot connect to socket at '/nix/var/nix/daemon-socket/socket': {said}"
+    program.write_text(f'#!/bin/sh\necho "{text}" >&2; exit 1\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(Unavailable, match=message):
+        missing_paths([Path("/nix/store/x")])

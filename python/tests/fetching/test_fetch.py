@@ -254,8 +254,34 @@ def test_a_file_given_by_hand_with_a_wrong_hash(wheels: list[Path], tmp_path: Pa
 
 
 def test_no_such_folder(wheels: list[Path]) -> None:
-    with pytest.raises(InputError, match="/nowhere is not a folder"):
-        fetch(sources(source(wheels[0])), given=Path("/nowhere"))
+    """Whether anything is missing or not."""
+    for wanted in (sources(source(wheels[0])), sources()):
+        with pytest.raises(InputError, match="/nowhere is not a folder"):
+            fetch(wanted, given=Path("/nowhere"))
+
+
+def test_json_says_what_the_exit_status_says(
+    wheels: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "load_sources", lambda *_: sources(source(wheels[0])))
+    assert run("cpu", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["exit_code"] == 0
+    with pytest.raises(InputError):
+        run("cpu", "--json", "--from", "/nowhere")
+    assert json.loads(capsys.readouterr().out) == {
+        "exit_code": 2,
+        "error": "/nowhere is not a folder",
+    }
+
+
+def test_a_client_that_gets_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_fake_pip(tmp_path, monkeypatch)
+    monkeypatch.setattr("vllm_nix.fetching.fetch.STALL", 3)
+    slow = source(make_wheel(tmp_path / "wheels", "slow", "1"))
+    with pytest.raises(Unavailable, match=r"nothing has come for 0.05 minutes: the network, a "):
+        fetch(sources(slow))
+    assert not Path(f"/proc/{(tmp_path / 'wheels/slow.pid').read_text()}").exists()
+    assert left_in_cache() == ["lock"]
 
 
 @pytest.fixture(params=["cache"])

@@ -325,3 +325,14 @@ def test_platforms_of_pep_600() -> None:
     ]
     old = list(platforms("manylinux_2_5", "x86_64"))
     assert old == ["manylinux_2_5_x86_64", "manylinux1_x86_64", "linux_x86_64"]
+
+
+def test_an_installed_command_writes_no_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its data are files of a site-packages folder rather than links into a checkout."""
+    monkeypatch.setattr(command, "TARGETS", tmp_path)
+    parser = argparse.ArgumentParser()
+    command.arguments(parser)
+    with pytest.raises(InputError, match="lock files are written in a checkout of vllm-nix"):
+        command.run(parser.parse_args(["cpu"]))

@@ -15,6 +15,7 @@ from vllm_nix.paths import expand
 from vllm_nix.serve import load_profile
 from vllm_nix.serve.models import copy, download, is_whole
 from vllm_nix.targets import load_target, shared_profiles
+from vllm_nix.text import printable
 
 NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
@@ -56,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
             place = copy(args.source, model, downloads, alone=len(models) == 1)
         else:
             place = download(model, downloads, path, {**os.environ, **variables})
-        print(f"{model} is in {place}")
+        print(printable(f"{model} is in {place}"))
     return 0
 
 

@@ -188,17 +188,19 @@ def _run_all(checks: Sequence[Check], context: Context, progress: Progress) -> t
     """Those that wait for the survey wait together; the others share the processors left."""
     waiting = sum(1 for check in checks if check.steps)
     rest = max(1, (os.cpu_count() or 1) - 1)
-    with ThreadPoolExecutor(waiting or 1) as survey, ThreadPoolExecutor(rest) as pool:
+    survey, pool = ThreadPoolExecutor(waiting or 1), ThreadPoolExecutor(rest)
+    try:
         futures = {
             check.id: (survey if check.steps else pool).submit(_run, check, context, progress)
             for check in sorted(checks, key=lambda check: not check.slow)
         }
-        try:
-            return tuple(futures[check.id].result() for check in checks)
-        except BaseException:  # Ctrl-C: the children have groups of their own, and would go on
-            context.environment.stop.set()
-            pool.shutdown(cancel_futures=True)
-            raise
+        return tuple(futures[check.id].result() for check in checks)
+    except BaseException:  # Ctrl-C, which children in sessions of their own do not get
+        context.environment.stop.set()
+        raise
+    finally:  # wait for children, who may still write, but for no reading of files
+        survey.shutdown(cancel_futures=True)
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _run(check: Check, context: Context, progress: Progress) -> Result:
