@@ -79,10 +79,6 @@ else if strays != [ ] then
   fault "${stray}: vllm-ascend ${plugin} goes with ${goesWith.${stray}}, not ${orNothing (builtins.concatStringsSep "" (values stray))}"
 else if data ? triton && data.triton.version != wantedTriton then
   fault "triton.version: torch ${torch.version} imports triton ${wantedTriton}, not ${data.triton.version}"
-else if data ? cuda && !(data.cuda ? toolkit) then
-  fault "'cuda.toolkit' is missing"
-else if data ? cuda && !(data.cuda ? capabilities) then
-  fault "'cuda.capabilities' is missing"
 else if jetson != [ ] && desktop != [ ] then
   fault "cuda.capabilities: ${head jetson} is Jetson's and ${head desktop} is not; one build cannot serve both"
 else if jetson != [ ] && foreign != [ ] then

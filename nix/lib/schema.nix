@@ -123,7 +123,10 @@ let
     else
       [ (concatStringsSep "." (here ++ path)) ];
   missing = concatMap (p: lacking [ ] p.parts data) (
-    filter (p: keys.${p.key}.required or false) patterns
+    filter (
+      { key, parts }:
+      keys.${key}.required or false || keys.${key}.required-in-table or false && data ? ${head parts}
+    ) patterns
   );
 in
 builtins.deepSeq (checkTable [ ] data) (

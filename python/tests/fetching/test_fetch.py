@@ -424,7 +424,8 @@ def test_neuron_needs_its_sdk_by_the_published_hashes() -> None:
 
 def test_an_sdk_that_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
     neuron = load_target("neuron")
-    data = {**neuron.data, "neuron": {**neuron.data["neuron"], "sdk": "9.9.9"}}
+    data = neuron.data.copy()
+    data["neuron"] = {**data["neuron"], "sdk": "9.9.9"}
     monkeypatch.setattr(
         "vllm_nix.fetching.sources.load_target", lambda name: replace(neuron, data=data)
     )

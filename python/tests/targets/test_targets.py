@@ -4,7 +4,7 @@ import subprocess
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast, get_args, get_origin, get_type_hints, is_typeddict
 
 import pytest
 from packaging.version import Version
@@ -12,7 +12,14 @@ from packaging.version import Version
 from vllm_nix.data import TARGETS
 from vllm_nix.errors import InputError
 from vllm_nix.locks.pylock import read_lock
-from vllm_nix.targets import Target, complete_target, load_target, read_target, target_names
+from vllm_nix.targets import (
+    Parameters,
+    Target,
+    complete_target,
+    load_target,
+    read_target,
+    target_names,
+)
 from vllm_nix.targets.extends import extend
 
 Nix = Callable[..., subprocess.CompletedProcess[str]]
@@ -60,6 +67,34 @@ def test_nix_and_python_see_the_same_values(nix: Nix) -> None:
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout) == {
         name: load_target(name).parameters() for name in target_names()
+    }
+
+
+def rows_of(table: Any, prefix: str = "") -> dict[str, tuple[str, bool]]:
+    """The keys of a type, in the schema's terms: each one's type, and whether its table has it always."""
+    rows: dict[str, tuple[str, bool]] = {}
+    for name, kind in get_type_hints(table).items():
+        key, always = f"{prefix}{name}", name in table.__required_keys__
+        if get_origin(kind) is dict:
+            key, kind, always = f"{key}.*", get_args(kind)[1], False
+        if is_typeddict(kind):
+            rows |= rows_of(kind, f"{key}.")
+        elif get_origin(kind) is Literal:
+            rows[key] = ("string", always)
+        else:
+            rows[key] = (TYPES[kind], always)
+    return rows
+
+
+TYPES = {str: "string", list[str]: "strings", int: "integer", float: "float", bool: "boolean"}
+
+
+def test_the_types_of_a_targets_data_are_the_schemas() -> None:
+    schema = tomllib.loads((TARGETS / "schema.toml").read_text())
+    assert rows_of(Parameters) == {
+        key: (row["type"], row.get("required", row.get("required-in-table", False)))
+        for key, row in schema.items()
+        if key not in ("extends", "add", "remove")  # a file's, and no target's
     }
 
 
@@ -144,7 +179,7 @@ def test_nix_renders_a_fleets_capabilities_alike(nix: Nix, tmp_path: Path) -> No
     (tmp_path / "data.json").write_text(json.dumps(fleet))
     expression = f"import ./nix/lib/environment.nix (import ./nix/lib).cuda (builtins.fromJSON (builtins.readFile {tmp_path}/data.json))"
     result = nix("nix-instantiate", "--eval", "--strict", "--json", "--expr", expression)
-    assert json.loads(result.stdout) == Target("fleet", fleet).environment()
+    assert json.loads(result.stdout) == Target("fleet", cast(Parameters, fleet)).environment()
 
 
 def test_a_fleet_of_jetsons_and_servers_is_two_builds() -> None:

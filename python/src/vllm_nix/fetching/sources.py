@@ -146,7 +146,7 @@ def _own_sources(name: str, system: str) -> Sequence[Source]:
 def _neuron(target: Target) -> list[VendorSource]:
     """The files of AWS Neuron's SDK that a target needs, but for those without a known hash."""
     path = PACKAGES / "neuron" / "sdk.toml"
-    sdk = target.data.get("neuron", {}).get("sdk")
+    sdk = target.data.get("neuron", {}).get("sdk", "")
     releases = tomllib.loads(path.read_text(encoding="utf-8"))
     if sdk and sdk not in releases:
         known = ", ".join(sorted(releases))

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from packaging.version import InvalidVersion, Version
 
@@ -13,7 +13,7 @@ from vllm_nix.paths import expand
 from vllm_nix.serve.command import Command
 from vllm_nix.serve.flags import check_arguments, render
 from vllm_nix.serve.models import check_sizes, is_whole
-from vllm_nix.targets import Target, check_target, load_target
+from vllm_nix.targets import ServeProfile, Target, check_target, load_target
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Profile:
     name: str
     release: str
     device: str
-    values: Mapping[str, Any] = field(repr=False)
+    values: ServeProfile = field(repr=False)
 
     @property
     def downloads(self) -> Path:
@@ -37,7 +37,8 @@ class Profile:
     @property
     def models(self) -> tuple[str, ...]:
         """The model and, if it has one, the draft model: names on a hub, or folders."""
-        return tuple(self.values[key] for key in ("model", "draft-model") if key in self.values)
+        draft = self.values.get("draft-model")
+        return (self.values["model"], *((draft,) if draft else ()))
 
     def place(self, model: str) -> Path | None:
         """The folder that has `model` on this machine, if there is one."""
@@ -59,7 +60,7 @@ class Profile:
         release cannot do.
         """
         check_texts("Profile.command: arguments", arguments)
-        values = dict(self.values)
+        values: dict[str, Any] = dict(self.values)
         for key in ("model", "draft-model"):
             if key in values and (place := self.place(values[key])):
                 values[key] = str(place)
@@ -111,7 +112,8 @@ def load_profile(
     values = {**profiles[name], **(overrides or {})}
     _check(loaded, name, values)
     vllm = loaded.data["vllm"]
-    return Profile(target, name, release or vllm["version"], vllm["device"], values)
+    whole = cast(ServeProfile, values)
+    return Profile(target, name, release or vllm["version"], vllm["device"], whole)
 
 
 def _check(target: Target, name: str, values: Mapping[str, Any]) -> None:

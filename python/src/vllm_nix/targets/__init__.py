@@ -1,5 +1,6 @@
 """Targets: the systems that vLLM is built for, each a file of parameters that Nix reads as well."""
 
+from vllm_nix.targets.parameters import Parameters, ServeProfile
 from vllm_nix.targets.target import (
     Target,
     check_target,
@@ -12,6 +13,8 @@ from vllm_nix.targets.target import (
 )
 
 __all__ = [
+    "Parameters",
+    "ServeProfile",
     "Target",
     "check_target",
     "complete_target",

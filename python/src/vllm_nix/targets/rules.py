@@ -69,9 +69,6 @@ def _plugin(data: Data) -> str:
 
 
 def _check_capabilities(rules: Data, fault: Any, data: Data) -> None:
-    for key in ("toolkit", "capabilities"):
-        if key not in data["cuda"]:
-            fault(f"'cuda.{key}' is missing")
     toolkit, capabilities = data["cuda"]["toolkit"], data["cuda"]["capabilities"]
     parsed = [ComputeCapability.parse(text) for text in capabilities]
     jetson = [capability for capability in parsed if capability.jetson]

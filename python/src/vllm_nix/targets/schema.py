@@ -37,7 +37,8 @@ class _Checker:
     def check(self, data: Data) -> None:
         self.check_table((), data)
         for key, pattern in self.patterns.items():
-            if self.keys[key].get("required", False):
+            spec = self.keys[key]
+            if spec.get("required") or (spec.get("required-in-table") and pattern[0] in data):
                 for missing in _lacking((), pattern, data):
                     self.fault(f"'{'.'.join(missing)}' is missing")
 

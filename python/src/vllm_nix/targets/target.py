@@ -5,13 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from vllm_nix.arguments import check_text
 from vllm_nix.data import TARGETS
 from vllm_nix.errors import InputError
 from vllm_nix.gpu.capability import arch_list, table
 from vllm_nix.targets.extends import extend
+from vllm_nix.targets.parameters import Parameters, SharedProfiles
 from vllm_nix.targets.rules import check_rules
 from vllm_nix.targets.schema import check_schema
 
@@ -21,11 +22,11 @@ class Target:
     """One target and its checked parameters, as `lib.targets.<name>` of the flake has them."""
 
     name: str
-    data: Mapping[str, Any]
+    data: Parameters
 
     @property
     def summary(self) -> str:
-        return str(self.data["summary"])
+        return self.data["summary"]
 
     @property
     def systems(self) -> tuple[str, ...]:
@@ -39,7 +40,7 @@ class Target:
     @property
     def python(self) -> str:
         """The interpreter's ``major.minor``."""
-        return str(self.data["python"])
+        return self.data["python"]
 
     def environment(self) -> dict[str, str]:
         """The variables that a build from source by hand exports."""
@@ -58,16 +59,17 @@ class Target:
     def requirements(self) -> list[str]:
         """The requirements (PEP 508) that the target's wheel lock resolves."""
         torch, vllm = self.data["torch"], self.data["vllm"]
-        components = {"torch": torch, vllm["distribution"]: vllm}
-        if plugin := self.data.get("vllm-ascend"):
-            components["vllm-ascend"] = plugin
-        if verl := self.data.get("verl"):
-            components["verl"] = {**verl, "from": "wheel"}
-        return [
-            f"{name}=={component['version']}"
-            for name, component in components.items()
-            if component["from"] == "wheel"
-        ] + list(self.data.get("wheels", {}).get("require", ()))
+        plugin, verl = self.data.get("vllm-ascend"), self.data.get("verl")
+        found = []
+        if torch["from"] == "wheel":
+            found.append(f"torch=={torch['version']}")
+        if vllm["from"] == "wheel":
+            found.append(f"{vllm['distribution']}=={vllm['version']}")
+        if plugin and plugin["from"] == "wheel":
+            found.append(f"vllm-ascend=={plugin['version']}")
+        if verl:
+            found.append(f"verl=={verl['version']}")
+        return found + self.data.get("wheels", {}).get("require", [])
 
     def components(self) -> list[str]:
         """The wheels that are made here, by their components' names; all others are locked."""
@@ -85,9 +87,11 @@ class Target:
 
     def release(self, component: str) -> str:
         """The version of a component that is made here; AWS Neuron's wheels are their SDK's."""
-        sdists, own = self.data.get("sdists", {}), self.data.get(component, {})
-        sdk = self.data.get("neuron", {}).get("sdk", "")
-        return str(sdists.get(component) or own.get("version", sdk))
+        tables: Mapping[str, object] = self.data
+        own = tables.get(component)
+        release = self.data.get("sdists", {}).get(component)
+        release = release or (own.get("version") if isinstance(own, Mapping) else None)
+        return release or self.data.get("neuron", {}).get("sdk", "")
 
     def parameters(self) -> dict[str, Any]:
         """Everything that a derivation of this target is made from; equal to Nix's, key for key."""
@@ -105,9 +109,9 @@ def target_names() -> tuple[str, ...]:
     return tuple(sorted(file.parent.name for file in TARGETS.glob("*/target.toml")))
 
 
-def shared_profiles() -> Mapping[str, Any]:
+def shared_profiles() -> SharedProfiles:
     """What targets share: `common`, of every profile, and each `profile` by its name."""
-    return _table("profiles.toml")
+    return cast(SharedProfiles, _table("profiles.toml"))
 
 
 def profile_keys() -> dict[str, Mapping[str, Any]]:
@@ -127,17 +131,17 @@ def load_target(name: str) -> Target:
     return Target(name, complete_target(_place(name), _read_own(name)))
 
 
-def read_target(path: Path, place: str | None = None) -> dict[str, Any]:
+def read_target(path: Path, place: str | None = None) -> Parameters:
     """The checked data of one target file; messages call the file `place`. Raises `InputError`."""
     place = place or str(path)
     return complete_target(place, _read(path, place))
 
 
-def complete_target(place: str, own: Mapping[str, Any]) -> dict[str, Any]:
+def complete_target(place: str, own: Mapping[str, Any]) -> Parameters:
     """What a file says, with what it takes from others, checked. Raises `InputError`."""
     data = _with_profiles(extend(place, own, target_names(), _read_own))
     check_target(place, data)
-    return data
+    return cast(Parameters, data)
 
 
 def check_target(place: str, data: Mapping[str, Any]) -> None:
@@ -165,7 +169,7 @@ def _read(path: Path, place: str) -> dict[str, Any]:
 
 def _with_profiles(data: dict[str, Any]) -> dict[str, Any]:
     """A target's data, each of its serve profiles over what profiles.toml says of it."""
-    serve, shared = data.get("serve"), shared_profiles()
+    serve, shared = data.get("serve"), _table("profiles.toml")
     if not isinstance(serve, dict):
         return data
 
