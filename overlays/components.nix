@@ -19,6 +19,7 @@ in
   cutlass = self.callPackage ../pkgs/cutlass { };
   flash-attn = self.callPackage ../pkgs/flash-attn { cudaPackages = self.cudaPackagesForTorch; };
   lockedWheels = self.callPackage ../nix/wheels/locked.nix { };
+  model = self.callPackage ../pkgs/models { };
   nccl = self.callPackage (
     if self.target.torch.from == "wheel" then ../pkgs/nccl/of-torch.nix else ../pkgs/nccl
   ) { };

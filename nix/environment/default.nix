@@ -1,7 +1,7 @@
 # What belongs in this folder: how unpacked wheels become a tree that runs, and what it finds on the host when
 # it does. launcher.sh has a part for each kind of the host's software: driver, CANN, Neuron.
 #
-# Type: { target, wheels } -> Derivation
+# Type: { target, wheels, models ? { <owner>/<name> = Path } } -> Derivation
 # Wheels assembled into an environment: links to the wheels, a launcher, the manifest. `target` is a value of
 # lib.targets, `wheels` a list of what nix/wheels/unpack makes.
 {
@@ -17,7 +17,11 @@
   stdenv,
   writeText,
 }:
-{ target, wheels }:
+{
+  target,
+  wheels,
+  models ? { },
+}:
 let
   drivers = target.driver.libraries or [ ];
   # The launcher's parts for what is the host's.
@@ -73,6 +77,8 @@ let
         lib.replaceStrings [ "@host-software@" ] [ hostSoftware ] (builtins.readFile ./launcher.sh)
       );
   licenses = import ../wheels/licenses.nix;
+  # Where `vllm-nix serve` looks after the download folder.
+  link = name: path: "install -d $out/share/vllm-nix/models/${dirOf name}; ln -s ${path} $out/share/vllm-nix/models/${name}";
 in
 runCommand "vllm-${target.name}"
   {
@@ -100,4 +106,5 @@ runCommand "vllm-${target.name}"
     ${python.interpreter} ${./assemble.py} ${manifest} $out \
       --python ${python.interpreter} --launcher ${writeText "launcher" launcher} \
       --placeholders ${../targets/placeholders.toml}
+    ${lib.concatStringsSep "\n" (lib.mapAttrsToList link models)}
   ''

@@ -5,6 +5,7 @@
   environment,
   lib,
   lockedWheels,
+  model,
   target,
   unpackMade,
 }:
@@ -18,5 +19,6 @@ let
 in
 environment {
   inherit target;
+  models = lib.genAttrs (target.models or [ ]) model;
   wheels = lockedWheels ++ map unpackMade made;
 }
