@@ -7,7 +7,6 @@ same to the bit each time.
 """
 
 import functools
-import os
 import sys
 from pathlib import Path
 
@@ -18,7 +17,7 @@ import torch
 gguf.GGUFReader = functools.cache(gguf.GGUFReader)
 gguf.get_tensor_name_map = functools.cache(gguf.get_tensor_name_map)
 
-from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig  # noqa: E402
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 
 def main() -> None:
@@ -32,7 +31,7 @@ def main() -> None:
     )
     model.save_pretrained(out)
     for path in out.iterdir():
-        os.chmod(path, 0o644)  # safetensors makes its file the owner's alone
+        path.chmod(0o644)  # safetensors makes its file the owner's alone
 
 
 if __name__ == "__main__":

@@ -100,7 +100,7 @@ in
   };
   "a model of a hub is downloaded, a folder is not" = {
     expr = [
-      (has "download Qwen/Qwen2.5-0.5B-Instruct\n" (chatOf { }).script)
+      (has "download HuggingFaceTB/SmolLM2-135M-Instruct\n" (chatOf { }).script)
       (has "\ndownload " chat.script)
     ];
     expected = [

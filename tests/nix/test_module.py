@@ -228,7 +228,7 @@ def run(script: str, tmp_path: Path, statuses: str) -> tuple[int, list[str]]:
     return done.returncode, log.read_text().splitlines()
 
 
-MODEL = "model cpu Qwen/Qwen2.5-0.5B-Instruct"
+MODEL = "model cpu HuggingFaceTB/SmolLM2-135M-Instruct"
 
 
 def test_a_download_that_fails_is_tried_again(services: dict[str, Any], tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def test_it_becomes_the_environments_server(tmp_path: Path, key: Path) -> None:
         "cpu", "embedding", "--environment", old, "--api-key-file", key, "--port", "8765"
     )
     words, given, _ = json.loads(result.stdout)
-    assert words[:2] == ["serve", "BAAI/bge-small-en-v1.5"]
+    assert words[:2] == ["serve", "sentence-transformers/all-MiniLM-L6-v2"]
     assert words[words.index("--task") + 1] == "embed"
     assert given == KEY
     assert KEY not in " ".join(words)

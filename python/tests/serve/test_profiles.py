@@ -12,6 +12,7 @@ from vllm_nix.targets import load_target, target_names
 
 ALL = [(target, name) for target in target_names() for name in profile_names(target)]
 START = {"neuron": ("python", "-m", "vllm.entrypoints.openai.api_server", "--model")}
+CHAT = "HuggingFaceTB/SmolLM2-135M-Instruct"  # of the target cpu
 PROFILES = ("chat", "embedding", "reranker", "speculative")
 
 
@@ -67,20 +68,36 @@ def test_clients_ask_for_the_model_by_its_name(tmp_path: Path) -> None:
         words = load_profile("cpu", "chat", overrides).command().words
         return words[words.index("--served-model-name") + 1]
 
-    assert served() == "Qwen/Qwen2.5-0.5B-Instruct"
+    assert served() == "HuggingFaceTB/SmolLM2-135M-Instruct"
     assert served(model=str(tmp_path / "tiny")) == "tiny"
     assert served(**{"served-model-name": "mine"}) == "mine"
 
 
 def test_a_model_that_is_here_is_served_from_its_folder(tmp_path: Path) -> None:
-    folder = tmp_path / "Qwen/Qwen2.5-0.5B-Instruct"
+    folder = tmp_path / CHAT
     folder.mkdir(parents=True)
     overrides = {"download-dir": str(tmp_path)}
-    assert load_profile("cpu", "chat", overrides).command().words[2] == "Qwen/Qwen2.5-0.5B-Instruct"
+    assert load_profile("cpu", "chat", overrides).command().words[2] == CHAT
     (folder / "config.json").write_text("{}")
     assert load_profile("cpu", "chat", overrides).command().words[2] != str(folder), "half of it"
     (folder / "model.safetensors").write_bytes(b"")
     assert load_profile("cpu", "chat", overrides).command().words[2] == str(folder)
+
+
+def test_a_model_that_comes_with_the_environment_needs_no_download(tmp_path: Path) -> None:
+    own = tmp_path / "result/share/vllm-nix/models" / CHAT
+    own.mkdir(parents=True)
+    for file in ("config.json", "model.safetensors"):
+        (own / file).write_text("{}")
+    overrides: dict[str, Any] = {"download-dir": str(tmp_path / "downloads")}
+
+    def served(environment: Path | None) -> str:
+        return load_profile("cpu", "chat", overrides, environment=environment).command().words[2]
+
+    assert served(tmp_path / "result") == str(own)
+    assert served(tmp_path / "other") == served(None) == CHAT
+    overrides["model"] = "Qwen/Qwen2.5-0.5B-Instruct"
+    assert served(tmp_path / "result") == "Qwen/Qwen2.5-0.5B-Instruct"
 
 
 def test_the_home_of_the_user_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from vllm_nix.errors import InputError
 from vllm_nix.paths import expand
 from vllm_nix.serve import load_profile
-from vllm_nix.serve.models import copy, download, is_whole
+from vllm_nix.serve.models import copy, download, is_whole, provided
 from vllm_nix.targets import load_target, shared_profiles
 from vllm_nix.text import printable
 
@@ -53,6 +53,8 @@ def run(args: argparse.Namespace) -> int:
             place = folder
         elif not NAME.fullmatch(model):
             raise InputError(f"'{model}' is neither a folder here nor a model's name: owner/model")
+        elif args.environment and (found := provided(args.environment, model)):
+            place = found
         elif args.source:
             place = copy(args.source, model, downloads, alone=len(models) == 1)
         else:

@@ -56,7 +56,9 @@ def run(args: argparse.Namespace) -> int:
     if args.environment:
         check_target_of(args.environment, args.target)
         release = release_of(args.environment)
-    profile = load_profile(args.target, args.profile, overrides, release=release)
+    profile = load_profile(
+        args.target, args.profile, overrides, release=release, environment=args.environment
+    )
     command = profile.command(getattr(args, "rest", ()))
     if args.environment and not (args.print or args.json):
         profile.check_folders()

@@ -50,6 +50,12 @@ def is_whole(folder: Path) -> bool:
     return any(_has_all(folder, index) for index in indexes)
 
 
+def provided(environment: Path, model: str) -> Path | None:
+    """The folder of a model that comes with an environment built here, if it has it."""
+    place = environment / "share/vllm-nix/models" / model
+    return place.resolve() if is_whole(place) else None
+
+
 def copy(source: Path, model: str, downloads: Path, *, alone: bool = True) -> Path:
     """Copies a model's folder to where profiles look for it; returns the place.
 

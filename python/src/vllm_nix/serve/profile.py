@@ -12,7 +12,7 @@ from vllm_nix.errors import InputError
 from vllm_nix.paths import expand
 from vllm_nix.serve.command import Command
 from vllm_nix.serve.flags import check_arguments, render
-from vllm_nix.serve.models import check_sizes, is_whole
+from vllm_nix.serve.models import check_sizes, is_whole, provided
 from vllm_nix.targets import ServeProfile, Target, check_target, load_target
 
 
@@ -20,7 +20,8 @@ from vllm_nix.targets import ServeProfile, Target, check_target, load_target
 class Profile:
     """A profile's values by the keys of `serve.*` in data/targets/schema.toml.
 
-    `release` is vLLM's version without a local label, `device` what it was built for.
+    `release` is vLLM's version without a local label, `device` what it was built for. `environment`, if
+    it is named, may come with models of its own.
     """
 
     target: str
@@ -28,6 +29,7 @@ class Profile:
     release: str
     device: str
     values: ServeProfile = field(repr=False)
+    environment: Path | None = None
 
     @property
     def downloads(self) -> Path:
@@ -45,7 +47,9 @@ class Profile:
         folder = expand(model)
         if (folder / "config.json").is_file():
             return folder.absolute()
-        return self.downloads / model if is_whole(self.downloads / model) else None
+        if is_whole(self.downloads / model):
+            return self.downloads / model
+        return provided(self.environment, model) if self.environment else None
 
     def check_folders(self) -> None:
         """Checks that models which are named by a path are there. Raises `InputError`."""
@@ -92,8 +96,11 @@ def load_profile(
     overrides: Mapping[str, Any] | None = None,
     *,
     release: str | None = None,
+    environment: Path | None = None,
 ) -> Profile:
     """The profile `name` of a target, with `overrides` of its values and of vLLM's release.
+
+    The models of `environment`, one that was built here, need no download.
 
     Raises `InputError` where there is none, or a value is not what the schema takes.
     """
@@ -113,7 +120,7 @@ def load_profile(
     _check(loaded, name, values)
     vllm = loaded.data["vllm"]
     whole = cast(ServeProfile, values)
-    return Profile(target, name, release or vllm["version"], vllm["device"], whole)
+    return Profile(target, name, release or vllm["version"], vllm["device"], whole, environment)
 
 
 def _check(target: Target, name: str, values: Mapping[str, Any]) -> None:
