@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, Literal, cast, get_args, get_origin, get_type_hints, is_typeddict
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from packaging.version import Version
 
 from vllm_nix.data import TARGETS
@@ -116,6 +118,34 @@ def test_nix_names_the_fault_in_the_same_words(name: str, nix: Nix, tmp_path: Pa
     result = nix("nix-instantiate", "--eval", "--strict", "--expr", expression)
     assert result.returncode == 1
     assert f"nix/targets/x/target.toml: {BAD[name]['error']}\n" in result.stderr + "\n"
+
+
+SCHEMA = tomllib.loads((TARGETS / "schema.toml").read_text())
+VALUES = st.sampled_from(
+    (
+        *(0, -1, 1.5, True, "", "\n", "1", "9" * 30 + ".1", "8.7", "1.2.3+a", "0.7.3.post1"),
+        *("source", "cuda", "verl", [], ["x"], [1], [[]], ["8.6", "8.7"], ["gcc"]),
+        *({}, {"a": 1}, {"a": {}}),
+    )
+)
+KEYS = st.sampled_from(sorted(SCHEMA)).map(lambda key: key.replace("*", "chat"))
+CHANGED = st.tuples(st.sampled_from(["", "", "", "add.", "remove."]), KEYS).map("".join)
+
+
+@given(st.sampled_from(target_names()), st.dictionaries(CHANGED, VALUES, min_size=1, max_size=3))
+def test_whatever_a_file_says_is_a_target_or_one_error(name: str, change: dict[str, Any]) -> None:
+    own = broken({"target": name, "set": change})
+    try:
+        assert Target("mine", complete_target("target.toml", own)).parameters()
+    except InputError as error:
+        assert str(error).startswith("target.toml: ")
+
+
+def test_a_file_of_nothing_but_brackets(tmp_path: Path) -> None:
+    file = tmp_path / "target.toml"
+    file.write_text("summary = " + "[" * 100_000)
+    with pytest.raises(InputError, match=r"target\.toml: its lists or tables are nested too deep"):
+        read_target(file)
 
 
 def extended(case: dict[str, Any]) -> dict[str, Any]:

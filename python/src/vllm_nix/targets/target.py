@@ -163,6 +163,8 @@ def _place(name: str) -> str:
 def _read(path: Path, place: str) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise InputError(f"{place}: its lists or tables are nested too deep") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise InputError(f"{place}: {error}") from error
 
