@@ -125,6 +125,7 @@ Parameters = TypedDict(
         "summary": Required[str],
         "systems": Required[list[str]],
         "python": Required[str],
+        "models": list[str],
         "jetpack": Version,
         "cuda": Toolkit,
         "driver": Libraries,
