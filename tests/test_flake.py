@@ -1,10 +1,12 @@
 """The flake, without a network: what needs no packages evaluates, and the lock says what it may."""
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 
-from tests.conftest import EMBEDDED, Nix
+from tests.conftest import EMBEDDED, ROOT, Nix
 
 pytestmark = pytest.mark.nix
 
@@ -49,3 +51,22 @@ def test_a_system_that_a_target_is_not_for_is_named(nix: Nix) -> None:
 
 def test_every_output_evaluates_on_the_embedded_base(nix: Nix) -> None:
     nix("nix", "flake", "check", "--no-build", *EMBEDDED)
+
+
+def test_the_template_is_a_flake_that_evaluates(nix: Nix, tmp_path: Path) -> None:
+    """With vllm-nix in the registry, as the template says, on the embedded base."""
+    shutil.copy(ROOT / "templates/default/flake.nix", tmp_path)
+    base = ("--override-input", "vllm-nix/nixpkgs", f"path:{ROOT}/nix/debian")
+    registry = tmp_path / "registry.json"
+    to = {"type": "git", "url": f"file://{ROOT}"}
+    entry = {"from": {"type": "indirect", "id": "vllm-nix"}, "to": to}
+    registry.write_text(json.dumps({"version": 2, "flakes": [entry]}))
+    names = [
+        nix(
+            *("nix", "eval", "--raw", "--option", "flake-registry", str(registry), *base),
+            *(f"path:{tmp_path}#packages.aarch64-linux.{name}.drvPath", "--no-write-lock-file"),
+        ).stdout
+        for name in ("default", "eager")
+    ]
+    assert all(name.endswith("-vllm-jetson.drv") for name in names)
+    assert names[0] != names[1]

@@ -23,6 +23,7 @@ import ./targets.nix ({ inherit cuda directory withProfiles; } // checks)
 // checks
 // {
   inherit cuda;
+  indexesFor = import ./indexes-for.nix;
   lockDigest = import ./lock-digest.nix;
   pylock = import ./pylock.nix;
 }

@@ -11,13 +11,18 @@
 }:
 let
   inherit (stdenv.hostPlatform) system;
-  inherit (import ../lib) lockDigest lockFile pylock;
+  inherit (import ../lib)
+    indexesFor
+    lockDigest
+    lockFile
+    pylock
+    ;
   path = lockFile target.name system;
   lock = pylock path;
   libraries = name: map (each: pkgs.${each}) ((target.wheels.libraries or { }).${name} or [ ]);
   fetch = fetchWheel {
     target = target.name;
-    index = target.wheels.index or { };
+    index = indexesFor system target;
   };
   patches = if target.vllm.from == "wheel" then target.vllm.patches or [ ] else [ ];
   patched =

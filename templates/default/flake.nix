@@ -2,7 +2,8 @@
   description = "vLLM for a Jetson AGX Orin, with one thing of one's own changed";
 
   inputs = {
-    vllm-nix.url = "github:..."; # where this template came from
+    # Where it is, said once: nix registry add vllm-nix git+file:///home/me/vllm-nix
+    vllm-nix.url = "flake:vllm-nix";
     nixpkgs.follows = "vllm-nix/nixpkgs";
   };
 
@@ -15,7 +16,6 @@
         config = {
           allowUnfree = true; # CUDA
           cudaSupport = true;
-          cudaCapabilities = [ "8.7" ];
         };
         overlays = [ vllm-nix.overlays.jetson ];
       };

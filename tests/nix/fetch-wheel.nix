@@ -17,8 +17,77 @@ let
     file = "numpy-2.4.6-cp311-cp311-manylinux_2_27_x86_64.whl";
     sha256 = "00";
   };
+
+  # Every locked file with what it is asked by, of nixpkgs' fetchers.
+  inherit (import ../../nix/lib)
+    indexesFor
+    lockFile
+    lockedTargets
+    pylock
+    ;
+  asked = lib.concatMap (
+    system:
+    lib.concatLists (
+      lib.mapAttrsToList (
+        name: target:
+        let
+          index = indexesFor system target;
+          fetchIt = import ../../nix/wheels/fetch.nix base {
+            inherit index;
+            target = name;
+          };
+        in
+        map (wheel: {
+          inherit system wheel;
+          by = fetchIt wheel;
+        }) (pylock (lockFile name system)).wheels
+      ) (lockedTargets system)
+    )
+  ) [
+    "aarch64-linux"
+    "x86_64-linux"
+  ];
+  ofRegistry = lib.filter (each: each.by ? fetchPypi) asked;
+  ofIndex = lib.filter (each: each.by ? fetchurl) asked;
+  # As nixpkgs' fetchPypi puts its arguments together.
+  nameOf =
+    {
+      pname,
+      version,
+      python,
+      abi,
+      platform,
+      ...
+    }:
+    "${pname}-${version}-${python}-${abi}-${platform}.whl";
 in
 {
+  "every locked file has its own name at the registry" = {
+    expr = lib.filter (each: nameOf each.by.fetchPypi != each.wheel.file) ofRegistry;
+    expected = [ ];
+  };
+  # A registry takes no local versions (PEP 440), and PyTorch's index for processors has no others.
+  "none of the registry's is of another index" = {
+    expr = lib.filter (each: lib.hasInfix "+" each.wheel.version) ofRegistry;
+    expected = [ ];
+  };
+  "none of another index is the registry's" = {
+    expr = map (each: each.by.fetchurl.url) (
+      lib.filter (
+        each:
+        let
+          place = "https://download.pytorch.org/whl/cpu/";
+          file = lib.replaceStrings [ "+" ] [ "%2B" ] each.wheel.file;
+        in
+        !(lib.hasSuffix "+cpu" each.wheel.version && each.by.fetchurl.url == place + file)
+      ) ofIndex
+    );
+    expected = [ ];
+  };
+  "torch for aarch64 is the registry's" = {
+    expr = lib.unique (map (each: each.system) ofIndex);
+    expected = [ "x86_64-linux" ];
+  };
   "nixpkgs asks the registry" = {
     expr = fetch base numpy;
     expected.fetchPypi = {

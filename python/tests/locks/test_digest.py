@@ -42,7 +42,7 @@ OTHER: dict[str, dict[str, Any]] = {
         "set": {"wheels.platform": "manylinux_2_31"},
     },
     "before": {"target": "verl", "set": {"wheels.before": "2025-05-01"}},
-    "an index": {"target": "cpu", "set": {"wheels.index.torch": "https://index.invalid/cpu"}},
+    "an index": {"target": "cpu", "set": {"wheels.index.torch.url": "https://index.invalid/cpu"}},
     "no index": {"target": "cpu", "remove": ["wheels.index"]},
 }
 SAME: dict[str, dict[str, Any]] = {

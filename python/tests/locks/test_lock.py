@@ -152,7 +152,8 @@ def test_a_set_with_its_own_index_that_cannot_be_reached_moves_to_what_pips_has(
 ) -> None:
     for version in ("1.0+cpu", "2.0+cpu"):
         publish("torch", version)
-    wanted = replace(app, require=("torch==1.0+cpu",), index={"torch": "https://nowhere.invalid"})
+    index = {"torch": {"url": "https://nowhere.invalid", "systems": [SYSTEM]}}
+    wanted = replace(app, require=("torch==1.0+cpu",), index=index)
     relock(wanted, SYSTEM).write()
     newer = replace(wanted, require=("torch==2.0+cpu",))
     assert relock(newer, SYSTEM).changes() == ["~ torch 1.0+cpu -> 2.0+cpu"]
@@ -237,15 +238,27 @@ def test_a_sets_own_index_is_asked_only_when_pips_has_it_not(
 ) -> None:
     publish("app", "1.0", requires="torch")
     torch = make_wheel(tmp_path / "torch-wheels", "torch", "2.0+cpu")
-    index = {"torch": write_index(tmp_path / "torch-index", [torch])}
+    here = {"url": write_index(tmp_path / "torch-index", [torch]), "systems": [SYSTEM]}
+    index = {"torch": here}
     wanted = replace(app, require=("app", "torch==2.0+cpu"), index=index)
     assert [wheel.file for wheel in relock(wanted, SYSTEM).new.wheels] == [
         "app-1.0-py3-none-any.whl",
         torch.name,
     ]
     publish("torch", "2.0+cpu")
-    unreachable = replace(wanted, index={"torch": "https://nowhere.invalid/simple"})
+    unreachable = replace(wanted, index={"torch": here | {"url": "https://nowhere.invalid/simple"}})
     assert len(relock(unreachable, SYSTEM).new.wheels) == 2
+
+
+def test_an_index_is_not_asked_for_another_system(
+    publish: Publish, app: Requirements, tmp_path: Path
+) -> None:
+    publish("app", "1.0", requires="torch")
+    torch = make_wheel(tmp_path / "torch-wheels", "torch", "2.0+cpu")
+    url = write_index(tmp_path / "torch-index", [torch])
+    index = {"torch": {"url": url, "systems": ["aarch64-linux"]}}
+    with pytest.raises(Error, match="torch"):
+        relock(replace(app, require=("app", "torch==2.0+cpu"), index=index), SYSTEM)
 
 
 @pytest.mark.parametrize(

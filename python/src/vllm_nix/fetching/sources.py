@@ -185,7 +185,7 @@ def _wheels(requirements: Requirements, system: str) -> list[PipSource]:
     path = requirements.lock_file(system)
     lock = read_lock(path)
     requirements.check_current(lock, path)
-    index = requirements.index or {}
+    index = requirements.indexes_for(system)
     return [
         WheelSource(
             file=wheel.file,

@@ -35,7 +35,7 @@ class Requirements:
     override: tuple[str, ...] = ()
     platform: str = "manylinux_2_28"
     before: str = ""  # an ISO date: files published later are not there
-    index: Mapping[str, str] | None = None
+    index: Mapping[str, Mapping[str, Any]] | None = None  # `url` and `systems`, by package
     made: Mapping[str, str] = field(default_factory=dict)  # built here, in no lock: name → version
     has_debs: bool = False  # whether Debian packages are locked beside the wheels
 
@@ -60,6 +60,11 @@ class Requirements:
         }
         text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+
+    def indexes_for(self, system: str) -> dict[str, str]:
+        """The addresses of the set's own indexes for a system, by the packages that they have."""
+        rows = (self.index or {}).items()
+        return {name: row["url"] for name, row in rows if system in row["systems"]}
 
     def check_current(self, lock: Lock, place: object) -> None:
         """Raises `InputError`, which calls the lock `place`, if it is older than its set."""

@@ -36,7 +36,7 @@ def resolve(
     requirements. Packages come from where the user's pip looks; a set's own indexes are asked only
     if that was not enough. Raises `Unsolvable`, and `Unavailable` without uv or a network.
     """
-    own = requirements.index or {}  # what they hold is required by its version
+    own = requirements.indexes_for(system)  # what they hold is required by its version
     locked = old.wheels if old else ()
     pins = {wheel.name: wheel.version for wheel in locked if wheel.name not in own}
     while True:
@@ -53,7 +53,7 @@ def resolve(
 def _ask_indexes(
     requirements: Requirements, system: str, pins: Mapping[str, str]
 ) -> list[dict[str, Any]]:
-    index = requirements.index or {}
+    index = requirements.indexes_for(system)
     try:
         return _compile(requirements, system, pins, {})
     except Unsolvable as error:
