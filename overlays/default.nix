@@ -50,6 +50,7 @@ in
       patchedSource = self.callPackage ../nix/wheels/patch/source.nix { };
       patchedWheel = self.callPackage ../nix/wheels/patch/wheel.nix { };
       withDriver = self.callPackage ../nix/environment/with-driver.nix { };
+      slimWheels = self.callPackage ../nix/wheels/slim.nix { };
       registrySource = self.callPackage ../nix/wheels/fetch-source.nix { };
       stubNeuron = self.callPackage ../nix/wheels/stub-neuron { };
       stubTorch = self.callPackage ../nix/wheels/stub-torch { };

@@ -1,7 +1,7 @@
 # What belongs in this folder: how unpacked wheels become a tree that runs, and what it finds on the host when
 # it does. launcher.sh has a part for each kind of the host's software: driver, CANN, Neuron.
 #
-# Type: { target, wheels, models ? { <owner>/<name> = Path } } -> Derivation
+# Type: { target, wheels, models ? { <owner>/<name> = Path }, passthru ? { } } -> Derivation
 # Wheels assembled into an environment: links to the wheels, a launcher, the manifest. `target` is a value of
 # lib.targets, `wheels` a list of what nix/wheels/unpack makes.
 {
@@ -21,6 +21,7 @@
   target,
   wheels,
   models ? { },
+  passthru ? { },
 }:
 let
   drivers = target.driver.libraries or [ ];
@@ -83,7 +84,7 @@ in
 runCommand "vllm-${target.name}"
   {
     nativeBuildInputs = [ python ];
-    passthru = {
+    passthru = passthru // {
       inherit launcher manifest target;
       components = wheels;
       tests = environmentTests { inherit target wheels; };

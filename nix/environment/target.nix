@@ -6,6 +6,8 @@
   lib,
   lockedWheels,
   model,
+  overrideTarget,
+  slimWheels,
   target,
   unpackMade,
 }:
@@ -16,9 +18,25 @@ let
     of = "${target.vllm.distribution}==${target.vllm.version}";
   };
   made = lib.optional (target.vllm.distribution != "vllm") alias ++ components;
+  slimFor =
+    slim:
+    (overrideTarget (old: old // { wheels = old.wheels or { } // { inherit slim; }; }))."vllm-${target.name}";
 in
 environment {
   inherit target;
   models = lib.genAttrs (target.models or [ ]) model;
-  wheels = lockedWheels ++ map unpackMade made;
+  wheels =
+    slimWheels {
+      inherit target;
+      wheels = lockedWheels;
+    }
+    ++ map unpackMade made;
+  # The same without the GPU code that its devices never run: of free software; of NVIDIA's closed libraries
+  # too, for oneself alone.
+  passthru.slim = slimFor { for = "cuda.capabilities"; } // {
+    unfree = slimFor {
+      for = "cuda.capabilities";
+      unfree = true;
+    };
+  };
 }

@@ -122,10 +122,14 @@ let
       [ ]
     else
       [ (concatStringsSep "." (here ++ path)) ];
+  init = list: builtins.genList (builtins.elemAt list) (length list - 1);
+  isThere =
+    path: value:
+    path == [ ] || hasAttr (head path) value && isThere (tail path) value.${head path};
   missing = concatMap (p: lacking [ ] p.parts data) (
     filter (
       { key, parts }:
-      keys.${key}.required or false || keys.${key}.required-in-table or false && data ? ${head parts}
+      keys.${key}.required or false || keys.${key}.required-in-table or false && isThere (init parts) data
     ) patterns
   );
 in

@@ -171,6 +171,7 @@ def label(value: object) -> str:
 
 
 TEXT_AFTER = b"after the code\0"
+NEEDS_DRIVER = (1, 20)  # a tag for `shared_library`
 
 
 def shared_library(
@@ -201,7 +202,7 @@ def shared_library(
         places = [sum(map(len, [*fatbins, *relocatable][:i])) for i in range(len(fatbins))]
         places += [len(code) + sum(map(len, relocatable[:i])) for i in range(len(relocatable))]
         wrappers = [(1, place) for place in places]
-    strings = b"\0text\0wrappers\0code\0"
+    strings = b"\0text\0wrappers\0code\0libcuda.so.1\0"
     symbols = 4 if code_symbol else 3
     relas = 1 + len(wrappers) + len(relocations)
     dynsym = table + -table % 8

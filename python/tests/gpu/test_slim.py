@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_binaries import TEXT_AFTER, archive, cubin, entry, fatbin_of, shared_library
+from made_binaries import NEEDS_DRIVER, TEXT_AFTER, archive, cubin, entry, fatbin_of, shared_library
 
 from vllm_nix import cli
 from vllm_nix.binaries import elf, loading, shrink
@@ -578,6 +578,12 @@ def test_loading_is_told(tmp_path: Path) -> None:
         path.write_bytes(shared_library([WIDE], machine=machine))
         found = slim.write(path, tmp_path / "new.so", [device("8.6")], Neighbours(tmp_path))
         assert (found.is_slimmed, found.loads) == (True, loads)
+
+
+def test_a_driver_that_is_not_here_does_not_matter(tmp_path: Path) -> None:
+    path = tmp_path / "lib.so"
+    path.write_bytes(shared_library([WIDE], tags=[NEEDS_DRIVER]))
+    assert slim.write(path, tmp_path / "new.so", [device("8.6")], Neighbours(tmp_path)).loads
 
 
 def test_damage_anywhere(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
+from vllm_nix.binaries import elf
 from vllm_nix.errors import InputError, Unavailable
 from vllm_nix.gpu import fatbin, slim
 from vllm_nix.gpu.device import Device
@@ -105,13 +106,22 @@ def _folder(
         for one in measured:
             progress(one)
         return measured
-    python = path / "bin" / "python"
-    around = Neighbours(path, python if python.is_file() else None)
+    around = Neighbours(path, _python(path))
     if out.exists() and out.samefile(path):
         return _replaced(path, path, measured, devices, around, progress)
     with _new_folder(out) as new:
         _copy_tree(path, new, {one.path for one in measured if one.is_slimmed})
         return _replaced(path, new, measured, devices, around, progress)
+
+
+def _python(root: Path) -> Path | None:
+    """A virtual environment's own interpreter; but no launcher, which chooses where to look."""
+    program = root / "bin" / "python"
+    try:
+        with program.open("rb") as file:
+            return program if file.read(4) == elf.MAGIC else None
+    except OSError:
+        return None
 
 
 def _named(root: Path, name: Path, one: Slimmed) -> Slimmed:

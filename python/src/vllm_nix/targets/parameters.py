@@ -66,6 +66,9 @@ class Cann(TypedDict, total=False):
     libraries: list[str]
 
 
+Slim = TypedDict(
+    "Slim", {"for": Required[str], "distributions": list[str], "unfree": bool}, total=False
+)
 Wheels = TypedDict(
     "Wheels",
     {
@@ -77,6 +80,7 @@ Wheels = TypedDict(
         "index": dict[str, str],
         "libraries": dict[str, list[str]],
         "optional-libraries": dict[str, str],
+        "slim": Slim,
     },
     total=False,
 )

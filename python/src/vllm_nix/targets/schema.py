@@ -38,7 +38,9 @@ class _Checker:
         self.check_table((), data)
         for key, pattern in self.patterns.items():
             spec = self.keys[key]
-            if spec.get("required") or (spec.get("required-in-table") and pattern[0] in data):
+            if spec.get("required") or (
+                spec.get("required-in-table") and _is_there(pattern[:-1], data)
+            ):
                 for missing in _lacking((), pattern, data):
                     self.fault(f"'{'.'.join(missing)}' is missing")
 
@@ -92,6 +94,10 @@ class _Checker:
 
 def _fits(path: Path, pattern: Path) -> bool:
     return all(want in ("*", name) for name, want in zip(path, pattern, strict=False))
+
+
+def _is_there(path: Path, value: Any) -> bool:
+    return not path or (path[0] in value and _is_there(path[1:], value[path[0]]))
 
 
 def _lacking(here: Path, path: Path, value: Any) -> Iterator[Path]:

@@ -1,0 +1,125 @@
+# `wheels.slim` and the attribute `slim`, on the embedded base.
+let
+  inherit (import ../../nix/debian { overlays = [ (import ../../overlays) ]; }) lib vllmPackages;
+  whole = vllmPackages.cuda;
+  with' =
+    target: slim:
+    vllmPackages.${target}.overrideTarget (
+      old: old // { wheels = old.wheels or { } // { inherit slim; }; }
+    );
+  environment = target: slim: (with' target slim)."vllm-${target}";
+  fails = value: !(builtins.tryEval value).success;
+  # The wheels of an environment that differ from the target's own.
+  changed =
+    environment:
+    let
+      own = lib.listToAttrs (
+        map (wheel: lib.nameValuePair wheel.pname wheel.drvPath) whole.vllm-cuda.components
+      );
+    in
+    lib.sort (a: b: a < b) (
+      map (wheel: wheel.pname) (
+        lib.filter (wheel: wheel.drvPath != own.${wheel.pname}) environment.components
+      )
+    );
+  free = [
+    "nvidia-nccl-cu13"
+    "torch"
+    "torchvision"
+    "vllm"
+  ];
+  closed = [
+    "nvidia-cublas"
+    "nvidia-cudnn-cu13"
+    "nvidia-curand"
+    "nvidia-cusolver"
+    "nvidia-cusparse"
+    "nvidia-cusparselt-cu13"
+    "nvidia-nvshmem-cu13"
+  ];
+in
+{
+  "it is off by default" = {
+    expr = lib.filterAttrs (_: target: target ? wheels.slim) (import ../../nix/lib).targets;
+    expected = { };
+  };
+  "the free wheels alone are slimmed" = {
+    expr = changed whole.vllm-cuda.slim;
+    expected = free;
+  };
+  "the attribute is the switch" = {
+    expr = whole.vllm-cuda.slim.drvPath;
+    expected = (environment "cuda" { for = "cuda.capabilities"; }).drvPath;
+  };
+  "closed wheels are slimmed by a switch of their own" = {
+    expr = changed whole.vllm-cuda.slim.unfree;
+    expected = lib.sort (a: b: a < b) (free ++ closed);
+  };
+  "what has closed ones must not be passed on" = {
+    expr =
+      let
+        mayBePassedOn = one: lib.all (license: license.redistributable or true) (lib.toList one.meta.license);
+        cublas =
+          environment: lib.findFirst (wheel: wheel.pname == "nvidia-cublas") null environment.components;
+        inherit (whole.vllm-cuda) slim;
+        of = one: [
+          (mayBePassedOn one)
+          one.meta.hydraPlatforms
+        ];
+      in
+      map of [
+        slim.unfree
+        (cublas slim.unfree)
+        (cublas slim)
+      ];
+    expected = [
+      [
+        false
+        [ ]
+      ]
+      [
+        false
+        [ ]
+      ]
+      [
+        true
+        [ ]
+      ]
+    ];
+  };
+  "the wheels that are named alone" = {
+    expr = changed (
+      environment "cuda" {
+        for = "cuda.capabilities";
+        distributions = [ "vllm" ];
+      }
+    );
+    expected = [ "vllm" ];
+  };
+  "it is refused where it means nothing" = {
+    expr = map fails [
+      (environment "cpu" { for = "cuda.capabilities"; }).drvPath
+      (environment "cuda" {
+        for = "cuda.capabilities";
+        distributions = [ "tensorrt" ];
+      }).drvPath
+      (environment "cuda" {
+        for = "cuda.capabilities";
+        distributions = [ "nvidia-cublas" ];
+      }).drvPath
+      (environment "cuda" { for = "8.6"; }).drvPath
+      (environment "cuda" {
+        for = "cuda.capabilities";
+        unfree = true;
+        distributions = [ "nvidia-cublas" ];
+      }).drvPath
+    ];
+    expected = [
+      true
+      true
+      true
+      true
+      false
+    ];
+  };
+}
