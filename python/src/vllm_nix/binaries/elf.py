@@ -12,7 +12,7 @@ import mmap
 import os
 import stat
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,7 +124,27 @@ def parse(data: bytes | mmap.mmap | memoryview) -> Elf:
         return _parse(image)
 
 
-def _parse(image: memoryview) -> Elf:
+def has_section(data: bytes | mmap.mmap | memoryview, prefix: bytes) -> bool:
+    """Whether an ELF image has a section whose name begins so; of the rest, nothing is read.
+
+    Raises ElfError. In a tenth of `parse`'s time, which counts for thousands of small images."""
+    with memoryview(data) as image:
+        *_, headers, names = _header(image)
+        if names >= max(len(headers), 1):
+            raise _no_names(headers, names)
+        if not names:
+            return False
+        offset, size = headers[names][4:6]
+        _check(image, offset, size, "string table")
+        strings = bytes(image[offset : offset + size])
+        return any(strings.startswith(prefix, header[0]) for header in headers)
+
+
+def _header(
+    image: memoryview,
+) -> tuple[int, int, int, int, int, list[tuple[int, ...]], int]:
+    """Machine, type, the program headers' offset, number and size, the section headers, and which
+    section has their names."""
     if bytes(image[:4]) != MAGIC:
         raise ElfError("not an ELF file: no magic number at offset 0")
     if len(image) < _HEADER.size:
@@ -147,6 +167,11 @@ def _parse(image: memoryview) -> Elf:
         names = first[6] if names == 0xFFFF else names
         phnum = first[7] if phnum == 0xFFFF else phnum
         headers = list(_table(image, _SECTION, shoff, shnum, "section headers"))
+    return machine, kind, phoff, phnum, phsize, headers, names
+
+
+def _parse(image: memoryview) -> Elf:
+    machine, kind, phoff, phnum, phsize, headers, names = _header(image)
     if phnum and phsize != _SEGMENT.size:
         raise ElfError(f"program headers of {phsize} bytes, not 56, at offset 0x36")
 
@@ -173,13 +198,17 @@ def _sections(image: memoryview, headers: list[tuple[int, ...]], names: int) -> 
         if type_ not in (SHT_NULL, SHT_NOBITS):
             _check(image, offset, size, "section")
     if names >= max(len(headers), 1):
-        raise ElfError(f"section names in section {names} of {len(headers)}, at offset 0x3e")
+        raise _no_names(headers, names)
     # Number 0 means: no names.
     strings = _Strings(image, *headers[names][4:6]) if names else None
     return tuple(
         Section(strings.at(name) if strings else "", type_, flags, address, offset, size)
         for name, type_, flags, address, offset, size, *_ in headers
     )
+
+
+def _no_names(headers: Sequence[object], names: int) -> ElfError:
+    return ElfError(f"section names in section {names} of {len(headers)}, at offset 0x3e")
 
 
 def _interpreter(image: memoryview, segments: tuple[Segment, ...]) -> str | None:

@@ -278,7 +278,7 @@ class _Reader:
             size=size,
             uncompressed_size=size,
             name="",
-            kernels=_has_functions(headers),
+            kernels=any(section.name.startswith(".text.") for section in headers.sections),
         )
         return Fatbin(start, size, "", member, (entry,))
 
@@ -385,21 +385,21 @@ class _Reader:
             uncompressed_size=uncompressed if compression else size,
             name=label.rstrip(b"\0").decode("utf-8", "backslashreplace"),
             kernels=(
-                _has_functions(self._cubin(payload, payload + size))
+                self._has_functions(payload, payload + size)
                 if _KINDS.get(kind) == "cubin" and not compression
                 else None
             ),
         )
         return entry, payload + size
 
-    def _cubin(self, start: int, end: int) -> elf.Elf:
-        """Each byte of a file is in one cubin at most; fatbins in one another could share one, and
-        have its sections read as often as there are fatbins."""
+    def _has_functions(self, start: int, end: int) -> bool:
+        """Whether a cubin holds any. Each byte of a file is in one cubin at most; fatbins in one
+        another could share one, and have its sections read as often as there are fatbins."""
         self._unparsed -= end - start
         if self._unparsed < 0:
             raise _TooMuchError("cubins that overlap", start)
-        return self._headers_of(start, end)
-
-
-def _has_functions(cubin: elf.Elf) -> bool:
-    return any(section.name.startswith(".text.") for section in cubin.sections)
+        try:
+            with memoryview(self._data) as whole, whole[start:end] as image:
+                return elf.has_section(image, b".text.")
+        except elf.ElfError as error:
+            raise FatbinError(str(error), start) from None
