@@ -53,6 +53,23 @@ in
       "nvidia-nvtx"
     ];
   };
+  "what is made here has its test, and an environment its own" = {
+    expr = [
+      vllmPackages.ascend.vllm.tests.unpack.drvPath
+      (lib.attrNames vllmPackages.vllm-cpu.tests)
+      (lib.attrNames vllmPackages.vllm-cuda.tests)
+      (lib.attrNames vllmPackages.vllm-ascend.tests)
+    ];
+    expected = [
+      (vllmPackages.unpackMade vllmPackages.ascend.vllm).drvPath
+      [
+        "serve"
+        "verify"
+      ]
+      [ "verify" ]
+      [ ]
+    ];
+  };
   "what is a binary says so" = {
     expr = map (wheel: wheel.meta ? sourceProvenance) [
       (lib.findFirst (wheel: wheel.pname == "torch") null vllmPackages.cpu.lockedWheels)

@@ -5,6 +5,7 @@
   lib,
   python,
   stdenv,
+  unpackMade,
 }:
 {
   pname,
@@ -21,6 +22,7 @@ let
   make =
     { build, passthru }:
     stdenv.mkDerivation (
+      final:
       {
         # CMake's hook would configure: the build backend calls CMake itself.
         configurePhase = ''
@@ -62,6 +64,8 @@ let
         passthru = {
           inherit version file;
           name = pname;
+          # Each of its libraries finds what it needs, or this fails.
+          tests.unpack = unpackMade final.finalPackage;
         }
         // passthru;
       }
