@@ -66,6 +66,11 @@ class Cann(TypedDict, total=False):
     libraries: list[str]
 
 
+class Index(TypedDict):
+    url: str
+    systems: list[str]
+
+
 Slim = TypedDict(
     "Slim", {"for": Required[str], "distributions": list[str], "unfree": bool}, total=False
 )
@@ -77,7 +82,7 @@ Wheels = TypedDict(
         "override": list[str],
         "platform": str,
         "before": str,
-        "index": dict[str, str],
+        "index": dict[str, Index],
         "libraries": dict[str, list[str]],
         "optional-libraries": dict[str, str],
         "slim": Slim,
