@@ -11,7 +11,12 @@ let
           cudaPackages_12_6 = prev.cudaPackages_12_6 // {
             flags = { inherit isJetsonBuild; };
             backendStdenv = final.stdenv // {
-              mkDerivation = arguments: final.stdenv.mkDerivation (arguments // { compiler = "CUDA's"; });
+              mkDerivation =
+                arguments:
+                final.stdenv.mkDerivation (
+                  self:
+                  (if builtins.isFunction arguments then arguments self else arguments) // { compiler = "CUDA's"; }
+                );
             };
           };
         })
