@@ -48,6 +48,14 @@ def test_a_file_with_a_hole(sample: Sample) -> None:
     assert "1 file was not hashed" in quickly(sample, "record")["record"]
 
 
+def test_gpu_code_in_a_hole(gpu_sample: Sample) -> None:
+    os.truncate(gpu_sample.site / "vllm/_C.abi3.so", 1 << 38)
+    started = time.process_time()
+    found = faults(verify(gpu_sample.root, device="orin", only=["gpu-code"], files_only=True))
+    assert time.process_time() - started < 8
+    assert f"vllm/_C.abi3.so: its GPU code cannot be read: {1 << 38} bytes" in found["gpu-code"]
+
+
 def test_many_requirements(sample: Sample) -> None:
     several = tuple(f"package-{index}>={index}" for index in range(30_000))
     sample.install("greedy", "1", requires=several)

@@ -15,6 +15,8 @@ from vllm_nix.gpu.libraries import Library, read_libraries
 from vllm_nix.verification.installed import Distribution, Records, read_records
 
 MOST_SYMBOLS = 1 << 22  # of all libraries that are asked for; torch's have 500,000
+# Files may have holes, and be larger than any disk. The largest library that we know has 2**31.
+LARGEST_LIBRARY, MOST_GPU_CODE = 1 << 33, 1 << 36  # bytes of one, and of all
 T = TypeVar("T")
 K = TypeVar("K")
 
@@ -96,7 +98,16 @@ class Facts:
 
     def _read_gpu_code(self) -> tuple[Library, ...]:
         found = self.binaries()
-        libraries = read_libraries([*found.images, *found.broken, *found.rest], self.stop)
+        paths, too_large, left = [], [], MOST_GPU_CODE
+        for path in (*found.images, *found.broken, *found.rest):
+            size = found.tree.files[path].st_size
+            if size > min(left, LARGEST_LIBRARY):
+                if path not in found.rest:
+                    too_large.append(Library(path, (), (f"{size} bytes are more than we read",)))
+                continue
+            left -= size if path in found.images else 0
+            paths.append(path)
+        libraries = (*read_libraries(paths, self.stop), *too_large)
         return tuple(library for library in libraries if library.fatbins or library.damage)
 
     def _judge(self, device: Device) -> tuple[tuple[Library, Judgement], ...]:
