@@ -14,8 +14,10 @@ from vllm_nix.gpu.device import Device
 from vllm_nix.gpu.libraries import Library, read_libraries
 from vllm_nix.verification.installed import Distribution, Records, read_records
 
-MOST_SYMBOLS = 1 << 22  # of all libraries that are asked for; torch's have 500,000
-# Files may have holes, and be larger than any disk. The largest library that we know has 2**31.
+MOST_SYMBOLS = (
+    1 << 22
+)  # of all libraries that are asked for; those of torch for the CPU have 87,000
+# Files may have holes, and be larger than any disk. All of vllm-cuda takes 8.5 GB.
 LARGEST_LIBRARY, MOST_GPU_CODE = 1 << 33, 1 << 36  # bytes of one, and of all
 T = TypeVar("T")
 K = TypeVar("K")

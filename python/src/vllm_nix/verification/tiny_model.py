@@ -32,7 +32,7 @@ Matrix = list[Vector]
 class TinyModel:
     """The named weights, row-major, as `Qwen2ForCausalLM` names and shapes them."""
 
-    weights: dict[str, Matrix] = field(repr=False)  # 90,000 numbers
+    weights: dict[str, Matrix] = field(repr=False)  # 139,840 numbers
 
     @classmethod
     def make(cls, seed: int = SEED) -> "TinyModel":
