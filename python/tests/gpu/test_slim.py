@@ -24,9 +24,12 @@ from vllm_nix import cli
 from vllm_nix.binaries import elf, loading, shrink
 from vllm_nix.errors import Error, InputError, Unavailable
 from vllm_nix.gpu import fatbin, slim
-from vllm_nix.gpu.compat import device
+from vllm_nix.gpu.capability import ComputeCapability
+from vllm_nix.gpu.compat import Verdict, device, judge_library
 from vllm_nix.gpu.device import Device
-from vllm_nix.gpu.slim import Mark, Neighbours
+from vllm_nix.gpu.libraries import read_library
+from vllm_nix.gpu.mark import Mark
+from vllm_nix.gpu.slim import Neighbours
 from vllm_nix.gpu.slim_tree import slim_path
 
 A, F = 0x100011, 0x200011  # flags of architecture- and family-specific code
@@ -277,7 +280,7 @@ def test_a_device_that_nothing_serves(tmp_path: Path) -> None:
 
 def test_one_that_is_slim_already(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = slimmed(tmp_path, shared_library([WIDE, HOPPER]), "8.6", "8.9")
-    assert slim.mark(path) == Mark(("8.6", "8.9"))
+    assert fatbin.read(path).mark == Mark((ComputeCapability(8, 6), ComputeCapability(8, 9)))
     again = slim_path(path, [device("rtx4090"), device("a6000")], tmp_path / "again")
     assert [one.why for one in again] == ["already slimmed for 8.6, 8.9"]
     assert not (tmp_path / "again").exists()
@@ -292,8 +295,24 @@ def test_one_that_is_slim_already(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 @pytest.mark.parametrize("text", [b"{", b"[]", b'{"slimmed-for": 3, "cuda": null}', b"\xff"])
 def test_a_damaged_mark(text: bytes) -> None:
-    with pytest.raises(shrink.Refused, match="a damaged mark"):
+    with pytest.raises(ValueError, match="a damaged mark"):
         Mark.parse(text)
+
+
+def test_a_library_with_a_damaged_mark(tmp_path: Path) -> None:
+    data = slimmed(tmp_path, shared_library([WIDE]), "8.6").read_bytes()
+    found = fatbin.parse(data.replace(b"slimmed-for", b"slimmed_for"))
+    assert "a damaged mark" in str(found.damage[0])
+    assert len(found.fatbins) == 1
+
+
+def test_other_devices_are_told(tmp_path: Path) -> None:
+    library = read_library(slimmed(tmp_path, shared_library([WIDE, HOPPER]), "8.6"))
+    assert judge_library(library, device("a6000")).verdict is Verdict.NATIVE
+    for name in ("h100", "8.9"):
+        judgement = judge_library(library, device(name))
+        assert judgement.verdict is Verdict.MISSING
+        assert judgement.why == "slimmed for 8.6: the code of other devices was removed"
 
 
 def test_readelf_can_show_the_mark(tmp_path: Path) -> None:

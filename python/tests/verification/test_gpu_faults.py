@@ -4,11 +4,13 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 import pytest
-from made_binaries import Part, cubin, elf_file, entry, fatbin_of
+from made_binaries import Part, cubin, elf_file, entry, fatbin_of, shared_library
 
 from verification.cuda import TORCH, Code, carrier, cuda_torch, with_symbols
 from verification.environments import DISTRIBUTED, Sample, faults
 from vllm_nix.errors import InputError
+from vllm_nix.gpu.compat import device
+from vllm_nix.gpu.slim_tree import slim_path
 from vllm_nix.verification import Report, Status, verify
 
 STRING = "NSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEE"
@@ -219,6 +221,19 @@ def test_gpu_code_that_cannot_be_read(
     report = on_orin(gpu_sample, only=["gpu-code", "ptx"])
     assert list(faults(report)) == ["gpu-code"]
     assert faults(report)["gpu-code"].startswith(f"{found} cannot be read: offset 0x")
+
+
+def test_a_slim_environment(gpu_sample: Sample) -> None:
+    """It is good for its device, RECORD and all, and says of another what it was slimmed for."""
+    wide = fatbin_of(*(entry(2, sm, cubin(sm, "kernel") + bytes(20_000)) for sm in (80, 87, 90)))
+    files = {"vllm/_C.abi3.so": shared_library([wide])}
+    gpu_sample.install("vllm", "0.7.3", files)
+    slim_path(gpu_sample.root, [device("orin", jetpack="6.2")], gpu_sample.root)
+    only = ["gpu-code", "record"]
+    assert faults(on_orin(gpu_sample, only=only)) == {}
+    found = faults(verify(gpu_sample.root, device="h100", cuda="12.6", only=only))
+    assert list(found) == ["gpu-code"]
+    assert "vllm/_C.abi3.so: slimmed for 8.7 with CUDA 12.6: the code of" in found["gpu-code"]
 
 
 def test_few_units_that_run_do_not_make_a_library_good(gpu_sample: Sample) -> None:

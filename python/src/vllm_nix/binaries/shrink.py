@@ -18,20 +18,18 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from vllm_nix.binaries import elf
+from vllm_nix.binaries import elf, notes
 
 X86_64, AARCH64 = 62, 183
 NOTE_SECTION = ".note.vllm-nix"
-_OWNER = b"vllm-nix\0"
 
 _HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
 _SEGMENT = struct.Struct("<IIQQQQQQ")
 _SECTION = struct.Struct("<IIQQQQIIQQ")
 _WORD = struct.Struct("<Q")
 _SYMBOL = struct.Struct("<IBBHQQ")
-_NOTE = struct.Struct("<III")
 
-_PT_LOAD, _PT_INTERP, _PT_NOTE, _PT_PHDR = 1, 3, 4, 6
+_PT_LOAD, _PT_PHDR = 1, 6
 _PROGBITS, _SYMTAB, _SHT_NOTE, _NOBITS, _DYNSYM = 1, 2, 7, 8, 11
 _WRITE, _ALLOC = 0x1, 0x2
 _DT_PLTRELSZ, _DT_RELA, _DT_RELASZ, _DT_RELAENT, _DT_REL = 2, 7, 8, 9, 17
@@ -428,7 +426,7 @@ class _Planner:
         for place in self._places:
             place.set_cut(self._align)
         host = max(self._places, key=lambda place: place.saved)
-        note = _note(self._note)
+        note = notes.pack(self._note)
         count = len(self._library._segments) + len(self._places) + 1
         host.extra = note + bytes(count * _SEGMENT.size)
         host.set_cut(self._align)
@@ -493,7 +491,7 @@ class _Planner:
                 segment.address = segment.physical = address + note_size
                 segment.size = segment.memory_size = size * _SEGMENT.size
         note = self._moved(host.extra_offset)
-        new.append(_Segment(_PT_NOTE, 4, note, address, address, note_size, note_size, 4))
+        new.append(_Segment(notes.PT_NOTE, 4, note, address, address, note_size, note_size, 4))
         return new
 
     def _new_sections(self, host: _Place, note_size: int) -> tuple[list[Section], bytes]:
@@ -602,33 +600,6 @@ class _Planner:
                     raise Refused(f"a symbol in the middle of GPU code, at {value:#x}")
                 new, room = moved[value]
                 yield offset + 8, struct.pack("<QQ", new, min(size, room))
-
-
-def note(data: bytes | mmap.mmap) -> bytes | None:
-    """What a file's note of ours says, read by its segments; None if it has none.
-
-    Raises ElfError where the file's headers are damaged.
-    """
-    for segment in elf.parse(data).segments:
-        if segment.type != _PT_NOTE:
-            continue
-        position, end = segment.offset, segment.offset + segment.size
-        while position + _NOTE.size <= end:
-            owner, size, _ = _NOTE.unpack_from(data, position)
-            name = position + _NOTE.size
-            text = name + owner + -owner % 4
-            if text + size > end:
-                break
-            if data[name : name + owner] == _OWNER:
-                return bytes(data[text : text + size])
-            position = text + size + -size % 4
-    return None
-
-
-def _note(text: bytes) -> bytes:
-    owner = _OWNER + bytes(-len(_OWNER) % 4)
-    text += b" " * (-len(text) % 8)  # what follows is aligned without more
-    return _NOTE.pack(len(_OWNER), len(text), 1) + owner + text
 
 
 def _copy(source: int, target: int, span: Span) -> None:

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from vllm_nix.binaries import archive, elf
 from vllm_nix.gpu.capability import ComputeCapability
+from vllm_nix.gpu.mark import Mark
 
 HOST, RELOCATABLE = ".nv_fatbin", "__nv_relfatbin"
 
@@ -133,10 +134,11 @@ class Fatbin:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """A file's fatbins, in file order, and what could not be read."""
+    """A file's fatbins, in file order, what could not be read, and what a slim library was made for."""
 
     fatbins: tuple[Fatbin, ...]
     damage: tuple[FatbinError, ...]
+    mark: Mark | None = None
 
 
 def is_candidate(path: str | os.PathLike[str]) -> bool:
@@ -175,7 +177,7 @@ def parse(data: bytes | mmap.mmap) -> Contents:
         reader.file()
     except _TooMuchError as error:
         reader.damage.append(error)
-    return Contents(tuple(reader.fatbins), tuple(reader.damage))
+    return Contents(tuple(reader.fatbins), tuple(reader.damage), reader.mark)
 
 
 class _TooMuchError(FatbinError):
@@ -201,6 +203,7 @@ class _Reader:
         self._unparsed = len(data)
         self.fatbins: list[Fatbin] = []
         self.damage: list[FatbinError] = []
+        self.mark: Mark | None = None
 
     def file(self) -> None:
         start = self._data[:8]
@@ -235,6 +238,11 @@ class _Reader:
         if found.machine == _EM_CUDA:
             self.fatbins.append(self._bare_cubin(start, end, member, found))
             return
+        if not member:
+            try:
+                self.mark = Mark.find(self._data, found.segments)
+            except ValueError as error:
+                self.damage.append(FatbinError(str(error), start))
         if found.sections:
             ranges = [
                 (section.offset, section.offset + section.size, section.name)

@@ -15,6 +15,7 @@ from vllm_nix.binaries import files
 from vllm_nix.errors import InputError
 from vllm_nix.gpu import fatbin
 from vllm_nix.gpu.capability import ComputeCapability
+from vllm_nix.gpu.mark import Mark
 
 TYPE_CHECKING = False  # see vllm_nix/__init__.py
 if TYPE_CHECKING:
@@ -40,11 +41,16 @@ class Code:
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """A file and its GPU code; `damage` says what could not be read of it."""
+    """A file and its GPU code; `damage` says what could not be read of it, `mark` what was removed."""
 
     path: Path
     fatbins: tuple[fatbin.Fatbin, ...]
     damage: tuple[str, ...]
+    mark: Mark | None = None
+
+    @classmethod
+    def of(cls, path: Path, found: fatbin.Contents) -> "Library":
+        return cls(path, found.fatbins, tuple(map(str, found.damage)), found.mark)
 
     def count(self, role: str) -> dict[Code, int]:
         """How many entries of each sort are in the fatbins of a role (`Fatbin.role`)."""
@@ -90,7 +96,7 @@ def read_library(path: str | os.PathLike[str]) -> Library:
         raise InputError(f"{path}: {error.strerror}; name a library, a wheel or a folder") from None
     except fatbin.FatbinError as error:
         raise InputError(f"{path}: {error}") from None
-    return Library(path, found.fatbins, tuple(map(str, found.damage)))
+    return Library.of(path, found)
 
 
 def read_folder(folder: str | os.PathLike[str]) -> Iterator[Library]:
@@ -121,7 +127,7 @@ def read_libraries(paths: Iterable[Path], stop: threading.Event | None = None) -
                 continue
             seen.add(real)
             found = fatbin.read(path)
-            yield Library(path, found.fatbins, tuple(map(str, found.damage)))
+            yield Library.of(path, found)
         except (OSError, fatbin.FatbinError) as error:
             yield _unread(path, error)
 
@@ -163,7 +169,7 @@ def read_wheel(path: str | os.PathLike[str]) -> Iterator[Library]:
                         continue
                     left -= info.file_size
                     found = _unpacked(start, member)
-                yield Library(place, found.fatbins, tuple(map(str, found.damage)))
+                yield Library.of(place, found)
             except (*broken, OSError, fatbin.FatbinError) as error:
                 yield _unread(place, error)
 

@@ -7,7 +7,6 @@ every file that is not understood in full. A new file replaces nothing before it
 each fatbin found by its wrapper, each kept entry and all else that is loaded the same to the byte.
 """
 
-import json
 import mmap
 import os
 import struct
@@ -24,6 +23,7 @@ from vllm_nix.gpu import fatbin
 from vllm_nix.gpu.compat import Verdict, judge, serving
 from vllm_nix.gpu.device import Device
 from vllm_nix.gpu.fatbin import Contents, Entry, Fatbin
+from vllm_nix.gpu.mark import Mark
 
 _SECTIONS = (fatbin.HOST, fatbin.RELOCATABLE)
 _WRAPPERS = ".nvFatBinSegment"
@@ -33,40 +33,6 @@ _HEADER = len(fatbin.header(0))
 # Code that no device gets that runs any of the library: vLLM runs on none as old as sm_52.
 _STUB = fatbin.stub(52)
 _CHUNK = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """What a library was slimmed for: capabilities, and the CUDA release if one was named."""
-
-    capabilities: tuple[str, ...]
-    cuda: str | None = None
-
-    @classmethod
-    def of(cls, devices: Iterable[Device]) -> "Mark":
-        devices = list(devices)
-        capabilities = sorted({one.capability for one in devices})
-        return cls(
-            tuple(map(str, capabilities)), next((one.cuda for one in devices if one.cuda), None)
-        )
-
-    def to_bytes(self) -> bytes:
-        return json.dumps({"slimmed-for": self.capabilities, "cuda": self.cuda}).encode()
-
-    @classmethod
-    def parse(cls, text: bytes) -> "Mark":
-        """Raises `Refused`."""
-        try:
-            value = json.loads(text)
-            capabilities, cuda = value["slimmed-for"], value["cuda"]
-        except (ValueError, TypeError, KeyError, RecursionError):
-            raise Refused("a damaged mark of what it was slimmed for") from None
-        if not isinstance(capabilities, list) or not isinstance(cuda, str | None):
-            raise Refused("a damaged mark of what it was slimmed for")
-        return cls(tuple(map(str, capabilities)), cuda)
-
-    def __str__(self) -> str:
-        return ", ".join(self.capabilities) + (f" with CUDA {self.cuda}" if self.cuda else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,21 +74,10 @@ class _NothingToSaveError(Refused):
         self.serves = serves
 
 
-def mark(path: str | os.PathLike[str]) -> Mark | None:
-    """What a library was slimmed for; None if it is whole. Raises OSError, ElfError, `Refused`."""
-    with elf.mapped(path) as data:
-        return _mark(data)
-
-
-def _mark(data: mmap.mmap) -> Mark | None:
-    text = shrink.note(data)
-    return None if text is None else Mark.parse(text)
-
-
 def is_done(path: Path, devices: Sequence[Device]) -> bool:
     """Whether a library is slimmed for these devices already."""
-    with suppress(OSError, elf.ElfError, Refused):
-        return mark(path) == Mark.of(devices)
+    with suppress(OSError, fatbin.FatbinError):
+        return fatbin.read(path).mark == Mark.of(devices)
     return False
 
 
@@ -203,11 +158,11 @@ def _plan(data: mmap.mmap, path: Path, devices: Sequence[Device]) -> _Plan:
     if data[:4] != elf.MAGIC:
         raise Refused("not a shared library")
     contents = fatbin.parse(data)
-    if old := _mark(data):
-        same = old == Mark.of(devices)
-        raise Refused(f"{'already' if same else 'was'} slimmed for {old}")
     if contents.damage:
         raise Refused(str(contents.damage[0]))
+    if old := contents.mark:
+        same = old == Mark.of(devices)
+        raise Refused(f"{'already' if same else 'was'} slimmed for {old}")
     if not any(one.section in _SECTIONS for one in contents.fatbins):
         own = "none but what it loads by itself" if contents.fatbins else "none"
         raise Refused(f"no GPU code to remove: {own}")
@@ -364,7 +319,7 @@ def _check(plan: _Plan, source: int, path: Path, target: int) -> None:
     with elf.mapped(path) as data:
         new = fatbin.parse(data)
         library = shrink.Library(data)
-        if new.damage or _mark(data) != Mark.of(plan.devices):
+        if new.damage or new.mark != Mark.of(plan.devices):
             raise Refused(f"the new file cannot be read: {new.damage}")
         sections = [one for one in library.sections if one.name in _SECTIONS and one.size]
         fatbins = [one for one in new.fatbins if one.section in _SECTIONS]

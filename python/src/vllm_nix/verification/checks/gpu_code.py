@@ -100,6 +100,8 @@ def _is_vllms(library: Library) -> bool:
 
 
 def _fix(library: Library, device: Device) -> str:
+    if library.mark:
+        return f"slim the whole library for {device.capability} as well, or take it whole"
     if "nvidia" in library.path.parts:
         return "take NVIDIA's libraries of the device's own CUDA or JetPack, not these wheels"
     wanted = arch_list([device.capability])

@@ -1,0 +1,36 @@
+"""ELF notes of ours (System V gABI, chapter 5): a text in a file, which `readelf --notes` shows."""
+
+import mmap
+import struct
+from collections.abc import Iterable
+
+from vllm_nix.binaries.elf import Segment
+
+PT_NOTE = 4
+_HEADER = struct.Struct("<III")  # size of the owner's name, of the text; type
+_OWNER = b"vllm-nix\0"
+_TYPE = 1
+
+
+def pack(text: bytes) -> bytes:
+    """The note, of a size that is a multiple of 8: spaces follow the text."""
+    text += b" " * (-len(text) % 8)
+    return _HEADER.pack(len(_OWNER), len(text), _TYPE) + _OWNER + bytes(-len(_OWNER) % 4) + text
+
+
+def find(data: bytes | mmap.mmap, segments: Iterable[Segment]) -> bytes | None:
+    """The text of a file's first note of ours, by the file's segments."""
+    for segment in segments:
+        if segment.type != PT_NOTE:
+            continue
+        position, end = segment.offset, segment.offset + segment.size
+        while position + _HEADER.size <= end:
+            owner, size, _ = _HEADER.unpack_from(data, position)
+            name = position + _HEADER.size
+            text = name + owner + -owner % 4
+            if text + size > end:
+                break
+            if data[name : name + owner] == _OWNER:
+                return bytes(data[text : text + size])
+            position = text + size + -size % 4
+    return None
