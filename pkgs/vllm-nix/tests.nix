@@ -19,6 +19,8 @@ let
   without = [
     "fetching" # asks pip and apt
     "locks/test_lock.py" # asks uv
+    "locks/test_registry.py" # asks pip
+    "test_store.py::test_a_daemon_that_is_out_of_reach" # asks Nix
     "test_project.py::test_importing_it_imports_nothing_else" # wants it installed
   ]
   ++ lib.optional (!hasElftools) "binaries/test_elf.py::test_agrees_with_pyelftools_on_real_files"
@@ -30,6 +32,7 @@ let
     "verification/test_ascend.py"
     "verification/test_faults.py"
     "verification/test_gpu_faults.py"
+    "verification/test_hostile.py"
     "verification/test_machine.py"
   ];
   deselect = lib.concatMapStringsSep " " (test: "--deselect python/tests/${test}");

@@ -1,6 +1,10 @@
 # `wheels.slim` and the attribute `slim`, on the embedded base.
 let
-  inherit (import ../../nix/debian { overlays = [ (import ../../overlays) ]; }) lib vllmPackages;
+  pkgs = import ../../nix/debian {
+    system = "x86_64-linux";
+    overlays = [ (import ../../overlays) ];
+  };
+  inherit (pkgs) lib vllmPackages;
   whole = vllmPackages.cuda;
   with' =
     target: slim:

@@ -4,17 +4,14 @@
   system,
   tree ? null,
 }:
+let
+  hasCuda = tree != null && builtins.pathExists (tree + "/pkgs/development/cuda-modules");
+in
 import (if tree == null then ../../../nix/debian else tree) {
   inherit system;
   config =
-    if tree != null && builtins.pathExists (tree + "/pkgs/development/cuda-modules") then
-      {
-        allowUnfree = true;
-        cudaSupport = true;
-        cudaCapabilities = if system == "aarch64-linux" then [ "8.7" ] else [ ];
-      }
-    else
-      { };
+    (if tree == null then { } else { allowUnfree = true; })
+    // (if hasCuda then { cudaSupport = true; } else { });
   overlays = [
     (import ../../../overlays)
   ]
