@@ -60,6 +60,6 @@
         description = "A flake of one's own with a target's overlay";
         welcomeText = "Say once where vllm-nix is: `nix registry add vllm-nix URL`, such as `git+file:///home/me/vllm-nix`.";
       };
-      hydraJobs = forSystems (import ./nix/outputs/hydra.nix self);
+      hydraJobs = builtins.mapAttrs (_: forSystems) (import ./nix/outputs/hydra.nix self);
     };
 }

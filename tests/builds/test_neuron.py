@@ -144,7 +144,9 @@ def test_a_file_without_a_published_hash_is_refused(
 def test_the_flake_has_the_targets(nix: Nix, target: str) -> None:
     """The environment, its wheels, and the shell with the tools: instantiated without a file of AWS's."""
     nix("nix", "eval", "--raw", *EMBEDDED, f".#vllm-{target}.wheels.drvPath")
-    shell = nix("nix", "eval", "--raw", *EMBEDDED, f".#{target}.drvPath").stdout
+    shell = nix(
+        "nix", "eval", "--raw", *EMBEDDED, f".#devShells.x86_64-linux.{target}.drvPath"
+    ).stdout
     shown = json.loads(nix("nix", "show-derivation", shell).stdout)
     inputs = " ".join(shown[shell]["inputDrvs"])
     assert f"neuron-tools-{TARGETS[target]}" in inputs
@@ -172,10 +174,11 @@ def test_on_nixpkgs_it_is_unfree_and_awss_own_address(nix: Nix) -> None:
         *("nix-instantiate", "--eval", "--strict", "--json", "--expr"),
         f"""let sdk = ({PACKAGES}).neuron.neuronSdk.override {{
               bringFile = null;
-              fetchurl = file: {{ inherit (file) url sha256; inherit (file.meta.license) free; }};
+              fetchurl = file: {{ inherit (file) url sha256; free = isFree file; }};
             }};
+            isFree = package: builtins.all (license: license.free) package.meta.license;
             in sdk.debs.aws-neuronx-tools
-               // {{ whole = ({PACKAGES}).vllm-neuron.meta.license.free; }}""",
+               // {{ whole = isFree ({PACKAGES}).vllm-neuron; }}""",
     )
     assert json.loads(shown.stdout) == {
         "url": "https://apt.repos.neuron.amazonaws.com/pool/main/a/aws-neuronx-tools/"
