@@ -5,8 +5,7 @@
 system:
 let
   known = map (license: license.shortName) (import ../wheels/licenses.nix).unfree;
-  isKnown =
-    license: license.free or false || builtins.elem (license.shortName or "") known;
+  isKnown = license: license.free or false || builtins.elem (license.shortName or "") known;
   licenses = package: pkgs.lib.toList package.meta.license;
   pkgs = import nixpkgs {
     inherit system;
