@@ -149,14 +149,15 @@ def test_answers_of_the_driver(
     sample: Sample, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, answer: str
 ) -> None:
     from vllm_nix.verification.environment import Environment
-    from vllm_nix.verification.machine import ask_driver
+    from vllm_nix.verification.machine import BrokenDriver, ask_driver
 
     python = sample.root / "bin/python"
     python.unlink()
     python.write_text(f"#!/bin/sh\necho '{answer}' > /proc/self/fd/$4\n")
     python.chmod(0o755)
     found = ask_driver(Environment(sample.root, tmp_path, 20))
-    assert "cannot be asked: its process answers" in str(found)
+    assert isinstance(found, BrokenDriver)
+    assert "cannot be asked: its process answers" in found.found
 
 
 SURVEY = """#!{python}

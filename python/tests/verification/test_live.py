@@ -18,7 +18,7 @@ from vllm_nix.errors import InputError
 from vllm_nix.verification import Report, verify
 from vllm_nix.verification.check import Context
 from vllm_nix.verification.environment import Environment
-from vllm_nix.verification.machine import Driver, Gpu, ask_driver
+from vllm_nix.verification.machine import BrokenDriver, Driver, Gpu, ask_driver
 
 # The driver API's functions that the probe calls; status 0 is success.
 DRIVER = """
@@ -259,20 +259,16 @@ def test_driver_that_lacks_a_library_of_its_own(live: Sample, tmp_path: Path) ->
     needs = ["-Wl,--no-as-needed", f"-L{tmp_path}", "-l:libpart.so.1"]
     subprocess.run(["gcc", "-shared", "-o", tmp_path / "libcuda.so.1", *needs], check=True)
     part.unlink()
-    assert str(ask_driver(Environment(live.root, tmp_path, 20))).startswith(
-        "no NVIDIA driver here: libpart.so.1: cannot open"
-    )
+    found = ask_driver(Environment(live.root, tmp_path, 20))
+    assert isinstance(found, BrokenDriver)
+    assert "does not answer: libpart.so.1: cannot open" in found.found
 
 
 def test_driver(live: Sample, tmp_path: Path) -> None:
     environment = Environment(live.root, tmp_path, 20)
     assert ask_driver(environment) == Driver("12.6", (Gpu("Orin", "8.7", True, 64 << 30),))
-    compile_driver(tmp_path, init=100)
-    assert ask_driver(environment) == "the NVIDIA driver does not start: cuInit gives error 100"
-    compile_driver(tmp_path, count=0)
-    assert ask_driver(environment) == "the NVIDIA driver sees no device"
     (tmp_path / "libcuda.so.1").write_bytes(b"not a library")
-    assert "no NVIDIA driver here: " in str(ask_driver(environment))
+    assert isinstance(ask_driver(environment), BrokenDriver)
     (tmp_path / "libcuda.so.1").unlink()
     if not shutil.which("nvidia-smi"):
         assert ask_driver(environment) == "no NVIDIA driver here"

@@ -41,10 +41,12 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class JetPack:
-    """A JetPack release. `libraries` says whose CUDA libraries it takes: "l4t" or "sbsa"."""
+    """A JetPack release. `libraries` says whose CUDA libraries it takes: "l4t" or "sbsa";
+    `cuda_compat` is the newest CUDA that its forward compatibility package runs, None if it has none."""
 
     release: str
     cuda: str
+    cuda_compat: str | None
     libraries: str
     capabilities: tuple[ComputeCapability, ...]
 
@@ -99,6 +101,7 @@ def jetpack_release(text: str) -> JetPack:
     return JetPack(
         release=number,
         cuda=row["cuda"],
+        cuda_compat=row.get("cuda-compat"),
         libraries=row["libraries"],
         capabilities=tuple(map(ComputeCapability.parse, row["capabilities"])),
     )
@@ -113,6 +116,16 @@ def _suited(jetpack: str, text: str, capability: ComputeCapability) -> JetPack:
         f"JetPack {jetpack} is not for {text}, which has "
         + (f"JetPack {', '.join(others)}" if others else "none that is known here")
     )
+
+
+def first_driver(cuda: str, *, of_major: bool = False) -> str:
+    """The first driver of a CUDA release, or of its major one, which runs all of it but PTX, in
+    words: "580.65.06, for CUDA 13.0"."""
+    drivers: dict[str, str] = rules()["driver"]
+    major = cuda.partition(".")[0]
+    wanted = next((one for one in drivers if one.startswith(f"{major}.")), cuda)
+    wanted = wanted if of_major else cuda
+    return f"{drivers[wanted]}, for CUDA {wanted}" if wanted in drivers else f"for CUDA {wanted}"
 
 
 def release(text: str) -> tuple[int, int]:

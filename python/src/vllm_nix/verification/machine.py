@@ -1,10 +1,15 @@
 """The GPUs to judge for: those that were asked for, the target's, or this machine's by its driver."""
 
+import os
 import re
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
+from vllm_nix import gpu
 from vllm_nix.gpu.capability import ComputeCapability
 from vllm_nix.gpu.device import Device, cuda_release, device, is_release, jetpack_release
 from vllm_nix.verification.environment import Environment, lookup, texts
@@ -28,25 +33,157 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True)
 class Driver:
-    """`version` is the newest CUDA that the driver runs, as in "12.6"."""
+    """`version` is the newest CUDA that the driver runs, as in "12.6"; `nvml` what NVML's start gives,
+    0 if it starts, None if there is no NVML."""
 
     version: str
     devices: tuple[Gpu, ...]
+    nvml: int | None = None
 
 
-def ask_driver(environment: Environment) -> Driver | str:
+@dataclass(frozen=True, slots=True)
+class BrokenDriver:
+    """A driver that is there and does not start. It is no fault where the machine has no GPU, or this
+    process was told to see none."""
+
+    found: str
+    fix: str
+    is_fault: bool = True
+
+    def __str__(self) -> str:
+        return "the NVIDIA driver does not start: see `live-device`"
+
+
+ABSENT = "no NVIDIA driver here"
+NO_DEVICE, MISMATCH = 100, 803
+# Of this machine, for a test to put others in their place (proc(5), NVIDIA driver's README, "NVIDIA
+# Contributed Kernel Interfaces"; sysfs-bus-pci).
+KERNEL_MODULE = Path("/proc/driver/nvidia/version")
+DEVICES = Path("/dev")
+PCI = Path("/sys/bus/pci/devices")
+_NVIDIA, _DISPLAY = "0x10de", "0x03"
+_RELEASE = re.compile(r"(?<![0-9])[0-9]{3,4}\.[0-9]{1,4}(?:\.[0-9]{1,4})?(?![0-9.])")
+
+
+def ask_driver(environment: Environment) -> Driver | BrokenDriver | str:
     """Asks in a child process, for a broken driver may crash or hang; else why there is none."""
     outcome = environment.probe("driver")
     if outcome.end or len(outcome.answers) != 1:
-        return f"the NVIDIA driver's library breaks its process: {outcome.end or 'no answer'}"
+        return BrokenDriver(
+            f"the NVIDIA driver's library breaks its process: {outcome.end or 'no answer'}",
+            "look at dmesg for NVRM and Xid lines, then reboot or install the driver again",
+        )
     answer = outcome.answers[0]
-    if "problem" in answer:
-        return str(answer["problem"])
     try:
-        driver = Driver(_release(answer["version"]), tuple(map(_gpu, answer["devices"])))
+        return _driver(answer)
     except (KeyError, TypeError, ValueError):
-        return f"the NVIDIA driver cannot be asked: its process answers {str(answer)[:200]}"
-    return driver if driver.devices else "the NVIDIA driver sees no device"
+        said = f"the NVIDIA driver cannot be asked: its process answers {str(answer)[:200]}"
+        return BrokenDriver(said, "install the driver again")
+
+
+def _driver(answer: Mapping[str, Any]) -> Driver | BrokenDriver | str:
+    """What was answered, which is not trusted. Raises KeyError, TypeError or ValueError."""
+    if "absent" in answer:
+        return ABSENT
+    if "broken" in answer:
+        said = f"the NVIDIA driver's library does not answer: {answer['broken']}"
+        return BrokenDriver(said, "install the driver again, all of its libraries in one release")
+    library, nvml = str(answer.get("library", "")), answer.get("nvmlInit")
+    nvml = None if nvml is None else int(nvml)
+    if status := int(answer.get("cuInit", 0)):
+        return broken_driver(status, nvml, library)
+    driver = Driver(_release(answer["version"]), tuple(map(_gpu, answer["devices"])), nvml)
+    return driver if driver.devices else broken_driver(NO_DEVICE, nvml, library)
+
+
+def broken_driver(status: int, nvml: int | None, library: str) -> BrokenDriver:
+    """Why cuInit gives `status`, as far as this machine's files say."""
+    module, own = _release_in(_first_line(KERNEL_MODULE)), _release_in(os.path.realpath(library))
+    found = f"the NVIDIA driver does not start: cuInit gives {error('cuInit', status)}"
+    if nvml:
+        found += f", nvmlInit {error('nvmlInit', nvml)}"
+    if module and own:
+        found += f"; libcuda is of {own}, the kernel module of {module}"
+    closed = [
+        str(file)
+        for pattern in ("nvidia[0-9]*", "nvidiactl", "nvidia-uvm", "nvmap", "nvhost-gpu")
+        for file in sorted(DEVICES.glob(pattern))
+        if not os.access(file, os.R_OK | os.W_OK)
+    ]
+    is_mixed = "compat" not in library and module and own and module != own
+    if closed:
+        return BrokenDriver(
+            f"{found}; {closed[0]} may not be opened",
+            f"let this user read and write {' '.join(closed)} (their group, or the container's rights)",
+        )
+    if is_mixed or nvml == _NVML_MISMATCH:
+        return BrokenDriver(found, fix("cuInit", MISMATCH, library))
+    if status == NO_DEVICE:
+        return _no_device(found, library)
+    return BrokenDriver(found, fix("cuInit", status, library))
+
+
+def _no_device(found: str, library: str) -> BrokenDriver:
+    shown = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if shown is not None:
+        return BrokenDriver(
+            f"{found}; CUDA_VISIBLE_DEVICES is {shown!r}",
+            "unset CUDA_VISIBLE_DEVICES, or name a device that nvidia-smi -L lists",
+            is_fault=shown.strip() not in ("", "-1", "NoDevFiles"),
+        )
+    if any(DEVICES.glob("nvidia[0-9]*")):
+        how = "nvidia-smi says what the driver sees; look at dmesg for NVRM and Xid lines"
+        return BrokenDriver(f"{found}; there is {DEVICES}/nvidia0", how)
+    cards = [card.name for card in sorted(PCI.glob("*")) if _is_card(card)]
+    if cards:
+        return BrokenDriver(
+            f"{found}, but has one at PCI {cards[0]}",
+            "start the container with --gpus all (or its CDI device); on the host: modprobe nvidia",
+        )
+    return BrokenDriver(found, fix("cuInit", NO_DEVICE, library), is_fault=False)
+
+
+def _is_card(card: Path) -> bool:
+    vendor, kind = _first_line(card / "vendor"), _first_line(card / "class")
+    return vendor == _NVIDIA and kind.startswith(_DISPLAY)
+
+
+_NVML_MISMATCH = 18
+
+
+def error(function: str, status: int) -> str:
+    """The name and number of an error of cuInit or nvmlInit."""
+    row = _errors()[function].get(str(status))
+    return f"error {status} ({row['name']})" if row else f"error {status}"
+
+
+def fix(function: str, status: int, library: str = "") -> str:
+    """What to do about it."""
+    row = _errors()[function].get(str(status))
+    text = row["fix"] if row else "look at dmesg for NVRM and Xid lines, and at nvidia-smi"
+    return text.replace("{library}", library or "libcuda.so.1")
+
+
+@cache
+def _errors() -> dict[str, dict[str, dict[str, str]]]:
+    """driver-errors.toml."""
+    file = Path(gpu.__file__).parent / "driver-errors.toml"
+    return tomllib.loads(file.read_text(encoding="utf-8"))
+
+
+def _release_in(text: str) -> str:
+    """The driver's release in the kernel module's description, or in a library's path."""
+    found = _RELEASE.findall(text.rpartition("/")[2])
+    return found[0] if found else ""
+
+
+def _first_line(file: Path) -> str:
+    """Of a small file of the kernel's; "" if it is not there."""
+    try:
+        with file.open(encoding="utf-8", errors="replace") as stream:
+            return stream.readline(1000).strip()
+    except OSError:
+        return ""
 
 
 def _gpu(answer: Any) -> Gpu:
@@ -87,17 +224,18 @@ def named_devices(question: Question, parameters: Mapping[str, Any]) -> tuple[De
     return tuple(device(name, cuda, jetpack) for name in names)
 
 
-def devices_here(question: Question, driver: Driver | str) -> tuple[Device, ...]:
+def devices_here(question: Question, driver: Driver | BrokenDriver | str) -> tuple[Device, ...]:
     """The devices of this machine, the first of each capability. What is newer or older than our
     tables is judged by the rules that hold for all."""
-    if isinstance(driver, str):
+    if not isinstance(driver, Driver):
         return ()
     own = driver.version if is_release(driver.version) else None
     cuda = cuda_release(question.cuda) if question.cuda else own
     names: dict[str, str] = {}
-    for gpu in driver.devices:
-        names.setdefault(gpu.capability, gpu.name)
-    return tuple(Device(name, ComputeCapability.parse(one), cuda) for one, name in names.items())
+    for one in driver.devices:
+        names.setdefault(one.capability, one.name)
+    parsed = ((name, ComputeCapability.parse(number)) for number, name in names.items())
+    return tuple(Device(name, capability, cuda) for name, capability in parsed)
 
 
 def jetpack_of(question: Question, parameters: Mapping[str, Any]) -> str | None:

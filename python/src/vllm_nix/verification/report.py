@@ -4,13 +4,16 @@ The JSON form, `"schema": 1`, only ever gains keys:
 
     {"schema": 1, "environment": "/path", "target": "cpu" or null, "nix": true,
      "devices": ["orin (8.7) with CUDA 12.6"],
-     "started": true, "status": "failed", "exit_code": 1, "seconds": 31.2,
-     "checks": [{"id": "record", "title": "...", "status": "failed", "reason": "", "seconds": 2.1,
+     "started": true, "status": "failed", "complete": true, "exit_code": 1, "seconds": 31.2,
+     "checks": [{"id": "record", "title": "...", "status": "failed", "reason": "", "harmless": null,
+                 "seconds": 2.1,
                  "findings": [{"status": "failed", "where": "...", "expected": "...",
                                "found": "...", "fix": "..."}]}]}
 
 `started` is whether the interpreter ran, where one was to be; `exit_code` is the command's. A status
-is "failed", "warning", "skipped" or "ok"; `reason` says why a check was skipped. Seconds are until
+is "failed", "warning", "skipped" or "ok"; `reason` says why a check was skipped, and `harmless` whether
+nothing is hidden by it: a check that does not apply is skipped without harm, one that could not be done
+here is not (null: it was not skipped). `complete` is whether all skips are harmless. Seconds are until
 the result was there: checks that share a process, or the processors, wait for each other.
 
 For people, `print_report` has the worst first, and one line of what to do for each thing that is
@@ -20,6 +23,7 @@ and attributes that the common readers share. A warning is a test that passed, w
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
@@ -62,13 +66,15 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One check's findings. `reason` says why it was skipped, and is empty otherwise."""
+    """One check's findings. `reason` says why it was skipped, and is empty otherwise; a skip that is
+    not `harmless` may hide a fault: the check applies, and could not be done here."""
 
     id: str
     title: str
     findings: tuple[Finding, ...]
     seconds: float
     reason: str = ""
+    harmless: bool = True
 
     @property
     def status(self) -> Status:
@@ -97,6 +103,11 @@ class Report:
         return min(ran, key=lambda status: status.rank, default=Status.SKIPPED)
 
     @property
+    def undone(self) -> tuple[Result, ...]:
+        """What applies and could not be checked here."""
+        return tuple(result for result in self.results if result.reason and not result.harmless)
+
+    @property
     def exit_code(self) -> int:
         """0 when nothing failed, 1 when something did, 3 when the interpreter does not start, or all
         that was to be checked was skipped: nothing was found good, so that is no success."""
@@ -114,6 +125,7 @@ class Report:
             "devices": list(self.devices),
             "started": self.started,
             "status": self.status,
+            "complete": not self.undone,
             "exit_code": self.exit_code,
             "seconds": round(self.seconds, 3),
             "checks": [
@@ -122,6 +134,7 @@ class Report:
                     "title": result.title,
                     "status": result.status,
                     "reason": result.reason,
+                    "harmless": result.harmless if result.reason else None,
                     "seconds": round(result.seconds, 3),
                     "findings": [asdict(finding) for finding in result.findings],
                 }
@@ -164,7 +177,7 @@ def lines(result: Result, shown: int | None = _SHOWN) -> Iterator[str]:
     Of what is wrong, the first `shown` findings; None for all.
     """
     if result.reason:
-        yield printable(result.reason)
+        yield printable(f"{'' if result.harmless else 'not done here: '}{result.reason}")
         return
     bad = [finding for finding in result.findings if finding.status is not Status.OK]
     if not bad:
@@ -179,13 +192,13 @@ def lines(result: Result, shown: int | None = _SHOWN) -> Iterator[str]:
 def _in_order(results: Iterable[Result]) -> list[Result]:
     """Worst first; those that were skipped for the same reason become one."""
     merged: list[Result] = []
-    skipped: dict[str, list[Result]] = {}
+    skipped: dict[tuple[bool, str], list[Result]] = {}
     for result in results:
         if result.reason:
-            skipped.setdefault(result.reason, []).append(result)
+            skipped.setdefault((result.harmless, result.reason), []).append(result)
         else:
             merged.append(result)
-    for reason, several in skipped.items():
+    for (_, reason), several in sorted(skipped.items(), key=lambda item: item[0][0]):
         if len(several) == 1:
             merged += several
         else:
@@ -197,13 +210,20 @@ def _in_order(results: Iterable[Result]) -> list[Result]:
 
 
 def summary(report: Report) -> str:
-    """One line: how many checks ended how, in how much time."""
+    """A line of how many checks ended how, in how much time; and one of what could not be done."""
     statuses = [result.status for result in report.results]
     counts = [f"{statuses.count(status)} {status}" for status in Status if status in statuses]
     kind = f"target {report.target}" if report.target else "no target"
     judged = f", for {', '.join(report.devices)}" if report.devices else ""
     text = f"{report.environment} ({kind}{judged}): {', '.join(counts)} in {report.seconds:.1f} s"
-    return printable(text)
+    if not report.undone:
+        return printable(text)
+    reasons = Counter(result.reason for result in report.undone)
+    several = [reason if len(reasons) == 1 else f"{n}: {reason}" for reason, n in reasons.items()]
+    count = f"{len(report.undone)} check{'s' if len(report.undone) > 1 else ''}"
+    return (
+        f"{printable(text)}\n{printable(f'{count} could not be done here: ' + '; '.join(several))}"
+    )
 
 
 def _lines(finding: Finding) -> Iterator[str]:

@@ -25,6 +25,7 @@ from vllm_nix.verification.environment import (
 from vllm_nix.verification.facts import Facts
 from vllm_nix.verification.installed import Distribution, read_distributions
 from vllm_nix.verification.machine import (
+    BrokenDriver,
     Driver,
     Question,
     ask_driver,
@@ -129,7 +130,7 @@ def _context(
     wanted = load_target(target).data if target else manifest.parameters if manifest else {}
     named = named_devices(question, wanted)
     interpreter = ask_interpreter(environment)
-    driver: Driver | str = "there is no interpreter to ask the driver with"
+    driver: Driver | BrokenDriver | str = "there is no interpreter to ask the driver with"
     if environment.files_only:
         driver = interpreter if isinstance(interpreter, str) else driver
     elif isinstance(interpreter, Interpreter):
@@ -156,6 +157,7 @@ def _context(
         facts=facts,
         devices=named or (() if wanted else devices_here(question, driver)),
         is_asked=bool(named),
+        is_here=question == Question(),
         jetpack=jetpack_of(question, wanted),
         driver=driver,
         cann=gaps,
@@ -207,11 +209,13 @@ def _run(check: Check, context: Context, progress: Progress) -> Result:
     progress(check, None)
     started = time.monotonic()
     findings: tuple[Finding, ...] = ()
-    reason = ""
+    reason, harmless = "", True
     try:
         findings = tuple(check.run(context))
-    except (SkipError, NotRun) as skip:
-        reason = str(skip)
+    except SkipError as skip:
+        reason, harmless = str(skip), skip.harmless
+    except NotRun as skip:
+        reason, harmless = str(skip), False
     except StepError as problem:
         fix = f"try the same by hand, with {context.environment.python}"
         findings = (failed(str(problem), fix=fix),)
@@ -224,6 +228,7 @@ def _run(check: Check, context: Context, progress: Progress) -> Result:
                 fix="report this, with the environment's wheels; it may be the environment's fault",
             ),
         )
-    result = Result(check.id, check.title, findings, time.monotonic() - started, reason)
+    seconds = time.monotonic() - started
+    result = Result(check.id, check.title, findings, seconds, reason, harmless)
     progress(check, result)
     return result

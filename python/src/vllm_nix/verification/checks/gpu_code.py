@@ -121,7 +121,8 @@ def ptx(context: Context) -> Iterator[Finding]:
     """
     devices = [device for device in context.gpus() if device.cuda]
     if not devices:
-        raise SkipError("the driver's CUDA release is not known; name it with --cuda or --jetpack")
+        reason = "the driver's CUDA release is not known; name it with --cuda or --jetpack"
+        raise SkipError(reason, harmless=False)
     for device in devices:
         compiled = 0
         for library, judgement in context.facts.judged(device):
@@ -223,7 +224,7 @@ def sbsa(context: Context) -> Iterator[Finding]:
     if not any(device.capability.jetson for device in context.gpus()):
         raise SkipError("not a Jetson")
     if context.jetpack is None:
-        raise SkipError("the JetPack release is not known; name it with --jetpack")
+        raise SkipError("the JetPack release is not known; name it with --jetpack", harmless=False)
     release = jetpack_release(context.jetpack)
     if release.libraries == "sbsa":
         raise SkipError(f"JetPack {release.release} takes SBSA's libraries")

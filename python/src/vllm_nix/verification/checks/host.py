@@ -191,7 +191,7 @@ def neuron(context: Context) -> Iterator[Finding]:
     if not _applies(context):
         raise SkipError("not for AWS Neuron")
     if reason := lacks_neuron(context):
-        raise SkipError(reason)
+        raise SkipError(reason, harmless=False)
     devices = _devices()
     closed = [device for device in devices if not os.access(device, os.R_OK | os.W_OK)]
     for device in closed:

@@ -226,7 +226,7 @@ def torch_abi(context: Context) -> Iterator[Finding]:
         try:
             defined |= context.facts.symbols(folder / name).defined
         except (ElfError, OSError):
-            raise SkipError(f"torch/lib/{name} cannot be read: see `elf`") from None
+            raise SkipError(f"torch/lib/{name} cannot be read: see `elf`", harmless=False) from None
     abi = 1 if any(OF_TORCH.match(name) and CXX11 in name for name in defined) else 0
     for file in users:
         try:

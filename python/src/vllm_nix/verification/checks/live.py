@@ -3,9 +3,18 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from vllm_nix.gpu.capability import ComputeCapability
 from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok, warning
 from vllm_nix.verification.checks.gpu_code import libraries
-from vllm_nix.verification.machine import Question, devices_here
+from vllm_nix.verification.machine import (
+    BrokenDriver,
+    Driver,
+    Gpu,
+    Question,
+    devices_here,
+    error,
+    fix,
+)
 from vllm_nix.verification.survey import StepError, answered
 
 SUM = 499500  # of 0 to 999
@@ -36,8 +45,8 @@ def attempt(context: Context, *step: str) -> Mapping[str, Any]:
 def broken(problem: StepError, what: str, otherwise: str) -> Finding:
     """The finding for a step that did not end well."""
     text = str(problem)
-    fix = next((fix for message, fix in _FIXES if message in text), otherwise)
-    return failed(text, where=what, fix=fix)
+    known = (advice for message, advice in _FIXES if message in text)
+    return failed(text, where=what, fix=next(known, otherwise))
 
 
 @check("live-device", "torch computes on each device of this machine")
@@ -46,14 +55,23 @@ def live_device(context: Context) -> Iterator[Finding]:
 
     The driver's own library says which devices there are, without torch; then torch is asked, in a
     process of its own, and adds numbers up on each. A driver that is older than the CUDA of torch, a
-    container without the device, or a torch without code for it show here. Skipped without a driver.
+    container without the device, or a torch without code for it show here. Skipped without a driver;
+    one that is there and does not start is a fault, explained by the number that cuInit gives. vLLM
+    finds NVIDIA's devices by NVML, but for a Jetson's, so NVML must start as well.
+
+    Seen in gpustack#4678, llm-d#706, vllm#33447, vllm#21979.
     """
+    if isinstance(context.driver, BrokenDriver) and context.is_for_cuda:
+        broken_ = context.driver
+        yield (failed if broken_.is_fault else warning)(broken_.found, fix=broken_.fix)
+        return
     driver = context.here()
+    yield from _nvml(driver)
     try:
         answer = attempt(context, "device")
     except StepError as problem:
-        fix = f"compare the driver's CUDA ({driver.version}) with torch's"
-        yield broken(problem, "a sum on the device", fix)
+        otherwise = f"compare the driver's CUDA ({driver.version}) with torch's"
+        yield broken(problem, "a sum on the device", otherwise)
         return
     seen = [device["capability"] for device in answer["devices"]]
     there = [gpu.capability for gpu in driver.devices]
@@ -80,6 +98,26 @@ def live_device(context: Context) -> Iterator[Finding]:
         )
     names = ", ".join(f"{gpu.name} ({gpu.capability})" for gpu in driver.devices)
     yield ok(f"{names}; driver for CUDA {driver.version}, torch for {answer['cuda']}")
+
+
+def _nvml(driver: Driver) -> Iterator[Finding]:
+    if driver.nvml == 0 or all(_is_jetson(gpu) for gpu in driver.devices):
+        return
+    if driver.nvml is None:
+        yield warning(
+            "there is no libnvidia-ml.so.1, by which vLLM finds its platform",
+            fix="in a container: NVIDIA_DRIVER_CAPABILITIES=compute,utility; else install the whole driver",
+        )
+        return
+    yield failed(
+        f"NVML does not start: nvmlInit gives {error('nvmlInit', driver.nvml)}",
+        expected="a start, for vLLM finds its platform by it",
+        fix=fix("nvmlInit", driver.nvml),
+    )
+
+
+def _is_jetson(gpu: Gpu) -> bool:
+    return ComputeCapability.parse(gpu.capability).jetson
 
 
 @check("live-nccl", "NCCL reduces over the devices of this machine")

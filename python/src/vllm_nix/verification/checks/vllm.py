@@ -58,7 +58,7 @@ def vllm_version(context: Context) -> Iterator[Finding]:
         context.demand("vllm")
         words = outcome.last_words()
         if _is_undriven(context, words) and (reason := lacks_device(context)):
-            raise SkipError(reason)
+            raise SkipError(reason, harmless=False)
         alias = "PackageNotFoundError" in words and words.endswith(" vllm")
         by_hand = BUSY if outcome.status is None else f"see for yourself: {where}"
         fix = ALIAS if alias else by_hand
@@ -110,7 +110,7 @@ def token(context: Context) -> Iterator[Finding]:
         answer = context.ask(*GENERATE)
     except StepError as problem:
         if reason := lacks_device(context):
-            raise SkipError(reason) from None
+            raise SkipError(reason, harmless=False) from None
         yield failed(str(problem), where=WHERE, fix=_fix(str(problem)))
         return
     first, second = answer["runs"]
@@ -148,7 +148,7 @@ def lacks_device(context: Context) -> str:
         return reason
     if isinstance(context.driver, Driver) or context.is_for_cpu:
         return ""
-    return context.driver if context.ask(*BUILD)["cuda"] else ""
+    return str(context.driver) if context.ask(*BUILD)["cuda"] else ""
 
 
 # What the commonest messages mean; the first that occurs counts.

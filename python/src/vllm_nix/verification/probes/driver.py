@@ -7,6 +7,7 @@ import ctypes
 import json
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 
@@ -16,12 +17,28 @@ def ask() -> dict[str, Any]:
     except OSError as error:
         # Not what "cannot open" says of a library that the driver's own needs.
         missing = str(error).startswith("libcuda.so.1: cannot open")
-        return {"problem": "no NVIDIA driver here" + ("" if missing else f": {error}")}
-    if status := cuda.cuInit(0):
-        return {"problem": f"the NVIDIA driver does not start: cuInit gives error {status}"}
+        return {"absent": True} if missing else {"broken": str(error)}
+    said = {"library": path_of("libcuda.so"), "cuInit": cuda.cuInit(0), "nvmlInit": nvml()}
+    if said["cuInit"]:
+        return said
     version = number(cuda.cuDriverGetVersion)
     devices = [device(cuda, index) for index in range(number(cuda.cuDeviceGetCount))]
-    return {"version": f"{version // 1000}.{version % 1000 // 10}", "devices": devices}
+    return {**said, "version": f"{version // 1000}.{version % 1000 // 10}", "devices": devices}
+
+
+def nvml() -> Any:
+    """What NVML's start gives, 0 if it starts; None if there is no such library."""
+    try:
+        return ctypes.CDLL("libnvidia-ml.so.1").nvmlInit_v2()
+    except (OSError, AttributeError):
+        return None
+
+
+def path_of(name: str) -> str:
+    """The file that was loaded under a name."""
+    text = Path("/proc/self/maps").read_text(encoding="utf-8", errors="backslashreplace")
+    paths = (line.split(None, 5)[-1] for line in text.splitlines())
+    return next((path for path in paths if Path(path).name.startswith(name)), "")
 
 
 def device(cuda: Any, index: int) -> dict[str, Any]:
@@ -56,7 +73,7 @@ def main() -> None:
     try:
         answer = ask()
     except (AttributeError, RuntimeError) as error:
-        answer = {"problem": f"the NVIDIA driver does not answer: {error}"}
+        answer = {"broken": str(error)}
     os.write(int(sys.argv[1]), json.dumps(answer).encode() + b"\n")
 
 
