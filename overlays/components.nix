@@ -33,10 +33,10 @@ in
   vllm-ascend-plugin = self.callPackage ../pkgs/vllm-ascend { };
   registrySdist = self.callPackage ../pkgs/registry-sdist { };
 
-  # The wheels that are made here.
+  # The wheels that are built here.
   components = map component self.target.components;
   "vllm-${target.name}" = self.callPackage ../nix/environment/target.nix { };
-  # What `vllm-nix lock --built` reads: wheels of nothing but metadata, where it can be told early.
+  # What `vllm-nix lock --built` reads: wheels of nothing but metadata, where it is known early.
   built = self.callPackage (
     { components, linkFarm }:
     linkFarm "${target.name}-built" (

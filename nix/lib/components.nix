@@ -1,4 +1,4 @@
-# The wheels of a target that are made here, by their components' names; all others are locked.
+# The wheels of a target that are built here, by their components' names; all others are locked.
 data:
 (if data.torch.from == "source" then [ "torch" ] else [ ])
 ++ (if data.torch.from == "source" && data ? triton then [ "triton" ] else [ ])

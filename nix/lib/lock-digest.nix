@@ -5,7 +5,7 @@ target:
 let
   wheels = target.wheels or { };
   sorted = builtins.sort builtins.lessThan;
-  # What is made here is in no lock; what its release requires is.
+  # What is built here is in no lock; what its release requires is.
   releaseOf = name: target.sdists.${name} or target.${name}.version or target.neuron.sdk or "";
 in
 "sha256:${

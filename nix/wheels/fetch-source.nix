@@ -1,8 +1,8 @@
 # Type: { pname, version, rows } -> Path
 # A source archive of the Python registry, or a wheel where the row has its tag (`wheel`); `rows` has the
-# sha256 of each version. The embedded base never downloads: `vllm-nix fetch` brings the file.
+# sha256 of each version. The embedded base never downloads: `vllm-nix fetch` adds the file.
 {
-  bringFile ? null,
+  providedFile ? null,
   fetchPypi,
   lib,
 }:
@@ -17,8 +17,8 @@ let
   name = row.name or (lib.replaceStrings [ "-" ] [ "_" ] pname);
   row = rows.${version} or (throw "no source of ${pname} ${version} is known; there are: ${known}");
 in
-if bringFile != null then
-  bringFile {
+if providedFile != null then
+  providedFile {
     inherit (row) sha256;
     name = "${name}-${version}${if row ? wheel then "-${row.wheel}.whl" else ".tar.gz"}";
     sentence = "not in the store; run: vllm-nix fetch vllm-sources";

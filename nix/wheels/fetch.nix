@@ -1,9 +1,9 @@
 # Type: { target, index } -> { name, file, sha256, ... } -> Path
-# A wheel's file. The embedded base never downloads: `vllm-nix fetch` brings the file. On nixpkgs
+# A wheel's file. The embedded base never downloads: `vllm-nix fetch` adds the file. On nixpkgs
 # the registry's own address is tried, or the index that the target names. The hash is the same, so
 # is the store path.
 {
-  bringFile ? null,
+  providedFile ? null,
   fetchPypi,
   fetchurl,
   lib,
@@ -19,8 +19,8 @@ let
   parts = lib.splitString "-" (lib.removeSuffix ".whl" file);
   fromEnd = n: builtins.elemAt parts (builtins.length parts - n);
 in
-if bringFile != null then
-  bringFile {
+if providedFile != null then
+  providedFile {
     inherit sha256;
     name = file;
     sentence = "not in the store; run: vllm-nix fetch ${target}";

@@ -42,7 +42,7 @@ let
     python.pkgs.setuptools
     python.pkgs.wheel
   ];
-  # What it requires is told without the torch of a lock, which may be the one that is to be written anew.
+  # What it requires is known without the torch of a lock, which may be the one that is to be written anew.
   toldEarly = buildWheel (
     common
     // {

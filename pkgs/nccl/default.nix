@@ -3,7 +3,7 @@
 # asks for "nccl" fails, on one GPU as well.
 {
   lib,
-  bringFile ? null,
+  providedFile ? null,
   cudaPackages,
   fetchFromGitHub,
   maxJobsHook,
@@ -31,8 +31,8 @@ let
     sources.${version}
       or (throw "no source of nccl ${version} is known; there are: ${lib.concatStringsSep ", " (lib.attrNames sources)}");
   src =
-    if bringFile != null && row ? archive then
-      bringFile {
+    if providedFile != null && row ? archive then
+      providedFile {
         name = row.archive;
         sha256 = row.archive-sha256;
         sentence = "not in the store; with Debian 13's sources, apt-get source --download-only nvidia-nccl, then: nix-store --add-fixed sha256 ${row.archive}";

@@ -1,6 +1,6 @@
 # Jetson's GPU is no PCI device, and NVML has no handle for it by PCI address: "nvmlDeviceGetHandleByPciBusId()
 # failed", and with it every communicator. CUDA knows the device as well: its own number is taken then, and
-# what only NVML could tell (NVLink, fabrics) is not there. Checked against 2.20.5 to 2.29.7.
+# what only NVML reports (NVLink, fabrics) is not there. Checked against 2.20.5 to 2.29.7.
 [
   {
     file = "src/init.cc";

@@ -1,9 +1,9 @@
 # Type: { wheels, debs, tools }
 # AWS Neuron's SDK of the release that a target names, each file by its published hash. AWS's licence
-# forbids to pass it on: on the embedded base it is brought by hand, on nixpkgs it comes from AWS's own
+# forbids to pass it on: on the embedded base the user adds it, on nixpkgs it comes from AWS's own
 # index, for those who allow unfree packages. Keep it out of public caches.
 {
-  bringFile ? null,
+  providedFile ? null,
   callPackage,
   fetchurl,
   lib,
@@ -27,18 +27,18 @@ let
   };
 
   # Type: String -> { file, sha256 ? null, ... } -> Path
-  bring =
+  sdkFile =
     place: entry:
     let
       url = "${place}/${lib.replaceStrings [ "+" ] [ "%2B" ] entry.file}";
     in
     if !(entry ? sha256) then
       runCommandLocal entry.file { inherit meta; } ''
-        echo "${entry.file} of AWS Neuron's SDK ${sdk} is AWS's to hand out, and has no published hash: bring it from ${place}/, write its sha256sum into pkgs/neuron/sdk.toml, then run: vllm-nix fetch ${target.name} --from FOLDER"
+        echo "${entry.file} of AWS Neuron's SDK ${sdk} is AWS's to hand out, and has no published hash: download it from ${place}/, write its sha256sum into pkgs/neuron/sdk.toml, then run: vllm-nix fetch ${target.name} --from FOLDER"
         exit 1
       ''
-    else if bringFile != null then
-      bringFile {
+    else if providedFile != null then
+      providedFile {
         inherit (entry) sha256;
         name = entry.file;
         sentence = "not in the store; it is AWS's to hand out: ${url}; then run: vllm-nix fetch ${target.name} --from FOLDER";
@@ -52,7 +52,7 @@ let
 
   tools = callPackage ./tools.nix { inherit debs meta sdk; };
   debs = lib.mapAttrs (
-    name: bring "https://apt.repos.neuron.amazonaws.com/pool/main/a/${name}"
+    name: sdkFile "https://apt.repos.neuron.amazonaws.com/pool/main/a/${name}"
   ) files.debs;
 
   # What a wheel may require: another by its version, and by name alone what the target excludes or
@@ -74,7 +74,7 @@ let
   wheel =
     name: entry:
     let
-      src = bring "https://pip.repos.neuron.amazonaws.com/${name}" entry;
+      src = sdkFile "https://pip.repos.neuron.amazonaws.com/${name}" entry;
     in
     runCommandLocal entry.file
       {

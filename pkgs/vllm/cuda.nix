@@ -38,7 +38,7 @@ else
     ];
     build-system = torchForBuild;
     inherit (cudaToolkit) libraries;
-    # What the wheel requires can be told without the torch that takes hours to build.
+    # What the wheel requires is known without the torch that takes hours to build.
     metadata.build-system = [
       (stubTorch.override { cudaRelease = cudaPackages.cudaMajorMinorVersion; })
     ];

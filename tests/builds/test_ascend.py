@@ -1,4 +1,4 @@
-"""The targets for Ascend: what is made here, what the locks hold, and the whole of it under emulation."""
+"""The targets for Ascend: what is built here, what the locks hold, and the whole of it under emulation."""
 
 import json
 import os
@@ -64,7 +64,7 @@ def test_a_lock_has_nothing_of_cuda(target: str, torch: str, system: str) -> Non
     assert not [
         name for name in versions if name.startswith(("nvidia-", "cuda")) or name == "triton"
     ]
-    assert "vllm" not in versions, "it is made here"
+    assert "vllm" not in versions, "it is built here"
 
 
 class Environment:

@@ -223,7 +223,7 @@ def test_cuda_12_is_for_one_system_and_instantiated_for_the_other(nix: Nix) -> N
     [
         (
             'fetchPypi { pname = "absent"; version = "1"; sha256 = "%s"; }',
-            "bring absent-1.tar.gz with: nix-store --add-fixed sha256 absent-1.tar.gz",
+            "add absent-1.tar.gz with: nix-store --add-fixed sha256 absent-1.tar.gz",
         ),
         (
             'requireFile { name = "absent.tar"; sha256 = "%s"; message = "get\\nit"; }',
@@ -231,10 +231,10 @@ def test_cuda_12_is_for_one_system_and_instantiated_for_the_other(nix: Nix) -> N
         ),
         (
             'fetchFromGitHub { owner = "some"; repo = "thing"; tag = "v1"; sha256 = "%s"; }',
-            "bring the tree of some/thing at refs/tags/v1 as a folder named source",
+            "add the tree of some/thing at refs/tags/v1 as a folder named source",
         ),
         (
-            'bringFile { name = "absent.whl"; sha256 = "%s"; sentence = "run: vllm-nix fetch x"; }',
+            'providedFile { name = "absent.whl"; sha256 = "%s"; sentence = "run: vllm-nix fetch x"; }',
             "run: vllm-nix fetch x",
         ),
     ],

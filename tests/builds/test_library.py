@@ -1,4 +1,4 @@
-"""The library as a package: it brings the data that it reads."""
+"""The library as a package: it has the data that it reads."""
 
 import json
 import subprocess

@@ -1,7 +1,7 @@
 """NCCL for Orin: which code it holds, what the patch does, and that the library answers.
 
 The sources are not in the Python registry. Debian 13 has one as `nvidia-nccl_2.22.3-1.orig.tar.gz`; the others
-are trees of GitHub's. Tests that need one are skipped where nobody brought it.
+are trees of GitHub's. Tests that need one are skipped where nobody added it.
 """
 
 import ctypes
@@ -50,7 +50,7 @@ def need_source(nix: Nix, package: str) -> None:
         nix, f"let {PACKAGES} package = {package}; in toString (package.src.src or package.src)"
     )
     if not Path(source).exists():
-        pytest.skip(f"{source} was not brought: see docs/jetson.md")
+        pytest.skip(f"{source} is not in the store: see docs/jetson.md")
 
 
 def codes(path: Path) -> set[tuple[str, str]]:

@@ -135,7 +135,7 @@ def test_a_file_without_a_published_hash_is_refused(
     file = SDK[TARGETS[target]]["wheels"][name]["file"]
     assert (
         f"{file} of AWS Neuron's SDK {TARGETS[target]} is AWS's to hand out, and has no published"
-        f" hash: bring it from {place}, write its sha256sum into pkgs/neuron/sdk.toml, then run:"
+        f" hash: download it from {place}, write its sha256sum into pkgs/neuron/sdk.toml, then run:"
         f" vllm-nix fetch {target} --from FOLDER"
     ) in nix.fail(f"{PACKAGES}.{target}.{name}")
 
@@ -173,7 +173,7 @@ def test_on_nixpkgs_it_is_unfree_and_awss_own_address(nix: Nix) -> None:
     shown = nix(
         *("nix-instantiate", "--eval", "--strict", "--json", "--expr"),
         f"""let sdk = ({PACKAGES}).neuron.neuronSdk.override {{
-              bringFile = null;
+              providedFile = null;
               fetchurl = file: {{ inherit (file) url sha256; free = isFree file; }};
             }};
             isFree = package: builtins.all (license: license.free) package.meta.license;
@@ -231,8 +231,8 @@ def copy(
     """Makes the copy; `requires` are the SDK's wheels' own, instead of those in sdk.toml."""
 
     def make(**requires: list[str]) -> Copy:
-        root, brought = tmp_path / "tree", tmp_path / "brought"
-        brought.mkdir()
+        root, files = tmp_path / "tree", tmp_path / "files"
+        files.mkdir()
         for folder in ("nix", "overlays", "pkgs", "python/src"):
             shutil.copytree(ROOT / folder, root / folder, symlinks=True)
         hashes = {
@@ -246,7 +246,7 @@ def copy(
             text = text.replace(f'file = "{file}"\n', f'file = "{file}"\nsha256 = "{sha256}"\n')
         path.write_text(text)
         fetched = subprocess.run(
-            [sys.executable, "-m", "vllm_nix", "fetch", "neuron", "--from", os.fspath(brought)],
+            [sys.executable, "-m", "vllm_nix", "fetch", "neuron", "--from", os.fspath(files)],
             check=False,
             env={
                 **os.environ,
@@ -261,7 +261,7 @@ def copy(
         return Copy(root)
 
     def stand_in(name: str, row: dict[str, object], requires: list[str] | None) -> str:
-        target = tmp_path / "brought" / str(row["file"])
+        target = tmp_path / "files" / str(row["file"])
         if target.suffix == ".deb":
             pack(target, deb_files(name))
         else:

@@ -1,7 +1,7 @@
 """What vLLM compiles for Orin, with and without the patch: each release's own build, configured.
 
 CMake, Ninja, g++ and nvcc are real, and nothing is compiled: Ninja says what it would run for each
-file. Only torch is a stand-in (sources/torch), and what CMake is told of compiler versions.
+file. Only torch is a stand-in (sources/torch), and the compiler versions that CMake is given.
 """
 
 import io
@@ -40,7 +40,7 @@ NONE: tuple[str, ...] = ()
 class Release:
     """A release, what it compiles for capability 8.7, and what it does with the patch.
 
-    `toolkit` is the CUDA release and `host` the g++ that it is told of.
+    `toolkit` is the CUDA release and `host` the g++ that it is given.
     """
 
     version: str
@@ -258,7 +258,7 @@ def test_flash_attentions_cmake_becomes_native(
 
 
 def test_a_patch_whose_text_is_gone_stops_the_build(nix: Nix) -> None:
-    """0.6.5 has upstream's own 8.7: what mends 0.6.4 finds nothing there."""
+    """0.6.5 has upstream's own 8.7: what fixes 0.6.4 finds nothing there."""
     expression = f"""let {PACKAGES} in vllmPackages.patchedSource {{
         pname = "vllm";
         version = "0.6.5";

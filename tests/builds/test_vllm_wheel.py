@@ -60,7 +60,7 @@ def test_the_wheel_of_a_device_without_extensions(
 
 
 def test_an_empty_vllm_asks_for_no_torch(nix: Nix) -> None:
-    """The device's plugin brings its own: a requirement here would replace it."""
+    """The device's plugin requires its own: a requirement here would replace it."""
     with zipfile.ZipFile(nix.build(vllm("empty", "0.7.3"))) as wheel:
         required = metadata(wheel)["Requires-Dist"]
     assert any(each.startswith("transformers") for each in required)

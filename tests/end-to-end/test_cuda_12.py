@@ -25,7 +25,7 @@ def checks(nix: Nix) -> dict[str, dict[str, str]]:
     expression = f"toString {SCOPE}.vllm-flash-attn.src"
     source = nix("nix-instantiate", "--eval", "--json", "--expr", expression).stdout
     if not Path(json.loads(source)).exists():
-        pytest.skip(f"{source.strip()} was not brought: see docs/cuda.md")
+        pytest.skip(f"{source.strip()} is not in the store: see docs/cuda.md")
     environment = nix.build(f"({SCOPE}.overrideScope {PART}).vllm-cuda_12")
     command = [sys.executable, "-m", "vllm_nix", "verify", environment, "--for", "a6000", "--json"]
     command += ["--timeout", "600"]

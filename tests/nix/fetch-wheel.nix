@@ -118,7 +118,7 @@ in
     };
   };
   "the embedded base names the command" = {
-    expr = fetch (base // { bringFile = arguments: arguments; }) numpy;
+    expr = fetch (base // { providedFile = arguments: arguments; }) numpy;
     expected = {
       sha256 = "00";
       name = numpy.file;

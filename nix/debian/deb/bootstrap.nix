@@ -9,10 +9,10 @@
   patchelfWheel,
 }:
 let
-  bring = import ../fetch/bring.nix;
+  provided = import ../fetch/provided-file.nix;
 
   busybox =
-    bring {
+    provided {
       inherit (lock.bootstrap) name sha256;
       recursive = true;
       sentence = "not in the store; run: vllm-nix fetch debian";

@@ -1,7 +1,7 @@
 # The groups of packages.toml as derivations, by name.
 { system, patchelfWheel }:
 let
-  bring = import ../fetch/bring.nix;
+  provided = import ../fetch/provided-file.nix;
   partition = import ./partition.nix;
 
   platform = (import ./platform.nix).${system};
@@ -10,7 +10,7 @@ let
   lock = builtins.fromJSON (builtins.readFile lockFile);
 
   debs = builtins.mapAttrs (_: package: package.src) (
-    import ./lock.nix { inherit bring; } lockFile "debian"
+    import ./lock.nix { inherit provided; } lockFile "debian"
   );
 
   bootstrap = import ./bootstrap.nix {

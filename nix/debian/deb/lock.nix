@@ -1,10 +1,10 @@
-# Type: { bring } -> Path -> String -> AttrSet
+# Type: { provided } -> Path -> String -> AttrSet
 # The Debian packages of a lock file, by name.
-{ bring }:
+{ provided }:
 file: set:
 builtins.mapAttrs (_: package: {
   inherit (package) version;
-  src = bring {
+  src = provided {
     name = baseNameOf package.path;
     inherit (package) sha256;
     sentence = "not in the store; run: vllm-nix fetch ${set}";

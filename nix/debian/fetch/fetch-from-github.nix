@@ -1,6 +1,6 @@
 # The tree of a commit. Its hash and its name are those of nixpkgs, so that a tree which nixpkgs
 # fetched is found here, and the other way round.
-{ lib, bring }:
+{ lib, provided }:
 {
   owner,
   repo,
@@ -20,10 +20,10 @@ in
 assert lib.assertMsg (
   (rev == null) != (tag == null)
 ) "fetchFromGitHub: ${owner}/${repo} needs either rev or tag";
-bring {
+provided {
   inherit name sha256 hash;
   recursive = true;
-  sentence = "not in the store; bring ${what} as a folder named ${name} with: nix-store --add-fixed --recursive sha256 ${name}";
+  sentence = "not in the store; add ${what} as a folder named ${name} with: nix-store --add-fixed --recursive sha256 ${name}";
   passthru = {
     inherit
       meta

@@ -1,5 +1,5 @@
 # A source archive or a wheel of the Python registry, by the name that it has there.
-{ lib, bring }:
+{ lib, provided }:
 {
   pname,
   version,
@@ -19,8 +19,8 @@ let
     else
       "${pname}-${version}.${extension}";
 in
-bring {
+provided {
   name = file;
   inherit sha256 hash;
-  sentence = "not in the store; run: vllm-nix fetch, or bring ${file} with: nix-store --add-fixed sha256 ${file}";
+  sentence = "not in the store; run: vllm-nix fetch, or add ${file} with: nix-store --add-fixed sha256 ${file}";
 }

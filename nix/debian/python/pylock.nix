@@ -1,5 +1,5 @@
 # The wheels of a lock file (PEP 751) below a folder, by name.
-{ bring, system }:
+{ provided, system }:
 folder: set:
 let
   lock = folder + "/pylock.${system}.toml";
@@ -16,7 +16,7 @@ builtins.listToAttrs (
       value = {
         inherit (package) name version;
         file = wheel.path;
-        src = bring {
+        src = provided {
           name = wheel.path;
           inherit (wheel.hashes) sha256;
           sentence = "not in the store; run: vllm-nix fetch ${set}";

@@ -74,7 +74,7 @@ in
 make {
   build = "${python.interpreter} -m build --wheel --no-isolation --skip-dependency-check --outdir dist .";
   passthru = {
-    # What the wheel requires, told by the build backend without compiling: all that a lock depends on.
+    # What the wheel requires, reported by the build backend without compiling: all that a lock depends on.
     metadata = make {
       build = "${python.interpreter} ${./metadata-wheel.py} dist/${file}";
       passthru = { };

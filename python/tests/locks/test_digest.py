@@ -29,10 +29,10 @@ SHIPPED = [
 # Changes of a target that its lock does not know of, and those that are none of its business.
 OTHER: dict[str, dict[str, Any]] = {
     "vLLM": {"target": "verl", "set": {"vllm.version": "0.7.2", "vllm.patches": ["verl"]}},
-    "vLLM, made here": {"target": "ascend_0_18", "set": {"vllm-ascend.from": "source"}},
-    "vLLM, made here no more": {"target": "cuda_12", "set": {"vllm.from": "wheel"}},
-    "the release of what is made here": {"target": "ascend", "set": {"sdists.fire": "0.6.0"}},
-    "the SDK of what is brought": {"target": "neuron", "set": {"neuron.sdk": "2.16.1"}},
+    "vLLM, built here": {"target": "ascend_0_18", "set": {"vllm-ascend.from": "source"}},
+    "vLLM, built here no more": {"target": "cuda_12", "set": {"vllm.from": "wheel"}},
+    "the release of what is built here": {"target": "ascend", "set": {"sdists.fire": "0.6.0"}},
+    "the SDK of the vendor's wheels": {"target": "neuron", "set": {"neuron.sdk": "2.16.1"}},
     "require": {"target": "cuda", "set": {"wheels.require": ["nvitop"]}},
     "override": {"target": "cpu", "set": {"wheels.override": ["setuptools==70.0.0"]}},
     "exclude": {"target": "cpu", "set": {"wheels.exclude": ["triton"]}},

@@ -147,7 +147,7 @@ def test_a_key_that_others_can_read(key: Path, mode: int) -> None:
 
 
 def test_a_key_that_is_no_key(key: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"there is no API key file .*; make one: "):
+    with pytest.raises(InputError, match=r"the API key file .* was not found; make one: "):
         read_api_key(tmp_path / "none")
     for text, fault in (("\n", "is empty"), ("a b\n", "more than one word")):
         key.write_text(text)

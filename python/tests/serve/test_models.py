@@ -60,7 +60,7 @@ def test_whole_or_not(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["model-{}.safetensors", "pytorch_model-{}.bin"])
 def test_shards_without_their_index_are_not_whole(kind: str, tmp_path: Path) -> None:
-    """A client brings the index last."""
+    """A client writes the index last."""
     folder = tmp_path / "tiny"
     folder.mkdir()
     (folder / "config.json").write_text("{}")
@@ -158,7 +158,7 @@ def test_what_a_client_has_begun_is_replaced(tmp_path: Path) -> None:
 
 
 def test_a_model_is_not_taken_for_its_draft(tmp_path: Path) -> None:
-    """A profile of two models is brought from a folder that holds both, or from one after the other."""
+    """A profile of two models is copied from a folder that holds both, or from one after the other."""
 
     def run(source: Path) -> "subprocess.CompletedProcess[str]":
         command = [sys.executable, "-m", "vllm_nix", "model", "cpu", "speculative"]

@@ -251,7 +251,7 @@ def test_what_builds_on_a_system_is_what_the_flake_has_for_it(nix: Nix, system: 
     "lock", sorted(TARGETS.glob("*/pylock.*.toml")), ids=lambda lock: lock.parent.name
 )
 def test_triton_has_what_it_imports_and_does_not_require(lock: Path) -> None:
-    """Releases up to 3.1 import setuptools (triton/runtime/build.py), made here or locked."""
+    """Releases up to 3.1 import setuptools (triton/runtime/build.py), built here or locked."""
     versions = {wheel.name: wheel.version for wheel in read_lock(lock).wheels}
     triton = versions.get("triton") or load_target(lock.parent.name).data.get("triton", {}).get(
         "version"

@@ -1,6 +1,6 @@
 # Type: { source, toolkit, hostCompiler ? "", capabilities ? "8.7", flashAttention ? null } -> Path
 # What Ninja would run for each file of vLLM's extensions, as JSON: `ninja -t compdb` on what the
-# release's own CMakeLists.txt makes of it, with the real nvcc. CMake is told the versions of the
+# release's own CMakeLists.txt makes of it, with the real nvcc. CMake is given the versions of the
 # compilers that the release expects, and finds other projects' sources as empty folders.
 {
   cudaPackages,

@@ -87,7 +87,7 @@ def read_member(deb: Path, name: str) -> bytes:
                         return member.read()
     except (ArchiveError, KeyError, ValueError, EOFError, LZMAError, tarfile.TarError) as error:
         raise Error(f"{deb}: cannot read {name}: {error}") from error
-    raise Error(f"{deb}: there is no file {name} in it")
+    raise Error(f"{deb}: {name} was not found in it")
 
 
 def _explain(output: str, end: str, folder: Path, mirror: str) -> Error:

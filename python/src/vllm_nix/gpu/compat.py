@@ -101,7 +101,7 @@ def serving(fatbin: Fatbin, device: Device) -> tuple[Entry, ...]:
 def judge_library(library: Library, device: Device) -> Judgement:
     """What the device does with a library, and a sentence that says why."""
     if library.mark and device.capability not in library.mark.capabilities:
-        # What is left may well run, but nobody can tell what is gone.
+        # What is left may well run, but nobody knows what is gone.
         why = f"slimmed for {library.mark}: the code of other devices was removed"
         return Judgement(Verdict.MISSING, {Verdict.MISSING: len(library.fatbins)}, why)
     fatbins = [one for one in library.fatbins if one.role in RUNS]

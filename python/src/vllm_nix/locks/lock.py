@@ -183,7 +183,7 @@ def _wheel(
 
 
 def _local_size(wheel: Mapping[str, Any], file: str, sha256: str) -> int | None:
-    """The size by the file itself, if it is here: not every index tells sizes."""
+    """The size by the file itself, if it is here: not every index has sizes."""
     url = urlparse(wheel.get("url", ""))
     local = Path(unquote(url.path)) if url.scheme == "file" else None
     for path in (local, fixed_path(store_name(file), sha256)):

@@ -100,7 +100,7 @@ def read_api_key(file: Path) -> str:
             os.close(descriptor)
     except FileNotFoundError:
         raise InputError(
-            f"there is no API key file {file}; make one: (umask 077; mkdir -p"
+            f"the API key file {file} was not found; make one: (umask 077; mkdir -p"
             f" {shlex.quote(str(file.parent))}; openssl rand -hex 32 > {shlex.quote(str(file))})"
         ) from None
     except (OSError, UnicodeDecodeError) as error:

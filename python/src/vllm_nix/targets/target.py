@@ -72,7 +72,7 @@ class Target:
         return found + self.data.get("wheels", {}).get("require", [])
 
     def components(self) -> list[str]:
-        """The wheels that are made here, by their components' names; all others are locked."""
+        """The wheels that are built here, by their components' names; all others are locked."""
         torch, vllm = self.data["torch"], self.data["vllm"]
         from_source = {
             "torch": torch["from"] == "source",
@@ -82,11 +82,11 @@ class Target:
             "flash-attn": "flash-attn" in self.data,
         }
         made = [name for name, here in from_source.items() if here]
-        brought = self.data.get("neuron", {}).get("wheels", ())
-        return [*made, *brought, *sorted(self.data.get("sdists", {}))]
+        vendor = self.data.get("neuron", {}).get("wheels", ())
+        return [*made, *vendor, *sorted(self.data.get("sdists", {}))]
 
     def release(self, component: str) -> str:
-        """The version of a component that is made here; AWS Neuron's wheels are their SDK's."""
+        """The version of a component that is built here; AWS Neuron's wheels are their SDK's."""
         tables: Mapping[str, object] = self.data
         own = tables.get(component)
         release = self.data.get("sdists", {}).get(component)

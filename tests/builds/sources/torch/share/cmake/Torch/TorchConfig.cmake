@@ -8,7 +8,7 @@ foreach(capability $ENV{TORCH_CUDA_ARCH_LIST})
   string(APPEND CMAKE_CUDA_FLAGS " -gencode arch=compute_${number},code=sm_${number}")
 endforeach()
 
-# Nothing is compiled: the release may be told of the compilers that it expects.
+# Nothing is compiled: the release may be given the compilers that it expects.
 if(TOOLKIT)
   set(CMAKE_CUDA_COMPILER_VERSION ${TOOLKIT})
 endif()

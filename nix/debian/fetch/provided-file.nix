@@ -1,4 +1,4 @@
-# A source that somebody brings: a fixed-output derivation that names no host. Its "url" is the
+# A file that somebody provides: a fixed-output derivation that names no host. Its "url" is the
 # sentence to read when the file is not in the store: Nix refuses it at once and quotes it, with no
 # tool and no network, on every architecture.
 {
