@@ -118,14 +118,11 @@ def _suited(jetpack: str, text: str, capability: ComputeCapability) -> JetPack:
     )
 
 
-def first_driver(cuda: str, *, of_major: bool = False) -> str:
-    """The first driver of a CUDA release, or of its major one, which runs all of it but PTX, in
-    words: "580.65.06, for CUDA 13.0"."""
+def first_driver(cuda: str) -> str | None:
+    """The first driver for a CUDA release, such as "580.65.06" for 13.0; None if not known. The one
+    for N.0 runs all of N but newer PTX."""
     drivers: dict[str, str] = rules()["driver"]
-    major = cuda.partition(".")[0]
-    wanted = next((one for one in drivers if one.startswith(f"{major}.")), cuda)
-    wanted = wanted if of_major else cuda
-    return f"{drivers[wanted]}, for CUDA {wanted}" if wanted in drivers else f"for CUDA {wanted}"
+    return drivers.get(cuda)
 
 
 def release(text: str) -> tuple[int, int]:

@@ -4,17 +4,31 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from vllm_nix.binaries.elf import Dynamic
 from vllm_nix.binaries.files import AARCH64
 from vllm_nix.gpu.capability import arch_list
 from vllm_nix.gpu.compat import Verdict, judge
-from vllm_nix.gpu.device import Device, jetpack_release
+from vllm_nix.gpu.device import (
+    Device,
+    first_driver,
+    is_release,
+    jetpack_release,
+    release,
+    rules,
+)
 from vllm_nix.gpu.fatbin import Fatbin
 from vllm_nix.gpu.libraries import RUNS, Library
+from vllm_nix.targets import load_target, target_names
 from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok, warning
+from vllm_nix.verification.checks.libraries import ESSENTIAL as EVERY_START
+from vllm_nix.verification.environment import lookup
+from vllm_nix.verification.installed import Distribution
+from vllm_nix.verification.machine import Driver
+from vllm_nix.verification.report import Status
 
 # Nothing runs without these; others may well have nothing for a device, as kernels for Hopper.
 VLLMS = ("_C.", "_C_stable_libtorch.")
@@ -108,22 +122,94 @@ def _fix(library: Library, device: Device) -> str:
     return f"build it with TORCH_CUDA_ARCH_LIST={wanted}, or find a wheel that was"
 
 
-@check("ptx", "The device's driver is new enough for the PTX that it must compile", slow=True)
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """The newest CUDA that a driver runs. `who` has it: a device, or this machine's driver; it may have
+    JetPack's forward compatibility package, which runs CUDA up to `compat`."""
+
+    who: str
+    cuda: str
+    jetson: bool = False
+    compat: str | None = None
+
+
+def drivers(context: Context) -> Iterator[Runs]:
+    """Those that the environment is to run with: of the devices that it is judged for, as far as known,
+    and of this machine, if it is to run here."""
+    if context.is_for_cpu and not context.is_asked:
+        return
+    jetpack = jetpack_release(context.jetpack) if context.jetpack else None
+    for device in context.devices:
+        if device.cuda:
+            compat = jetpack.cuda_compat if jetpack else None
+            yield Runs(str(device), device.cuda, device.capability.jetson, compat)
+    driver = context.driver
+    is_here = context.is_here and context.is_asked and not context.is_for_cpu
+    if is_here and isinstance(driver, Driver) and is_release(driver.version):
+        jetson = all(gpu.integrated for gpu in driver.devices)
+        yield Runs("this machine", driver.version, jetson)
+
+
+def too_old(found: str, driver: Runs, major: int) -> Finding:
+    """The finding for what was built for a major release of CUDA that a driver does not run."""
+    runs = release(driver.cuda)[0]
+    if driver.compat and release(driver.compat)[0] >= major:
+        how = f"install JetPack's cuda-compat ({driver.compat}) and put it on LD_LIBRARY_PATH"
+    elif driver.jetson:
+        how = f"take a JetPack with CUDA {major}"
+    else:
+        how = f"update the driver{_newer(first_driver(f'{major}.0'))}"
+        how += f"; on a data-centre GPU, cuda-compat-{major}-* does as well"
+        if folder := next(iter(sorted(Path("/usr/local").glob(f"cuda-{major}*/compat"))), None):
+            how += f" ({folder}, on LD_LIBRARY_PATH)"
+    here = [name for name in target_names() if _toolkit(name) == runs]
+    or_build = f"or take a build for CUDA {runs}"
+    or_build += f" (target {here[0]})" if here and not driver.jetson else ""
+    return failed(
+        f"{found}; a driver for CUDA {driver.cuda} runs up to {runs}",
+        expected=f"CUDA {runs} or older, for {driver.who}",
+        fix=f"{how}; {or_build}",
+    )
+
+
+@cache
+def _toolkit(target: str) -> int | None:
+    """The major release of CUDA of a target for this project's desktop and server GPUs."""
+    data = load_target(target).data
+    toolkit = lookup(data, "cuda", "toolkit")
+    return release(str(toolkit))[0] if toolkit and target.startswith("cuda") else None
+
+
+@check(
+    "ptx", "The device's driver is new enough for the CUDA and the PTX of each library", slow=True
+)
 def ptx(context: Context) -> Iterator[Finding]:
-    """PTX is no newer than what the device's driver compiles.
+    """The driver is for the libraries' major release of CUDA or a newer one, and knows their PTX.
+
+    A library runs with the drivers of its whole major release of CUDA, and with all that are newer
+    (minor version compatibility). Which one that is, is in the names that it needs: libcudart.so.13,
+    libcublas.so.13. With an older driver it fails when it is first called: "CUDA driver version is
+    insufficient for CUDA runtime version". NVIDIA's forward compatibility packages (cuda-compat) have a
+    newer driver's library, for data-centre GPUs and Jetson.
 
     Where a library has no kernels for a device, the driver compiles its PTX at first start, if it knows
-    that version of the language: each CUDA release brings a newer one. A driver that is too old says
-    "the provided PTX was compiled with an unsupported toolchain". CUDA's minor-version compatibility
-    does not cover this.
+    that version of the language: each CUDA release has a newer one, and minor version compatibility
+    does not cover it. A driver that is too old says "the provided PTX was compiled with an unsupported
+    toolchain".
 
-    Seen in vllm#31700, lmdeploy#759; the rule is NVIDIA's, in the CUDA C++ Programming Guide.
+    Seen in FunASR#2973, verl-omni#133, vllm#31700, lmdeploy#759; the rules are NVIDIA's: CUDA
+    Compatibility, "Minor Version Compatibility", and the CUDA C++ Programming Guide.
     """
-    devices = [device for device in context.gpus() if device.cuda]
-    if not devices:
+    context.gpus()
+    known = tuple(drivers(context))
+    if not known:
         reason = "the driver's CUDA release is not known; name it with --cuda or --jetpack"
         raise SkipError(reason, harmless=False)
-    for device in devices:
+    for driver in known:
+        yield from _built_for_newer(context, driver)
+    for device in context.devices:
+        if not device.cuda:
+            continue
         compiled = 0
         for library, judgement in context.facts.judged(device):
             compiled += Verdict.JIT in judgement.counts
@@ -132,9 +218,71 @@ def ptx(context: Context) -> Iterator[Finding]:
                     judgement.why,
                     where=context.place(library.path),
                     expected=f"PTX {device.ptx_isa} or older",
-                    fix="update the driver (JetPack), or build with a toolkit no newer than it",
+                    fix=_newer_driver(library, device),
                 )
         yield ok(f"{device} compiles up to PTX {device.ptx_isa}; {compiled} libraries need it to")
+
+
+# Of these, the number after ".so" is CUDA's major release; others count for themselves.
+RUNTIME = re.compile(r"lib(?:cudart|nvrtc|cublas|cublasLt|nvJitLink)\.so\.([0-9]{2,3})(?:\.|$)")
+
+
+def _built_for_newer(context: Context, driver: Runs) -> Iterator[Finding]:
+    """What needs a newer CUDA: a fault of what every start of vLLM loads."""
+    runs = release(driver.cuda)[0]
+    users: defaultdict[tuple[bool, int], list[str]] = defaultdict(list)
+    for file, image in context.facts.binaries().images.items():
+        needed = image.dynamic.needed if image.dynamic else ()
+        major = max((int(found[1]) for name in needed if (found := RUNTIME.match(name))), default=0)
+        place = file.relative_to(context.site_packages)
+        if major > runs and place.parts[0] != "nvidia":  # those load each other
+            is_essential = place.parts[0].partition(".")[0] in EVERY_START
+            users[is_essential, major].append(context.place(file))
+    wanted = " ".join(text for name in ("torch", "vllm") for text in _requires(context, name))
+    for distribution in (
+        () if any(is_essential for is_essential, _ in users) else context.distributions
+    ):
+        if (major := _major(distribution)) > runs:
+            name = distribution.name
+            users[name in wanted or name in EVERY_START, major].append(name)
+    for (is_essential, major), names in sorted(users.items(), reverse=True):
+        others = f", and {len(names) - 1} others do" if len(names) > 1 else ""
+        finding = too_old(f"needs CUDA {major}{others}", driver, major)
+        status = finding.status if is_essential else Status.WARNING
+        yield replace(finding, where=min(names), status=status)
+
+
+def _requires(context: Context, name: str) -> tuple[str, ...]:
+    distribution = context.installed(name)
+    return distribution.requires if distribution else ()
+
+
+def _major(distribution: Distribution) -> int:
+    """CUDA's major release of a wheel of NVIDIA's, or of one that is labelled; 0 for all others."""
+    name = distribution.name if distribution.name.startswith("nvidia-") else ""
+    label = distribution.version.partition("+")[2]
+    if found := re.search(r"-cu([0-9]{2})$", name) or re.match(r"cu([0-9]{2})[0-9]", label):
+        return int(found[1])
+    version = re.match(r"[0-9]{2}(?=\.)", distribution.version)
+    return int(version[0]) if version and distribution.name == "nvidia-cuda-runtime" else 0
+
+
+def _newer_driver(library: Library, device: Device) -> str:
+    """What to do about PTX that a device's driver does not know."""
+    needed = max(
+        (entry.version for one in library.fatbins for entry in one.entries if entry.kind == "ptx"),
+        default=(0, 0),
+    )
+    isas: dict[str, str] = rules()["ptx-isa"]
+    cuda = next((cuda for cuda, isa in isas.items() if release(isa) >= needed), None)
+    if device.capability.jetson:
+        return "take a newer JetPack, or build with a toolkit no newer than its driver"
+    driver = _newer(first_driver(cuda)) if cuda else ""
+    return f"update the driver{driver}, or build with a toolkit no newer than it"
+
+
+def _newer(driver: str | None) -> str:
+    return f" to {driver} or newer" if driver else ""
 
 
 # By distribution: where its kernels are. vLLM's own flash-attention is inside vLLM since 0.6.2.

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from vllm_nix.gpu.capability import ComputeCapability, arch_list
 from vllm_nix.gpu.device import release
 from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok
+from vllm_nix.verification.checks.gpu_code import drivers, too_old
 
 
 @check("torch-build", "torch is the build that the target asks for", steps=(("torch-build",),))
@@ -17,9 +18,10 @@ def torch_build(context: Context) -> Iterator[Finding]:
     that it was built with, are compared with the target and with torch's own metadata; and where a GPU
     was asked for, torch must have been built for one. A registry's wheel may be built with an older
     CUDA of the target's major release, which the target's driver runs (CUDA's minor version
-    compatibility).
+    compatibility). The other way round, the driver must be one for torch's major release of CUDA, or newer:
+    the device's that was asked for, and this machine's ("The NVIDIA driver on your system is too old").
 
-    Seen in vllm#15169, vllm#7575, jetson-containers#1514, vllm#2021.
+    Seen in FunASR#2973, verl-omni#133, vllm#15169, vllm#7575, jetson-containers#1514, vllm#2021.
     """
     build = context.ask("torch-build")
     version, cuda = build["version"], build["cuda"]
@@ -44,6 +46,10 @@ def torch_build(context: Context) -> Iterator[Finding]:
             expected=f"built for CUDA, for {context.devices[0]}",
             fix="install a torch for CUDA; the registry's for aarch64 is one from 2.11 on",
         )
+    if isinstance(cuda, str) and (number := re.match(r"[0-9]{1,3}(?=\.|$)", cuda)):
+        for driver in drivers(context):
+            if int(number[0]) > release(driver.cuda)[0]:
+                yield too_old(f"built for CUDA {cuda}", driver, int(number[0]))
     abi = 1 if build["cxx11-abi"] else 0
     yield ok(f"torch {version}, {_device(cuda)}, C++11 ABI {abi}")
 
