@@ -1,0 +1,66 @@
+"""Slimming what nvcc and GNU ld really make; NVIDIA's own tool reads the result as ours does."""
+
+import re
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Nix
+from vllm_nix.binaries import symbols
+from vllm_nix.gpu import fatbin
+from vllm_nix.gpu.compat import device
+from vllm_nix.gpu.slim_tree import slim_path
+
+pytestmark = [pytest.mark.nix, pytest.mark.slow]
+
+COMPILED = "(import ./tests/builds/slim { })"
+FIND = "import ctypes, sys; print(ctypes.CDLL(sys.argv[1]).find_kernel())"
+NO_DRIVER = ("35", "100")  # cudaErrorInsufficientDriver, cudaErrorNoDevice
+
+
+def by_cuobjdump(tool: Path, library: Path) -> Counter[str]:
+    """How many cubins and PTX texts of each architecture it lists."""
+    said = ""
+    for option in ("--list-elf", "--list-ptx"):
+        # With "all", objects for the device linker as well.
+        done = subprocess.run(
+            [tool, "-all", option, library], capture_output=True, text=True, check=False
+        )
+        assert "fatal" not in done.stderr
+        said += done.stdout
+    found = re.findall(r"\.sm_([0-9]+[af]?)\.(cubin|ptx)$", said, re.MULTILINE)
+    return Counter(f"{'sm' if kind == 'cubin' else 'compute'}_{sm}" for sm, kind in found)
+
+
+def by_us(library: Path) -> Counter[str]:
+    found = fatbin.read(library)
+    assert not found.damage
+    return Counter(entry.arch for one in found.fatbins for entry in one.entries)
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        ("libplain.so", {"sm_86"}),
+        ("librelocatable.so", {"sm_86", "sm_52"}),
+    ],
+)
+def test_a_library_of_nvccs(nix: Nix, tmp_path: Path, name: str, kept: set[str]) -> None:
+    library = nix.build(f"{COMPILED}.libraries") / "lib" / name
+    tool = nix.build(f"{COMPILED}.cuda_cuobjdump") / "bin/cuobjdump"
+    [done] = slim_path(library, [device("8.6")], tmp_path)
+    assert done.after < done.before - 300_000
+    new = tmp_path / name
+    assert set(by_us(new)) == kept
+    for one in (library, new):
+        assert by_cuobjdump(tool, one) == by_us(one)
+    assert symbols.read_symbols(new) == symbols.read_symbols(library)
+    python = nix.build(f"{COMPILED}.python") / "bin/python3.11"
+    said = [
+        subprocess.check_output([python, "-c", FIND, one], text=True).strip()
+        for one in (library, new)
+    ]
+    assert said[0] == said[1]
+    assert said[0] in ("0", *NO_DRIVER)
