@@ -9,25 +9,24 @@ extra-experimental-features = nix-command flakes
 endef
 export NIX_CONFIG
 
-flags-debian = --override-input nixpkgs path:./nix/debian --option substituters ''
-flags-nixpkgs =
-flags := $(flags-$(BASE)) --option sandbox true --option sandbox-fallback false --max-jobs auto
+inputs-debian = --override-input nixpkgs path:./nix/debian
+options-debian = --option substituters ''
+options := $(options-$(BASE)) --option sandbox true --option sandbox-fallback false --max-jobs auto
 vllm-nix = .venv/bin/vllm-nix
 config = --config python/pyproject.toml
 # The compiler that tests make libraries with is the base's own.
 pytest = PATH="$$(nix-build --no-out-link nix/debian -A gcc --option substituters '')/bin:$$PATH" \
 	.venv/bin/pytest -c python/pyproject.toml --rootdir . python/tests tests
 
-.PHONY: demo test test-slow bench docs setup fetch build lint lock
+.PHONY: demo test test-slow bench docs setup command fetch build lint lock
 
-demo: build ## from nothing to a vLLM that answers
-	$(vllm-nix) verify ./result
-	.venv/bin/python tests/end-to-end/serve.py ./result
+demo: command ## from nothing to a vLLM that answers
+	@$(vllm-nix) demo --base $(BASE) $(TARGET) -- $(options)
 
 build: fetch
-	nix build .#vllm-$(TARGET) $(flags)
+	nix build .#vllm-$(TARGET) $(inputs-$(BASE)) $(options)
 
-fetch: setup
+fetch: command
 	$(vllm-nix) fetch --base $(BASE) $(TARGET)
 
 test: setup lint ## everything that CI runs
@@ -56,5 +55,8 @@ docs: setup ## the pages that are written from data
 lock: setup
 	$(vllm-nix) lock $(TARGET)
 
-setup:
+setup: ## the command, and what its developers need
 	@nix/setup.sh
+
+command: ## the command alone
+	@nix/setup.sh command

@@ -1,8 +1,16 @@
 #!/bin/sh
-# What a bare machine lacks: Nix with its sandbox and flakes on, and the command in .venv.
+# What a bare machine lacks: Nix with its sandbox and flakes on, and in .venv the command with what its
+# developers need; without that if called as `setup.sh command`.
 set -eu
 cd "$(dirname "$0")/.."
 say() { printf 'setup: %s\n' "$*" >&2; }
+log=setup.log
+logged() {
+  "$@" >>$log 2>&1 && return
+  tail -n 5 $log >&2
+  say "failed: $*. The whole log is in $log; put that right, then try again"
+  exit 3
+}
 flakes='experimental-features = nix-command flakes'
 
 missing=
@@ -20,9 +28,9 @@ if [ -n "$missing" ]; then
     exit 3
   fi
   say "installing $missing"
-  apt-get update -q
+  logged apt-get update -q
   # shellcheck disable=SC2086
-  DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing
+  DEBIAN_FRONTEND=noninteractive logged apt-get install -q -y --no-install-recommends $missing
   if ! python_is_new; then
     say "$(python3 --version 2>&1) is the newest here. Put 3.11 or newer on PATH as python3, then try again"
     exit 3
@@ -49,9 +57,23 @@ if ! .venv/bin/python -c 'import sys' 2>/dev/null; then
   python3 -m venv .venv
 fi
 stamp=.venv/requirements
-if ! cmp -s python/requirements.dev.txt "$stamp"; then
-  say "installing the command into .venv"
-  .venv/bin/pip install -q --disable-pip-version-check --require-hashes -r python/requirements.dev.txt
-  .venv/bin/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e python
-  cp python/requirements.dev.txt "$stamp"
+if cmp -s python/requirements.dev.txt $stamp; then
+  : # which has the command, too
+elif [ "${1:-}" = command ]; then
+  if ! cmp -s python/requirements.txt $stamp; then
+    say "installing the command into .venv"
+    logged .venv/bin/pip install -q --disable-pip-version-check --require-hashes -r python/requirements.txt
+    # As pip's `-e` would do, which takes a build backend and seconds.
+    echo "$PWD/python/src" >"$(echo .venv/lib/python3*/site-packages)/vllm-nix.pth"
+    printf '#!%s\nimport sys\n\nfrom vllm_nix.cli import main\n\nsys.exit(main())\n' \
+      "$PWD/.venv/bin/python" >.venv/bin/vllm-nix
+    chmod +x .venv/bin/vllm-nix
+    cp python/requirements.txt $stamp
+  fi
+else
+  say "installing the command and its developers' tools into .venv"
+  logged .venv/bin/pip install -q --disable-pip-version-check --require-hashes -r python/requirements.dev.txt
+  logged .venv/bin/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e python
+  rm -f .venv/lib/python3*/site-packages/vllm-nix.pth
+  cp python/requirements.dev.txt $stamp
 fi

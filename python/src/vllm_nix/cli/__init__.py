@@ -19,6 +19,7 @@ from vllm_nix.text import printable
 # (its help), `arguments(parser)` and `run(args) -> int`.
 COMMANDS = (
     "targets",
+    "demo",
     "params",
     "fetch",
     "lock",
@@ -30,8 +31,8 @@ COMMANDS = (
     "completion",
 )
 # Commands that pass the words after `--` on to another program, as `args.rest`.
-PASS_ON = ("serve",)
-STARTING = ("fetch", "lock", "verify", "model")  # commands that start programs
+PASS_ON = ("demo", "serve")
+STARTING = ("demo", "fetch", "lock", "verify", "model")  # commands that start programs
 _GRACE = 0.7  # seconds for unwinding after a signal
 
 

@@ -78,13 +78,14 @@ def fetch(
     given: Path | None = None,
     cache: Path | None = None,
     progress: Callable[[Progress], None] = lambda _: None,
+    stop: threading.Event | None = None,
 ) -> Result:
     """Adds to the store what it lacks, with up to `jobs` clients at a time.
 
     Wheels and source archives come through pip and Debian packages through apt, from `mirror` if it
     is not None. Files in or below the folder `given` are taken from there alone, without network. A
     fetch that ends early, in whichever way, leaves only whole files, and the next one goes on from
-    there. Raises `Error` and its kinds.
+    there. Setting `stop` ends it. Raises `Error` and its kinds.
     """
     start, size = time.monotonic(), 0
     if given and not given.is_dir():
@@ -95,7 +96,7 @@ def fetch(
         if missing.files or missing.executables:
             with open_cache(folder) as opened:
                 missing = missing_sources(sources)  # once more: another fetch may have held it
-                worker = _Fetch(opened, jobs, mirror, progress, missing.files)
+                worker = _Fetch(opened, jobs, mirror, progress, missing.files, stop)
                 worker.take(given) if given else worker.download()
                 size = worker.size
                 for executable in missing.executables:
@@ -116,6 +117,7 @@ class _Fetch:
         mirror: str | None,
         progress: Callable[[Progress], None],
         wanted: Sequence[Source],
+        stop: threading.Event | None = None,
     ) -> None:
         self.cache = cache
         self.jobs = jobs
@@ -123,7 +125,7 @@ class _Fetch:
         self.mirrors: dict[str, str] = {}  # of each suite
         self.progress = progress
         self.wanted = wanted
-        self.stop = threading.Event()
+        self.stop = stop or threading.Event()
         self.done = 0  # files in the store
         self.size = 0  # their bytes
         self.counting = threading.Lock()
