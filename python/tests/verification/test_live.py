@@ -242,6 +242,14 @@ def test_another_device_than_the_targets(live: Sample) -> None:
     live.declare(parameters={"torch": {}, "cuda": {"capabilities": ["9.0"], "toolkit": "12.6"}})
     found = faults(verify(live.root, only=["live-device"]))
     assert found["live-device"].startswith("warning : this machine has 8.7 (expected one of")
+    live.declare(
+        parameters={
+            "torch": {"from": "wheel"},
+            "cuda": {"capabilities": ["9.0"], "toolkit": "12.6"},
+        }
+    )
+    report = verify(live.root, only=["live-device"])
+    assert faults(report) == {}, "a registry's wheels: gpu-code says whether they fit"
 
 
 def test_a_build_for_the_cpu_on_a_machine_with_a_gpu(
