@@ -86,8 +86,14 @@ def test_nix_spells_them_alike(nix: Nix) -> None:
     )
 
 
+def test_gb10_has_the_hosts_memory_and_is_no_jetson() -> None:
+    shared = [str(one) for one in known() if one.integrated and not one.jetson]
+    assert shared == ["12.1"]
+    assert all(one.integrated for one in known() if one.jetson)
+
+
 def test_every_row_says_what_nvcc_and_the_rules_need() -> None:
-    keys = {"first", "last", "renamed", "jetson", "sbsa", "pci", "devices", "grace"}
+    keys = {"first", "last", "renamed", "jetson", "integrated", "sbsa", "pci", "devices", "grace"}
     assert all(set(row) <= keys for row in table().values())
     for one in known():
         first, last = one.compilers

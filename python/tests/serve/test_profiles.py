@@ -16,7 +16,9 @@ CHAT = "HuggingFaceTB/SmolLM2-135M-Instruct"  # of the target cpu
 PROFILES = ("chat", "embedding", "reranker", "speculative")
 
 
-@pytest.mark.parametrize("target", ["ascend", "ascend_0_18", "cpu", "cuda", "jetson", "jetson_7"])
+@pytest.mark.parametrize(
+    "target", ["ascend", "ascend_0_18", "cpu", "cuda", "jetson", "jetson_7", "spark"]
+)
 def test_a_target_for_every_model_has_the_four(target: str) -> None:
     assert profile_names(target) == PROFILES
 
@@ -38,6 +40,15 @@ def test_every_profile_makes_a_command(target: str, name: str) -> None:
 def test_the_profiles_of_a_target_run_side_by_side(target: str) -> None:
     ports = [load_profile(target, name).values["port"] for name in profile_names(target)]
     assert len(set(ports)) == len(ports)
+
+
+def test_what_runs_beside_a_chat_leaves_gb10s_host_its_memory() -> None:
+    """Together no more than the share that `verify` says to start with."""
+    shares = [
+        load_profile("spark", name).values["memory-share"]
+        for name in ("chat", "embedding", "reranker")
+    ]
+    assert round(sum(shares), 2) <= 0.6
 
 
 def test_a_target_says_less_than_its_profile_holds() -> None:

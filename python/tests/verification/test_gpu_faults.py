@@ -34,6 +34,14 @@ def test_healthy(gpu_sample: Sample) -> None:
     assert told["token"].startswith("tokens")
 
 
+@pytest.mark.parametrize(
+    ("device", "told"), [("gb10", "shares the host's memory"), ("rtx 5090", "memory of its own")]
+)
+def test_memory_that_gpu_and_host_share(gpu_sample: Sample, device: str, told: str) -> None:
+    [result] = verify(gpu_sample.root, device=device, cuda="13.0", only=["memory"]).results
+    assert told in (result.reason or result.findings[-1].found)
+
+
 def test_without_a_device_nothing_is_judged(gpu_sample: Sample) -> None:
     report = verify(gpu_sample.root)
     assert faults(report) == {}

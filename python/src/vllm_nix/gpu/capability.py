@@ -85,6 +85,11 @@ class ComputeCapability:
         return bool(_row(self).get("jetson", False))
 
     @property
+    def integrated(self) -> bool:
+        """Whether its memory is the host's."""
+        return self.jetson or bool(_row(self).get("integrated", False))
+
+    @property
     def sbsa(self) -> str | None:
         """The first CUDA release with which a Jetson of it runs cubins of servers, if there is one."""
         return _row(self).get("sbsa")

@@ -55,15 +55,15 @@ NOTE = (
 def memory(context: Context) -> Iterator[Finding]:
     """A note on memory, where GPU and processor share it.
 
-    An integrated GPU, as Jetson's, has the host's memory. `--gpu-memory-utilization` is then a share of
-    all of it, in which the operating system, its page cache and vLLM's own processes count as used: the
+    An integrated GPU, as Jetson's or GB10, has the host's memory. `--gpu-memory-utilization` is then a
+    share of all of it, in which the operating system, its page cache and vLLM's own processes count as used: the
     default of 0.9 leaves them a tenth, and vLLM fails at start ("Free memory on device ... is less than
     desired") or has the kernel kill something. This is a note: nothing is wrong with the environment.
 
-    Seen in vllm#13131, vllm#18679, vllm#48140, vllm#35356.
+    Seen in vllm#13131, vllm#18679, vllm#48140, vllm#35356, vllm#46307 (GB10).
     """
     devices = context.gpus()
-    shared = [str(device) for device in devices if device.capability.jetson]
+    shared = [str(device) for device in devices if device.capability.integrated]
     if isinstance(context.driver, Driver) and not context.is_asked:
         shared = [
             f"{gpu.name} ({gpu.memory / 2**30:.0f} GiB)"
