@@ -9,7 +9,6 @@ import pytest
 from made_binaries import elf_file
 
 from verification.environments import DISTRIBUTED, TORCH, Sample, fake_torch, fake_vllm, faults
-from vllm_nix.errors import InputError
 from vllm_nix.verification import Status, verify
 
 NEEDED, RUNPATH = 1, 29
@@ -368,21 +367,6 @@ def test_commands_that_are_installed_elsewhere(sample: Sample) -> None:
     (result,) = verify(sample.root, only=["vllm-version"]).results
     assert [finding.where for finding in result.findings] == [f"{local}/vllm --version"]
     assert faults(verify(sample.root, only=["vllm-version"])) == {}
-
-
-@pytest.mark.parametrize("folder", ["torch-2.13.0+cpu.dist-info", "vllm-0.32.0+cpu.dist-info"])
-def test_what_another_environment_has_is_not_judged(
-    sample: Sample, tmp_path: Path, folder: str
-) -> None:
-    """As with --system-site-packages, which puts the system's folder behind the environment's."""
-    system = tmp_path / "system"
-    system.mkdir()
-    (sample.site / "system.pth").write_text(f"{system}\n")
-    assert faults(verify(sample.root, only=["requirements"])) == {}
-    (sample.site / folder).rename(system / folder)
-    name = folder.partition("-")[0]
-    with pytest.raises(InputError, match=f"has {name} from {system}, outside of it, which is not"):
-        verify(sample.root, only=["requirements"])
 
 
 def test_requirement_that_the_target_leaves_out(sample: Sample) -> None:

@@ -9,7 +9,7 @@ import errno
 import os
 import stat
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from io import BufferedReader
@@ -91,21 +91,27 @@ class Tree:
 
 
 def walk(
-    folder: Path, inside: Iterable[Path] | None = None, stop: threading.Event | None = None
+    folder: Path,
+    inside: Iterable[Path] | None = None,
+    stop: threading.Event | None = None,
+    more: Sequence[Path] = (),
 ) -> Tree:
-    """The regular files below a folder, by the first path under which each real folder is met.
+    """The regular files below a folder, and of `more` folders and files, by the first path under
+    which each real folder is met.
 
-    Links to folders are followed if they end in `folder`, in one of `inside` or in the Nix store;
-    without `inside`, wherever they lead but into the kernel's file systems. Files that are text by their names are passed over, and links to nowhere (see `record`). Raises
+    Links to folders are followed if they end in one of these, in one of `inside` or in the Nix
+    store; without `inside`, wherever they lead but into the kernel's file systems. Files that are
+    text by their names are passed over, and links to nowhere (see `record`). Raises
     InterruptedError once `stop` is set.
     """
-    allowed = ["/"] if inside is None else [str(folder), *map(str, inside), _store_dir()]
+    starts = [folder, *more]
+    allowed = ["/"] if inside is None else [*map(str, (*starts, *inside)), _store_dir()]
     roots = tuple(f"{os.path.realpath(root).rstrip(os.sep)}{os.sep}" for root in allowed)
     files: dict[Path, os.stat_result] = {}
     links_out: dict[Path, str] = {}
     left_out: dict[Path, str] = {}
     seen: set[tuple[int, int]] = set()
-    waiting = [folder]
+    waiting = starts[::-1]
     count = 0
     while waiting:
         current = waiting.pop()
@@ -118,6 +124,9 @@ def walk(
             if (status.st_dev, status.st_ino) in seen:
                 continue
             seen.add((status.st_dev, status.st_ino))
+            if current in more and stat.S_ISREG(status.st_mode):
+                files[current] = status
+                continue
             with os.scandir(current) as entries:
                 listed = sorted(entries, key=lambda entry: entry.name)
         except OSError as error:

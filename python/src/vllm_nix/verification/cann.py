@@ -18,7 +18,7 @@ from vllm_nix.verification.environment import texts
 from vllm_nix.verification.installed import Distribution
 
 PACKAGES = frozenset(("torch-npu", "vllm-ascend"))
-_FOLDERS = ("torch_npu", "vllm_ascend")
+_FOLDERS = frozenset(("torch_npu", "vllm_ascend"))
 # Without these, torch imports torch_npu and vLLM its plugin: neither would import at all.
 WITHOUT = {"TORCH_DEVICE_BACKEND_AUTOLOAD": "0", "VLLM_PLUGINS": ""}
 
@@ -153,9 +153,10 @@ def gaps(
 
 def _needed(binaries: Found, site_packages: Path) -> Collection[str]:
     """The libraries of CANN that Ascend's packages ask for."""
-    folders = [site_packages / name for name in _FOLDERS]
     names: set[str] = set()
     for file, image in binaries.images.items():
-        if image.dynamic and any(file.is_relative_to(folder) for folder in folders):
+        inside = file.is_relative_to(site_packages)
+        parts = file.relative_to(site_packages).parts[:1] if inside else file.parts[1:]
+        if image.dynamic and not _FOLDERS.isdisjoint(parts):
             names.update(image.dynamic.needed)
     return names & LIBRARIES.keys()

@@ -11,6 +11,7 @@ from vllm_nix.verification.environment import Environment, Interpreter, Manifest
 from vllm_nix.verification.facts import Facts
 from vllm_nix.verification.installed import Distribution
 from vllm_nix.verification.machine import BrokenDriver, Driver
+from vllm_nix.verification.packages import Packages
 from vllm_nix.verification.report import Finding, Status
 from vllm_nix.verification.survey import Step, Survey, needed
 
@@ -45,7 +46,7 @@ class Context:
 
     environment: Environment
     interpreter: Interpreter | str
-    site_packages: Path
+    packages: Packages
     distributions: tuple[Distribution, ...]
     manifest: Manifest | None
     target: str | None
@@ -63,6 +64,10 @@ class Context:
     @property
     def root(self) -> Path:
         return self.environment.root
+
+    @property
+    def site_packages(self) -> Path:
+        return self.packages.folders[0]
 
     @property
     def is_for_cpu(self) -> bool:
@@ -111,6 +116,12 @@ class Context:
     def installed(self, name: str) -> Distribution | None:
         """The distribution of a normalised name."""
         return next((found for found in self.distributions if found.name == name), None)
+
+    def follow(self, name: str) -> None:
+        """For a check that looks for a distribution's files: not where they cannot be found."""
+        if project := self.packages.unfollowed.get(name):
+            told = f"{name} is installed as editable from {project}: not looked into"
+            raise SkipError(told, harmless=False)
 
     def place(self, file: Path) -> str:
         """How to call a file: from site-packages or the environment's folder on, if it is in there."""

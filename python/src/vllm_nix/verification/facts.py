@@ -13,6 +13,7 @@ from vllm_nix.gpu.compat import Judgement, judge_library
 from vllm_nix.gpu.device import Device
 from vllm_nix.gpu.libraries import Library, read_libraries
 from vllm_nix.verification.installed import Distribution, Records, read_records
+from vllm_nix.verification.packages import Packages
 
 MOST_SYMBOLS = (
     1 << 22
@@ -48,22 +49,24 @@ class Once(Generic[K, T]):
 
 
 class Facts:
-    """The files of `site_packages`, an environment's whose folder is `root`; links may lead into
+    """The files of the `packages` of an environment whose folder is `root`; links may lead into
     `root` and the Nix store. `stop` ends all reading with an InterruptedError."""
 
     def __init__(
         self,
         root: Path,
-        site_packages: Path,
+        packages: Packages,
         distributions: tuple[Distribution, ...],
         stop: threading.Event,
     ) -> None:
         self.stop = stop
+        first, *folders = packages.folders
+        sources = [place for places in packages.sources.values() for place in places]
         self._records = Once[None, Records](
-            lambda _: read_records(distributions, site_packages, root, stop)
+            lambda _: read_records(distributions, first, root, stop)
         )
         self._binaries = Once[None, Found](
-            lambda _: read_binaries(walk(site_packages, [root], stop), stop)
+            lambda _: read_binaries(walk(first, [root], stop, [*folders, *sources]), stop)
         )
         self._symbols = Once[Path, Symbols](self._read_symbols)
         self._symbols_left = MOST_SYMBOLS

@@ -5,15 +5,18 @@ each RECORD is read once, for all checks, and no more of it than a real one may 
 """
 
 import csv
+import json
 import os
 import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from configparser import ConfigParser
 from configparser import Error as ConfigError
+from contextlib import suppress
 from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from packaging.metadata import parse_email
 from packaging.utils import canonicalize_name
@@ -30,8 +33,10 @@ MOST_REQUIREMENTS = 2_000  # of one distribution; transformers has 257
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """`folder` is its .dist-info; `name` is normalised; `requires` as written (PEP 508); `words`
-    are the lines of its summary and of its description's first paragraph.
+    """`folder` is its .dist-info, or the .egg-info or EGG-INFO of older installers, which may be a
+    file; `name` is normalised; `requires` as written (PEP 508); `words` are the lines of its summary
+    and of its description's first paragraph. `editable` is the folder of its project, if it is
+    installed in that mode (PEP 610), else "".
     If its metadata are unreadable, `problem` says why, and the folder's name tells the rest."""
 
     folder: Path
@@ -39,12 +44,60 @@ class Distribution:
     version: str
     requires: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
+    editable: str = ""
     problem: str = ""
 
+    @property
+    def place(self) -> Path:
+        """Where its modules are expected."""
+        return self.folder.parent
 
-def read_distributions(site_packages: Path) -> tuple[Distribution, ...]:
-    """All distributions whose .dist-info lies in `site_packages`, by folder name."""
-    return tuple(_read(folder) for folder in sorted(site_packages.glob("*.dist-info")))
+    @property
+    def is_of_system(self) -> bool:
+        """Whether Debian's package manager installed it, which strips and moves files after their
+        RECORD was written, and has hashes of its own (`dpkg --verify`). pip leaves INSTALLER."""
+        return self.place.name == "dist-packages" and not (self.folder / "INSTALLER").exists()
+
+
+def read_distributions(*path: Path) -> tuple[Distribution, ...]:
+    """All distributions that importlib.metadata finds in the folders of `path`, by folder name. Of
+    one name, those of the first folder that has it count."""
+    known: set[str] = set()
+    found: list[Distribution] = []
+    for place in path:
+        here = [_read(folder) for folder in sorted(_metadata(place))]
+        found += [one for one in here if one.name not in known]
+        known |= {one.name for one in here}
+    return tuple(found)
+
+
+def _metadata(place: Path) -> Iterator[Path]:
+    """As importlib.metadata looks them up; an .egg folder is in sys.path itself."""
+    yield from place.glob("*.dist-info")
+    yield from place.glob("*.egg-info")
+    if place.suffix == ".egg":
+        yield from place.glob("EGG-INFO")
+
+
+def folder_says(folder: Path) -> tuple[str, str]:
+    """The normalised name and the version in the name of a metadata folder; "" if it has none."""
+    named = folder.parent if folder.name == "EGG-INFO" else folder
+    name, _, rest = named.name.removesuffix(named.suffix).partition("-")
+    is_egg = named.suffix != ".dist-info"
+    return canonicalize_name(name), rest.partition("-")[0] if is_egg else rest
+
+
+def modules(distribution: Distribution) -> tuple[str, ...]:
+    """The top-level modules of a distribution whose RECORD does not list them: those of its
+    top_level.txt, else the one of its own name; and those that its entry points name."""
+    try:
+        told = _text(distribution.folder / "top_level.txt", MOST_METADATA).split()
+    except (ValueError, FileNotFoundError):
+        told = []
+    named = [*told, distribution.name.replace("-", "_")]
+    with suppress(ValueError):
+        named += [entry.module.partition(".")[0] for entry in read_entry_points(distribution)]
+    return tuple(dict.fromkeys(name for name in named if name.isidentifier()))
 
 
 def is_same_version(one: str, other: str) -> bool:
@@ -57,27 +110,64 @@ def is_same_version(one: str, other: str) -> bool:
 
 
 def _read(folder: Path) -> Distribution:
-    name, _, version = folder.name.removesuffix(".dist-info").partition("-")
-    called = canonicalize_name(name), version
+    called = folder_says(folder)
+    is_egg = folder.suffix != ".dist-info"
+    file = folder / ("PKG-INFO" if is_egg else "METADATA")
     try:
-        raw, _ = parse_email(_text(folder / "METADATA", MOST_METADATA))
+        try:
+            text = _text(file, MOST_METADATA)
+        except FileNotFoundError:
+            if not is_egg or folder.is_dir():
+                raise
+            text = _text(folder, MOST_METADATA)  # the file is all that there is
+        raw, _ = parse_email(text)
         # Further on, a small package may well speak of placeholders that are none.
         first = re.split(r"\n\s*\n", raw.get("description", "").strip(), maxsplit=1)[0]
+        requires = tuple(raw.get("requires_dist", ()))
         return Distribution(
             folder,
             canonicalize_name(raw["name"]),
             raw["version"],
-            tuple(raw.get("requires_dist", ())),
+            (requires or tuple(_egg_requires(folder))) if is_egg else requires,
             (raw.get("summary", ""), *first.splitlines()),
+            _editable(folder),
         )
     except KeyError as error:
-        return Distribution(
-            folder, *called, problem=f"METADATA has no {error.args[0].capitalize()}"
-        )
+        problem = f"{file.name} has no {error.args[0].capitalize()}"
     except FileNotFoundError:
-        return Distribution(folder, *called, problem="METADATA is missing")
+        problem = f"{file.name} is missing"
     except (ValueError, RecursionError) as error:
-        return Distribution(folder, *called, problem=f"METADATA cannot be read: {error}")
+        problem = f"{file.name} cannot be read: {error}"
+    return Distribution(folder, *called, problem=problem)
+
+
+def _editable(folder: Path) -> str:
+    """The folder of an editable project, as direct_url.json has it (PEP 610)."""
+    try:
+        told = json.loads(_text(folder / "direct_url.json", MOST_METADATA))
+        if told["dir_info"]["editable"] is True:
+            return unquote(urlsplit(told["url"]).path) or "elsewhere"
+    except (FileNotFoundError, ValueError, TypeError, KeyError, RecursionError):
+        pass
+    return ""
+
+
+def _egg_requires(folder: Path) -> Iterator[str]:
+    """Requirements as setuptools writes them into requires.txt: below `[extra:marker]`."""
+    try:
+        lines = _text(folder / "requires.txt", MOST_METADATA).splitlines()
+    except (FileNotFoundError, ValueError):
+        return
+    condition = ""
+    for line in filter(None, map(str.strip, lines)):
+        if line.startswith("[") and line.endswith("]"):
+            extra, _, marker = line[1:-1].partition(":")
+            parts = [f"({marker})"] if marker else []
+            parts += [f'extra == "{extra}"'] if extra else []
+            condition = " and ".join(parts)
+        else:
+            space = " " if " @ " in line else ""  # PEP 508 wants one after a URL
+            yield f"{line}{space}; {condition}" if condition else line
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,14 +219,19 @@ def read_records(
     stop: threading.Event | None = None,
 ) -> Records:
     """The RECORDs of all distributions. Paths out of `root` are problems, unless `root` is
-    `site_packages`, which lacks the scripts that are installed beside it."""
+    `site_packages`, which lacks the scripts that are installed beside it, or the distribution lies
+    outside of `root` itself."""
     owners: dict[str, list[Owner]] = {}
     sizes: dict[Path, int] = {}
     problems: list[Problem] = []
     left = MOST_ROWS
-    here, inside = f"{site_packages}{os.sep}", f"{root}{os.sep}"
     for distribution in distributions:
+        if distribution.is_of_system:
+            continue
         size = 0
+        is_inside = distribution.place.is_relative_to(root)
+        here = f"{distribution.place}{os.sep}"
+        inside = f"{root}{os.sep}" if is_inside else here
         try:
             for entry in read_record(distribution, left):
                 left -= 1
@@ -147,10 +242,10 @@ def read_records(
                 path = os.path.normpath(entry.path if is_absolute else here + entry.path)
                 if path.startswith(inside) and "\0" not in path:
                     owners.setdefault(path, []).append(Owner(distribution, entry))
-                elif root != site_packages:
+                elif is_inside and root != site_packages:
                     problems.append(Problem(distribution, f"RECORD leads out: {entry.path!r}"))
-        except FileNotFoundError:
-            continue  # as a system's installer leaves it
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # as a system's installer leaves it, and older ones
         except OSError as error:
             problems.append(
                 Problem(distribution, f"RECORD cannot be read: {error.strerror or error}")
@@ -229,8 +324,8 @@ def _text(file: Path, most: int) -> str:
     try:
         with open_regular(file) as stream:
             data = stream.read(most + 1)
-    except FileNotFoundError:
-        raise
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError(file) from None  # of an .egg-info that is a file, too
     except OSError as error:
         raise ValueError(str(error.strerror)) from None
     if len(data) > most:

@@ -23,7 +23,6 @@ from vllm_nix.verification.environment import (
     read_manifest,
 )
 from vllm_nix.verification.facts import Facts
-from vllm_nix.verification.installed import Distribution, read_distributions
 from vllm_nix.verification.machine import (
     BrokenDriver,
     Driver,
@@ -33,6 +32,7 @@ from vllm_nix.verification.machine import (
     jetpack_of,
     named_devices,
 )
+from vllm_nix.verification.packages import read_packages
 from vllm_nix.verification.report import Finding, Report, Result
 from vllm_nix.verification.survey import Step, StepError, Survey
 from vllm_nix.verification.tiny_model import TinyModel
@@ -66,9 +66,9 @@ def verify(
     `only` and `skip` are ids of checks. `limit` is how many seconds a child process may keep
     silent. `deep` has files of the Nix store hashed as well. `files_only` runs nothing of the
     environment, not even its Python, for one that is not trusted. `progress` is called, from any
-    thread, as a check starts (without a result) and ends. Raises `InputError` for an unknown target, check or device, a folder that is not an environment
-    or takes torch or vLLM from another one, or a broken manifest, and its kind `InputTypeError` for
-    an argument of a wrong type; all else is a finding of the report.
+    thread, as a check starts (without a result) and ends. Raises `InputError` for an unknown
+    target, check or device, a folder that is not an environment, or a broken manifest, and its kind
+    `InputTypeError` for an argument of a wrong type; all else is a finding of the report.
     """
     check_arguments(
         path,
@@ -135,20 +135,18 @@ def _context(
         driver = interpreter if isinstance(interpreter, str) else driver
     elif isinstance(interpreter, Interpreter):
         driver = ask_driver(environment)
-    site_packages = _site_packages(environment.root, interpreter)
-    distributions = read_distributions(site_packages)
-    _refuse_borrowed(environment.root, interpreter, distributions)
-    facts = Facts(environment.root, site_packages, distributions, environment.stop)
+    packages, distributions = read_packages(environment, interpreter)
+    facts = Facts(environment.root, packages, distributions, environment.stop)
     launched = cann.places(manifest.parameters) if manifest else ()
     gaps: tuple[cann.Gap, ...] = ()
     if cann.applies(distributions):
-        gaps = cann.gaps(facts.binaries(), site_packages, launched=launched)
+        gaps = cann.gaps(facts.binaries(), packages.folders[0], launched=launched)
     if gaps:
         environment = replace(environment, settings=cann.WITHOUT)
     return Context(
         environment=environment,
         interpreter=interpreter,
-        site_packages=site_packages,
+        packages=packages,
         distributions=distributions,
         manifest=manifest,
         target=target,
@@ -163,27 +161,6 @@ def _context(
         cann=gaps,
         deep=deep,
     )
-
-
-def _site_packages(root: Path, interpreter: Interpreter | str) -> Path:
-    """Where the environment's packages are, as a path below `root`."""
-    if isinstance(interpreter, Interpreter):
-        return interpreter.below(root, interpreter.site_packages)
-    return next(iter(sorted(root.glob("lib/python3*/*-packages"))), root)
-
-
-def _refuse_borrowed(
-    root: Path, interpreter: Interpreter | str, distributions: Collection[Distribution]
-) -> None:
-    """Raises `InputError` if torch or vLLM are another environment's, as they may be in a virtual
-    environment with --system-site-packages: the checks read the files of one folder."""
-    for name in sorted({"torch", "vllm"} - {found.name for found in distributions}):
-        for folder in interpreter.path if isinstance(interpreter, Interpreter) else ():
-            if any(folder.glob(f"{name}-*.*-info")):
-                raise InputError(
-                    f"{root} has {name} from {folder}, outside of it, which is not supported; "
-                    f"install {name} in it, or give the environment that has it"
-                )
 
 
 def _run_all(checks: Sequence[Check], context: Context, progress: Progress) -> tuple[Result, ...]:

@@ -52,8 +52,7 @@ def nccl(context: Context) -> Iterator[Finding]:
 
 def _outside(context: Context, file: str) -> Iterator[Finding]:
     """What `gpu-code` does not see: a library that is not in the environment."""
-    inside = context.site_packages.resolve()
-    if not file or Path(file).resolve().is_relative_to(inside):
+    if not file or context.packages.holds(Path(file)):
         return
     library = libraries.read_library(file)
     if problem := unread(library):

@@ -28,6 +28,7 @@ from vllm_nix.verification.installed import (
     Entry,
     Owner,
     Records,
+    folder_says,
     is_same_version,
 )
 
@@ -71,9 +72,11 @@ def manifest(context: Context) -> Iterator[Finding]:
 def wheel_set(context: Context) -> Iterator[Finding]:
     """The installed distributions are those that the environment was made from: no more, no fewer.
 
-    Each .dist-info folder must be readable, agree with its own METADATA, and be the only one of its
-    name: with two, chance decides which Python reports, the usual end of an interrupted upgrade. A Nix
-    build's are compared with the manifest, so with the lock (PyPA, recording installed projects).
+    They are those that importlib.metadata finds: .dist-info, the .egg-info of older installers, of
+    other folders in sys.path as well. Each must be readable, agree with its folder's name, and be the
+    only version of it in its folder: with two, chance decides which Python reports, the usual end of an
+    interrupted upgrade. A Nix build's are compared with the manifest, so with the lock (PyPA, recording
+    installed projects).
     """
     by_name: defaultdict[str, list[Distribution]] = defaultdict(list)
     for distribution in context.distributions:
@@ -81,7 +84,7 @@ def wheel_set(context: Context) -> Iterator[Finding]:
         if not distribution.problem:
             by_name[distribution.name].append(distribution)
     for name, several in by_name.items():
-        if len(several) > 1:
+        if len({found.version for found in several}) > 1:
             yield failed(
                 f"{name} is installed {len(several)} times",
                 where=", ".join(distribution.folder.name for distribution in several),
@@ -101,13 +104,15 @@ def _metadata(distribution: Distribution) -> Iterator[Finding]:
     if distribution.problem:
         yield failed(distribution.problem, where=where, fix="install that distribution again")
         return
-    name, _, version = where.removesuffix(".dist-info").partition("-")
+    if distribution.folder.suffix != ".dist-info":
+        return  # older installers wrote names and versions as they liked
+    name, version = folder_says(distribution.folder)
     is_same = is_same_version(version, distribution.version)
-    if canonicalize_name(name) != distribution.name or not is_same:
+    if name != distribution.name or not is_same:
         yield failed(
             f"METADATA says {distribution.name} {distribution.version}",
             where=where,
-            expected=f"{canonicalize_name(name)} {version}",
+            expected=f"{name} {version}",
             fix="install that distribution again: its metadata was changed",
         )
 
@@ -163,7 +168,8 @@ def placeholders(context: Context) -> Iterator[Finding]:
 
 def confession(context: Context, distribution: Distribution) -> str:
     """The sentence in which a tiny distribution says that it is not the real one, or ""."""
-    if context.facts.records().sizes.get(distribution.folder, 0) > LARGEST:
+    size = context.facts.records().sizes.get(distribution.folder)
+    if size is None or size > LARGEST or distribution.editable:
         return ""
     words = (line.strip()[:200] for line in distribution.words if SIGN.search(line))
     return next(words, "")
@@ -187,6 +193,8 @@ def requirements(context: Context) -> Iterator[Finding]:
     requirements = {found.folder: tuple(_parsed(found.requires)) for found in context.distributions}
     extras = _extras(requirements.values(), markers)
     for distribution in context.distributions:
+        if distribution.is_of_system:
+            continue  # dpkg keeps what it needs, and leaves out what Debian has made optional
         if len(distribution.requires) > MOST_REQUIREMENTS:
             yield warning(
                 f"{len(distribution.requires)} requirements",
@@ -259,7 +267,7 @@ def record(context: Context) -> Iterator[Finding]:
 
     Files of the Nix store are there, and as large as recorded, but not hashed again: the store is
     immutable, and has a hash of its own, which `nix-store --verify-path` compares. `--deep` hashes
-    them as well.
+    them as well. What Debian's package manager installed is for `dpkg --verify` to compare.
     """
     records = context.facts.records()
     for problem in records.problems:

@@ -52,8 +52,10 @@ def gpu_code(context: Context) -> Iterator[Finding]:
     """
     devices = context.gpus()
     if not context.facts.gpu_code():
+        context.follow("vllm")
         raise SkipError("no library carries GPU code: see `torch-build`")
-    if context.installed("vllm") and not any(map(_is_vllms, context.facts.gpu_code())):
+    has_kernels = any(map(_is_vllms, context.facts.gpu_code()))
+    if context.installed("vllm") and not has_kernels and "vllm" not in context.packages.unfollowed:
         yield failed(
             "vLLM has no kernels of its own: it starts, and fails at the first request",
             where="vllm",
@@ -100,7 +102,7 @@ def _judge(context: Context, device: Device) -> Iterator[Finding]:
 
 def _rank(context: Context, library: Library) -> int:
     """Whose library it is: a report shows only the first few findings."""
-    folder = library.path.relative_to(context.site_packages).parts[0]
+    folder = context.packages.top(library.path)
     return FIRST.index(folder) if folder in FIRST else len(FIRST)
 
 
@@ -319,6 +321,8 @@ def attention(context: Context) -> Iterator[Finding]:
     late = [name for name in COMPILED_ON_USE if context.installed(name)]
     present = [name for name, found in files.items() if found]
     if not present and not late:
+        for name in ("vllm", *KERNELS):
+            context.follow(name)
         yield failed(
             "no attention kernels: neither flash-attention, xformers nor FlashInfer",
             expected="at least one of them",
@@ -342,7 +346,7 @@ def libraries(context: Context, device: Device) -> list[str]:
 def _files(context: Context) -> dict[str, list[Path]]:
     """By distribution, if it is installed: its libraries of kernels."""
     return {
-        name: [file for pattern in patterns for file in context.site_packages.glob(pattern)]
+        name: [file for pattern in patterns for file in context.packages.glob(pattern)]
         for name, patterns in KERNELS.items()
         if context.installed(name)
     }
@@ -427,7 +431,7 @@ def triton(context: Context) -> Iterator[Finding]:
     if context.installed("triton") is None:
         raise SkipError("Triton is not installed")
     named = os.environ.get("TRITON_PTXAS_PATH")
-    found = [file for place in PLACES for file in sorted(context.site_packages.glob(place))]
+    found = [file for place in PLACES for file in context.packages.glob(place)]
     programs = [Path(named)] if named else found
     if not programs:
         yield failed(

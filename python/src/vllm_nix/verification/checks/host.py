@@ -149,11 +149,9 @@ def _plugins(context: Context) -> tuple[list[EntryPoint], list[Finding]]:
 
 
 def _is_there(context: Context, module: str) -> bool:
-    """Whether the package of a module lies in site-packages, or is one that an editor installed."""
+    """Whether the package of a module is there, as far as can be said."""
     top = module.partition(".")[0]
-    places = [context.site_packages / top, *context.site_packages.glob(f"{top}.*")]
-    editable = any(context.site_packages.glob("__editable__*"))
-    return editable or any(place.exists() for place in places)
+    return bool(context.packages.find(top) or context.packages.unfollowed)
 
 
 def _is_empty(context: Context) -> bool:

@@ -62,7 +62,7 @@ def _packages(context: Context) -> tuple[dict[str, set[str]], set[str]]:
     records = context.facts.records()
     for file, number in context.facts.binaries().machines().items():
         if number in PROCESSORS:
-            folder = file.relative_to(context.site_packages).parts[0].partition(".")[0]
+            folder = context.packages.top(file).partition(".")[0]
             owner = records.owner(file)
             name = owner.name if owner else folder
             found[name].add(PROCESSORS[number])
@@ -136,7 +136,7 @@ def elf_files(context: Context) -> Iterator[Finding]:
             fix = "install the wheel that owns it again, from where you trust"
             yield failed(str(names), where=context.place(file), fix=fix)
             continue
-        package = file.relative_to(context.site_packages).parts[0]
+        package = context.packages.top(file)
         if context.manifest or package in ESSENTIAL:
             fix = f"install what has {names[0]}"
             if context.manifest:
@@ -216,7 +216,7 @@ def torch_abi(context: Context) -> Iterator[Finding]:
 
     Seen in vllm#13608, vllm#20361. The table is described in the System V gABI, chapter 4.
     """
-    folder = context.site_packages / "torch" / "lib"
+    folder = _torch(context) / "lib"
     own = {file.name for file in folder.glob("*.so*")}
     if not own:
         raise SkipError("torch has no libraries")
@@ -239,9 +239,13 @@ def torch_abi(context: Context) -> Iterator[Finding]:
     yield ok(f"{len(users)} libraries; torch has C++11 ABI {abi}" if users else "no such library")
 
 
+def _torch(context: Context) -> Path:
+    return next(iter(context.packages.find("torch")), context.site_packages / "torch")
+
+
 def _users(context: Context, own: set[str]) -> Iterator[Path]:
     """The files outside of torch that load one of its libraries."""
-    torch = context.site_packages / "torch"
+    torch = _torch(context)
     for file, image in context.facts.binaries().images.items():
         needed = image.dynamic.needed if image.dynamic else ()
         if own & set(needed) and not file.is_relative_to(torch):

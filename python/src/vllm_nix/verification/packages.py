@@ -1,0 +1,144 @@
+"""Where an environment's packages lie: its site-packages, other folders of its sys.path, and the
+sources of what is installed as editable (PEP 660) or by an .egg-link."""
+
+import fnmatch
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vllm_nix.verification.environment import Environment, Interpreter, NotRun
+from vllm_nix.verification.installed import Distribution, modules, read_distributions
+
+INSTALLED = ("site-packages", "dist-packages")  # by this name, a folder has nothing but packages
+
+
+@dataclass(frozen=True, slots=True)
+class Packages:
+    """`folders` have packages alone, site-packages first. `sources` are, by module, the packages or
+    files of distributions that lie elsewhere, which was asked of the environment's own import
+    system; `unfollowed` are editable distributions, by name, of which it was not, with their
+    projects."""
+
+    folders: tuple[Path, ...]
+    sources: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
+    unfollowed: Mapping[str, str] = field(default_factory=dict)
+
+    def find(self, module: str) -> tuple[Path, ...]:
+        """The package of a module, which may be spread, or its file; empty if there is none."""
+        if module in self.sources:
+            return self.sources[module]
+        for folder in self.folders:
+            if found := [folder / module] if (folder / module).exists() else _files(folder, module):
+                return tuple(found)
+        return ()
+
+    def glob(self, pattern: str) -> Iterator[Path]:
+        """The files that a pattern, relative to site-packages, matches in any of the folders and
+        sources."""
+        top, _, below = pattern.partition("/")
+        for places in self.sources.values():
+            for place in places:
+                if place.is_dir() and below and place.name == top:
+                    yield from sorted(place.glob(below))
+                elif not below and fnmatch.fnmatchcase(place.name, top):
+                    yield place
+        for folder in self.folders:
+            yield from sorted(folder.glob(pattern))
+
+    def top(self, file: Path) -> str:
+        """The first part of a file's path from site-packages on: its package, or its own name."""
+        for module, places in self.sources.items():
+            for place in places:
+                if file == place:
+                    return file.name
+                if file.is_relative_to(place):
+                    return module
+        for folder in self.folders:
+            if file.is_relative_to(folder):
+                return file.relative_to(folder).parts[0]
+        return file.name
+
+    def holds(self, file: Path) -> bool:
+        """Whether a file is of any of them, links followed."""
+        real = file.resolve()
+        places = [*self.folders, *(place for places in self.sources.values() for place in places)]
+        return any(real.is_relative_to(place.resolve()) for place in places)
+
+
+def read_packages(
+    environment: Environment, interpreter: Interpreter | str
+) -> tuple[Packages, tuple[Distribution, ...]]:
+    """The packages of an environment, and the distributions that importlib.metadata finds in it."""
+    root = environment.root
+    if isinstance(interpreter, str):
+        folder = next(iter(sorted(root.glob("lib/python3*/*-packages"))), root)
+        distributions = read_distributions(folder)
+        return Packages((folder,), unfollowed=_editable(distributions)), distributions
+    own = interpreter.below(root, interpreter.site_packages)
+    path = [interpreter.below(root, place) for place in interpreter.path]
+    path = path if own in path else [*path, own]
+    folders = _different([own, *(place for place in path if place.name in INSTALLED)])
+    distributions = read_distributions(*_different(path))
+    asked = {
+        found.name: modules(found)
+        for found in distributions
+        if found.editable or found.place not in folders
+    }
+    sources = _find(environment, asked) if asked else {}
+    followed = {name for name, wanted in asked.items() if sources.keys() & set(wanted)}
+    unfollowed = {k: v for k, v in _editable(distributions).items() if k not in followed}
+    return Packages(folders, _outside(sources, folders), unfollowed), distributions
+
+
+def _editable(distributions: Iterable[Distribution]) -> dict[str, str]:
+    return {found.name: found.editable for found in distributions if found.editable}
+
+
+def _different(folders: Sequence[Path]) -> tuple[Path, ...]:
+    """By the first name of each real folder: lib64 is often a link to lib."""
+    return tuple({os.path.realpath(folder): folder for folder in reversed(folders)}.values())[::-1]
+
+
+def _files(folder: Path, module: str) -> list[Path]:
+    return sorted((*folder.glob(f"{module}.py"), *folder.glob(f"{module}.*so")))
+
+
+def _find(
+    environment: Environment, asked: Mapping[str, Sequence[str]]
+) -> dict[str, tuple[Path, ...]]:
+    """Asks the environment's import system for modules, whose finders may be of any installer."""
+    names = sorted({name for several in asked.values() for name in several})
+    try:
+        outcome = environment.probe("packages", json.dumps(names))
+    except (NotRun, OSError):
+        return {}
+    found: Any = outcome.answers[0] if outcome.answers else {}
+    return {
+        name: tuple(map(Path, places))
+        for name, places in found.items()
+        if name in names and isinstance(places, list) and all(map(_is_place, places))
+    }
+
+
+def _is_place(text: Any) -> bool:
+    """Whether it is an absolute path below the root, which nobody would want to walk."""
+    return (
+        isinstance(text, str)
+        and text.startswith("/")
+        and "\0" not in text
+        and text.strip("/.") != ""
+    )
+
+
+def _outside(
+    sources: Mapping[str, tuple[Path, ...]], folders: Sequence[Path]
+) -> dict[str, tuple[Path, ...]]:
+    """Those that are not where the folders are searched for them."""
+    return {
+        name: places
+        for name, places in sources.items()
+        if not all(place.parent in folders for place in places)
+    }
