@@ -236,9 +236,9 @@ def _built_for_newer(context: Context, driver: Runs) -> Iterator[Finding]:
     for file, image in context.facts.binaries().images.items():
         needed = image.dynamic.needed if image.dynamic else ()
         major = max((int(found[1]) for name in needed if (found := RUNTIME.match(name))), default=0)
-        place = file.relative_to(context.site_packages)
-        if major > runs and place.parts[0] != "nvidia":  # those load each other
-            is_essential = place.parts[0].partition(".")[0] in EVERY_START
+        folder = context.packages.top(file)
+        if major > runs and folder != "nvidia":  # those load each other
+            is_essential = folder.partition(".")[0] in EVERY_START
             users[is_essential, major].append(context.place(file))
     wanted = " ".join(text for name in ("torch", "vllm") for text in _requires(context, name))
     for distribution in (
