@@ -4,6 +4,7 @@ import inspect
 
 from vllm_nix.errors import InputError
 from vllm_nix.verification.check import Check
+from vllm_nix.verification.checks.compiling import triton
 from vllm_nix.verification.checks.distributed import distributed, nccl
 from vllm_nix.verification.checks.files import (
     manifest,
@@ -13,7 +14,7 @@ from vllm_nix.verification.checks.files import (
     requirements,
     wheel_set,
 )
-from vllm_nix.verification.checks.gpu_code import attention, gpu_code, ptx, sbsa, triton
+from vllm_nix.verification.checks.gpu_code import attention, gpu_code, ptx, sbsa
 from vllm_nix.verification.checks.host import memory, neuron, nvml, platform_plugin
 from vllm_nix.verification.checks.libraries import elf_files, host_libraries, machine, torch_abi
 from vllm_nix.verification.checks.live import live_attention, live_device, live_nccl, live_triton
