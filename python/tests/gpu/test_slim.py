@@ -23,7 +23,7 @@ from made_binaries import NEEDS_DRIVER, TEXT_AFTER, archive, cubin, entry, fatbi
 from vllm_nix import cli
 from vllm_nix.binaries import elf, loading, shrink
 from vllm_nix.errors import Error, InputError, Unavailable
-from vllm_nix.gpu import fatbin, slim
+from vllm_nix.gpu import fatbin, slim, slim_tree
 from vllm_nix.gpu.capability import ComputeCapability
 from vllm_nix.gpu.compat import Verdict, device, judge_library
 from vllm_nix.gpu.device import Device
@@ -469,6 +469,26 @@ def test_a_signed_and_a_damaged_wheel(tmp_path: Path) -> None:
     assert not [*(tmp_path / "out").glob("*"), *(tmp_path / "out").glob(".*")]
 
 
+def test_a_record_that_is_none(environment: Path) -> None:
+    record = environment / "lib/python3.11/site-packages/kernels-1.0.dist-info/RECORD"
+    record.write_bytes(b"kernels/\xff.so,,\n")
+    with pytest.raises(InputError, match="RECORD: not a RECORD: "):
+        slim_path(environment, [device("8.6")], environment)
+    assert (record.parents[1] / "kernels/_C.so").read_bytes() == FILES["kernels/_C.so"]
+
+
+def test_a_wheel_that_unpacks_to_more_than_wheels_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slim_tree, "_LEAST_LIMIT", 1 << 20)
+    path = tmp_path / "bomb-1-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as wheel:
+        wheel.writestr("a.so", bytes(1 << 21))
+    with pytest.raises(InputError, match="its libraries unpack to 2097152 bytes"):
+        slim_path(path, [device("8.6")], tmp_path / "out")
+    assert not [*(tmp_path / "out").iterdir()]
+
+
 def test_an_environment_that_a_device_finds_nothing_in(environment: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nothing in it runs on 7\.0; it would have no code"):
         slim_path(environment, [device("8.6"), device("7.0")], tmp_path / "slim")
@@ -525,6 +545,30 @@ def test_an_end_in_the_middle(
     library = environment / "lib/python3.11/site-packages/kernels/_C.so"
     assert library.read_bytes() == FILES["kernels/_C.so"]
     assert not [*library.parent.glob(".*")]
+
+
+def test_record_stays_true_where_a_run_is_cut_off(
+    environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first library is replaced, the second is not."""
+    written = shrink.Plan.write
+    count = iter(range(9))
+
+    def failing(plan: shrink.Plan, source: int, target: int) -> None:
+        if next(count):
+            raise KeyboardInterrupt
+        written(plan, source, target)
+
+    monkeypatch.setattr(shrink.Plan, "write", failing)
+    with pytest.raises(KeyboardInterrupt):
+        slim_path(environment, [device("8.6")], environment)
+    site = environment / "lib/python3.11/site-packages"
+    assert (site / "kernels/_C.so").read_bytes() != FILES["kernels/_C.so"]
+    assert (site / "kernels/_hopper.so").read_bytes() == FILES["kernels/_hopper.so"]
+    record = record_of(site, "kernels-1.0")
+    assert {name: record[name] for name in FILES} == {
+        name: hashed((site / name).read_bytes()) for name in FILES
+    }
 
 
 def test_an_immutable_file(

@@ -121,7 +121,7 @@ def write(path: Path, target: Path, devices: Sequence[Device], around: Neighbour
     try:
         with elf.mapped(path) as data, path.open("rb") as source:
             plan = _plan(data, path, devices)
-            with _temporary(target) as (new, file):
+            with temporary(target) as (new, file):
                 plan.file.write(source.fileno(), file)
                 _check(plan, source.fileno(), new, file)
                 loads = _loads(path, new, around)
@@ -143,7 +143,7 @@ def _size(path: Path) -> int:
 
 
 @contextmanager
-def _temporary(target: Path) -> Iterator[tuple[Path, int]]:
+def temporary(target: Path) -> Iterator[tuple[Path, int]]:
     """A new file beside the target, which is gone at the end if it was not renamed."""
     descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".new", dir=target.parent)
     try:

@@ -12,6 +12,7 @@ import os
 import shutil
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -21,9 +22,11 @@ from vllm_nix.binaries import elf
 from vllm_nix.errors import InputError, Unavailable
 from vllm_nix.gpu import fatbin, slim
 from vllm_nix.gpu.device import Device
-from vllm_nix.gpu.slim import Neighbours, Slimmed
+from vllm_nix.gpu.slim import Neighbours, Slimmed, temporary
 
 _CHUNK = 1 << 20
+# What a wheel's libraries may unpack to: zeros grow a thousand times.
+_MOST_TIMES, _LEAST_LIMIT = 100, 1 << 30
 # What a wheel that is signed has (PEP 427): the signature is of RECORD, which changes.
 _SIGNATURES = ("RECORD.jws", "RECORD.p7s")
 
@@ -85,7 +88,7 @@ def _file(path: Path, devices: Sequence[Device], out: Path | None) -> list[Slimm
     if not done.is_slimmed:
         raise InputError(f"{path}: {done.why}; it stays as it is")
     if target.samefile(path):
-        _update_records(_around(path), {path})
+        _Records(_around(path)).enter(path)
     return [done]
 
 
@@ -138,16 +141,18 @@ def _replaced(
     progress: Progress,
 ) -> list[Slimmed]:
     found = []
+    records = _Records(target)
     for one in measured:
         if one.is_slimmed:
             _make_real(target, one.path.parent)
             done = slim.write(source / one.path, target / one.path, devices, around)
             one = _named(source, one.path, done)
-            if not one.is_slimmed and not (target / one.path).exists():
+            if one.is_slimmed:
+                records.enter(target / one.path)
+            elif not (target / one.path).exists():
                 _copy(source / one.path, target / one.path)
         progress(one)
         found.append(one)
-    _update_records(target, {target / one.path for one in found if one.is_slimmed})
     return found
 
 
@@ -233,28 +238,41 @@ def _make_real(root: Path, folder: Path) -> None:
         current.chmod(current.stat().st_mode | 0o200)
 
 
-def _update_records(root: Path, changed: Collection[Path]) -> None:
-    """Enters the new hashes and sizes into the RECORD files below a folder that list these files."""
-    if not changed:
-        return
-    names = {path: os.path.realpath(path.parent) + "/" + path.name for path in changed}
-    known = set(names.values())
-    for record in sorted(root.rglob("*.dist-info/RECORD")):
-        site = os.path.realpath(record.parents[1])
+class _Records:
+    """The RECORD files below a folder, which stay true library by library, also if we are cut off."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._owners: dict[str, list[Path]] = {}
+        for record in sorted(root.rglob("*.dist-info/RECORD")):
+            site = os.path.realpath(record.parents[1])
+            for row in _rows(record):
+                if row and ".so" in row[0]:
+                    self._owners.setdefault(os.path.normpath(f"{site}/{row[0]}"), []).append(record)
+
+    def enter(self, path: Path) -> None:
+        """Enters a changed file's new hash and size where it is recorded."""
+        real = f"{os.path.realpath(path.parent)}/{path.name}"
+        for record in self._owners.get(real, ()):
+            site = os.path.realpath(record.parents[1])
+            rows = _rows(record)
+            for row in rows:
+                if row and os.path.normpath(f"{site}/{row[0]}") == real:
+                    row[1:] = _entry(path)
+            _make_real(self._root, record.parent.relative_to(self._root))
+            with temporary(record) as (new, file):
+                with open(file, "w", newline="", encoding="utf-8", closefd=False) as stream:
+                    csv.writer(stream, lineterminator="\n").writerows(rows)
+                os.fchmod(file, 0o644)
+                new.replace(record)
+
+
+def _rows(record: Path) -> list[list[str]]:
+    try:
         with record.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.reader(file))
-        hits = [row for row in rows if row and os.path.normpath(f"{site}/{row[0]}") in known]
-        if not hits:
-            continue
-        for row in hits:
-            row[1:] = _entry(Path(site, row[0]))
-        _make_real(root, record.parent.relative_to(root))
-        with tempfile.NamedTemporaryFile(
-            "w", newline="", encoding="utf-8", dir=record.parent, delete=False
-        ) as new:
-            csv.writer(new, lineterminator="\n").writerows(rows)
-        os.chmod(new.name, 0o644)  # noqa: PTH101
-        os.replace(new.name, record)  # noqa: PTH105
+            return list(csv.reader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{record}: not a RECORD: {error}") from None
 
 
 def _entry(path: Path) -> list[str]:
@@ -278,7 +296,7 @@ def _wheel(
             tempfile.TemporaryDirectory(prefix="vllm-nix-", dir=_roomy(out)) as folder,
         ):
             return _slim_wheel(path, wheel, Path(folder), devices, out, progress)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise InputError(f"{path}: truncated or damaged: {error}") from None
 
 
@@ -300,9 +318,12 @@ def _slim_wheel(
     members = wheel.infolist()
     if signed := [m.filename for m in members if m.filename.endswith(_SIGNATURES)]:
         raise InputError(f"{path}: signed ({signed[0]}); a slim one could not be")
-    for member in members:
-        if ".so" in member.filename.rpartition("/")[2]:
-            wheel.extract(member, folder)
+    libraries = [one for one in members if ".so" in one.filename.rpartition("/")[2]]
+    size = sum(one.file_size for one in libraries)
+    if size > max(_MOST_TIMES * path.stat().st_size, _LEAST_LIMIT):
+        raise InputError(f"{path}: its libraries unpack to {size} bytes: more than a wheel's do")
+    for member in libraries:
+        wheel.extract(member, folder)
     names = list(_libraries(folder))
     if not names:
         raise InputError(f"{path}: no shared library with GPU code")
@@ -328,10 +349,8 @@ def _write_wheel(
     target: Path,
 ) -> None:
     """The same wheel, member by member, with the changed files and a true RECORD."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".new", dir=target.parent)
-    new = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file, zipfile.ZipFile(file, "w") as copy:
+    with temporary(target) as (new, file):
+        with os.fdopen(os.dup(file), "wb") as stream, zipfile.ZipFile(stream, "w") as copy:
             for member in members:
                 info = zipfile.ZipInfo(member.filename, member.date_time)
                 info.compress_type = member.compress_type
@@ -347,10 +366,8 @@ def _write_wheel(
                     copy.open(info, "w", force_zip64=True) as entry,
                 ):
                     shutil.copyfileobj(source, entry, _CHUNK)
-        new.chmod(0o644)
+        os.fchmod(file, 0o644)
         new.replace(target)
-    finally:
-        new.unlink(missing_ok=True)
 
 
 def _record(text: bytes, folder: Path, changed: Collection[str]) -> bytes:
