@@ -15,14 +15,15 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.skipif(not (ROOT / "docs").is_dir(), reason="the documents are in the repository only")
-def test_the_public_wheels_on_orin() -> None:
-    """The page is what the recorded scan gives; `make docs` writes it anew."""
-    program = "import json; from docs.wheels_on_orin import SCAN, page; "
-    program += "print(page(json.loads(SCAN.read_text())), end='')"
+def test_the_public_wheels() -> None:
+    """The pages are what the recorded scan gives; `make docs` writes them anew."""
+    program = "import json; from docs.wheels import SCAN, html, markdown; "
+    program += "wheels = json.loads(SCAN.read_text()); print(markdown(wheels), html(wheels), sep='', end='')"
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert (ROOT / "docs/wheels-on-orin.md").read_text(encoding="utf-8") == done.stdout
+    pages = [ROOT / "docs/wheels.md", ROOT / "docs/wheels-by-library.html"]
+    assert "".join(page.read_text(encoding="utf-8") for page in pages) == done.stdout
 
 
 @pytest.mark.skipif(not (ROOT / "docs").is_dir(), reason="the documents are in the repository only")

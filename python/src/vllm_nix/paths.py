@@ -1,5 +1,6 @@
-"""Folders of the user's, as they write them."""
+"""Folders and files of the user's, as they write them."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -25,3 +26,45 @@ def cache_folder() -> Path:
         return Path.home() / ".cache" / "vllm-nix"
     except RuntimeError as error:
         raise InputError("no home folder is known: set HOME or XDG_CACHE_HOME") from error
+
+
+def check_writable(option: str, file: Path) -> None:
+    """Raises `InputError`, which calls the file by its option, unless `write_whole` could write it.
+
+    To be asked before a long run rather than after it.
+    """
+    if file.is_dir():
+        raise InputError(f"{option} {file}: this is a folder; give a file")
+    if not file.parent.is_dir():
+        raise InputError(f"{option} {file}: there is no folder {file.parent}")
+    try:
+        if _is_stream(file):
+            if not os.access(file, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        else:
+            _part(file).touch()
+            _part(file).unlink()
+    except OSError as error:
+        raise InputError(f"{option} {file}: {error.strerror}; give another file") from None
+
+
+def write_whole(option: str, file: Path, content: bytes) -> None:
+    """Writes all of the content, or leaves the file as it was. Raises `InputError`."""
+    part = file if _is_stream(file) else _part(file)
+    try:
+        part.write_bytes(content)
+        if part is not file:
+            part.replace(file)
+    except OSError as error:
+        if part is not file:
+            part.unlink(missing_ok=True)
+        raise InputError(f"{option} {file}: {error.strerror}") from None
+
+
+def _is_stream(file: Path) -> bool:
+    """A pipe or a terminal, which nothing may take the place of."""
+    return file.exists() and not file.is_file()
+
+
+def _part(file: Path) -> Path:
+    return file.with_name(f".{file.name}.{os.getpid()}")

@@ -18,6 +18,8 @@ With --for, each library gets a verdict, worst first:
   dead            flash-attention 3, which vLLM calls on Hopper alone
   not-applicable  it has code for other devices only
 
+With several --for, or with --matrix, a line for each library, with a letter for each device.
+
 Exit status: 0; 1 when something is damaged or missing; 2 when a path is not there or is not such a
 file, or a device is unknown.
 """
@@ -26,36 +28,99 @@ import argparse
 import sys
 from pathlib import Path
 
+from vllm_nix.errors import InputError
 from vllm_nix.gpu import report
 from vllm_nix.gpu.libraries import read_path
+from vllm_nix.paths import check_writable, write_whole
 from vllm_nix.text import printable
+
+TYPE_CHECKING = False  # see vllm_nix/__init__.py
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vllm_nix.gpu.compat import Device
+    from vllm_nix.gpu.report import Row
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a file or folder")
     parser.add_argument(
-        "--for", dest="device", metavar="DEVICE", help="a GPU: orin, RTX 5090, 8.7 ..."
+        "--for",
+        dest="devices",
+        action="append",
+        default=[],
+        metavar="DEVICE",
+        help="a GPU: orin, RTX 5090, 8.7 ...; may be repeated",
     )
     driver = parser.add_mutually_exclusive_group()
     driver.add_argument("--cuda", metavar="RELEASE", help="the device's driver's, such as 12.6")
     driver.add_argument("--jetpack", metavar="RELEASE", help="instead of --cuda, such as 6.2")
     parser.add_argument("--fatbins", action="store_true", help="list every fatbin")
+    parser.add_argument(
+        "--matrix", action="store_true", help="libraries by devices, those of --for or the usual"
+    )
+    parser.add_argument("--html", type=Path, metavar="FILE", help="also write the matrix as a page")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(args: argparse.Namespace) -> int:
-    device = report.device_of(args.device, args.cuda, args.jetpack)
+    if args.html is not None:
+        check_writable("--html", args.html)
+    is_matrix = args.matrix or len(args.devices) > 1 or (args.html is not None and not args.devices)
+    if is_matrix and args.fatbins:
+        raise InputError("--fatbins is for one device; leave out --matrix and all but one --for")
+    devices = _devices(args, is_matrix)
     libraries = [library for path in args.paths for library in read_path(path)]
     root = args.paths[0] if len(args.paths) == 1 else None
-    judged = report.judge(libraries, device, root)
-    if args.json:
-        print(report.as_json(judged, device, args.fatbins))
+    rows = report.judge(libraries, None if is_matrix else next(iter(devices), None), root)
+    if is_matrix:
+        is_missing = _show_matrix(args, rows, devices) and bool(args.devices)
     else:
-        report.print_table(judged, device, args.fatbins)
-        print(report.summary(judged, device))
+        is_missing = _show(args, rows, next(iter(devices), None))
+    if args.html is not None:
+        from vllm_nix.gpu.matrix import make_matrix
+        from vllm_nix.html.archs import archs_page
+
+        page = archs_page(make_matrix(rows, devices), args.paths, libraries)
+        write_whole("--html", args.html, page.encode("utf-8"))
     for library in libraries:
         if library.damage:
             more = f" (and {len(library.damage) - 1} more)" if len(library.damage) > 1 else ""
             text = printable(f"{library.path}: {library.damage[0]}{more}")
             print(f"vllm-nix: {text}", file=sys.stderr)
-    return int(any(row.library.damage or row.is_missing for row in judged))
+    return int(is_missing or any(library.damage for library in libraries))
+
+
+def _devices(args: argparse.Namespace, is_matrix: bool) -> "Sequence[Device]":
+    """Those of --for; without, the usual ones for a matrix, and none for a list."""
+    if is_matrix and not args.devices:
+        from vllm_nix.gpu.matrix import default_devices
+
+        return default_devices(args.cuda, args.jetpack)
+    names = args.devices or [None]
+    found = (report.device_of(name, args.cuda, args.jetpack) for name in names)
+    return [one for one in found if one is not None]
+
+
+def _show(args: argparse.Namespace, rows: "Sequence[Row]", device: "Device | None") -> bool:
+    """Prints the list; says whether something is missing."""
+    if args.json:
+        print(report.as_json(rows, device, args.fatbins))
+    else:
+        report.print_table(rows, device, args.fatbins)
+        print(report.summary(rows, device))
+    return any(row.is_missing for row in rows)
+
+
+def _show_matrix(
+    args: argparse.Namespace, rows: "Sequence[Row]", devices: "Sequence[Device]"
+) -> bool:
+    """Prints the matrix; says whether something is missing."""
+    from vllm_nix.gpu.matrix import as_json, make_matrix, print_matrix
+
+    matrix = make_matrix(rows, devices)
+    if args.json:
+        print(as_json(matrix, rows))
+    else:
+        print_matrix(matrix)
+    return matrix.is_missing

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TextIO
 
 from vllm_nix.errors import InputError
+from vllm_nix.paths import check_writable, write_whole
 
 TYPE_CHECKING = False  # see vllm_nix/__init__.py
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--junit", type=Path, metavar="FILE", help="also write it as JUnit XML, for CI"
     )
+    parser.add_argument("--html", type=Path, metavar="FILE", help="also write it as a page")
     parser.add_argument(
         "--explain", metavar="CHECK", help="say what a check proves, and how; run nothing"
     )
@@ -72,8 +74,12 @@ def run(args: argparse.Namespace) -> int:
         args.env = _swallowed(args.only) or _swallowed(args.skip)
     if args.env is None:
         raise InputError("which environment? give its folder, such as ./result")
-    if args.junit is not None:
-        _check_writable(args.junit)
+    files = {"--junit": args.junit, "--html": args.html}
+    for option, file in files.items():
+        if file is not None:
+            check_writable(option, file)
+    if args.junit is not None and args.junit == args.html:
+        raise InputError(f"--junit and --html both name {args.html}; give two files")
     with _shown(sys.stderr) as progress:
         report = verify(
             args.env,
@@ -98,6 +104,10 @@ def run(args: argparse.Namespace) -> int:
         from vllm_nix.verification.report import write_junit
 
         write_junit(report, args.junit)
+    if args.html is not None:
+        from vllm_nix.html.verify import verify_page
+
+        write_whole("--html", args.html, verify_page(report).encode("utf-8"))
     return report.exit_code
 
 
@@ -109,16 +119,6 @@ def _swallowed(checks: list[str]) -> Path | None:
         return None
     is_path = os.sep in checks[-1] or Path(checks[-1]).exists()
     return Path(checks.pop()) if is_path else None
-
-
-def _check_writable(file: Path) -> None:
-    """Raises `InputError` before the run rather than after it."""
-    if file.is_dir():
-        raise InputError(f"--junit {file}: this is a folder; give a file")
-    if not file.parent.is_dir():
-        raise InputError(f"--junit {file}: there is no folder {file.parent}")
-    if not os.access(file if file.exists() else file.parent, os.W_OK):
-        raise InputError(f"--junit {file}: it cannot be written")
 
 
 @contextmanager

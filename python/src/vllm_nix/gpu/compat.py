@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 
-from vllm_nix.gpu.capability import ComputeCapability
+from vllm_nix.gpu.capability import ComputeCapability, arch_list
 from vllm_nix.gpu.device import Device, JetPack, device, jetpack_release, release, rules
 from vllm_nix.gpu.fatbin import Entry, Fatbin
 from vllm_nix.gpu.libraries import RUNS, Library
@@ -22,6 +22,8 @@ __all__ = [
     "Judgement",
     "Verdict",
     "device",
+    "fix_missing",
+    "is_essential",
     "jetpack_release",
     "judge",
     "judge_library",
@@ -58,7 +60,7 @@ class Judgement:
     """A library on a device: fatbins by verdict, without those that hold nothing to run.
 
     NOT_APPLICABLE as the library's own verdict means that nothing in it is for this device. That is
-    no fault of kernels for other devices, but is one of a library that everything needs.
+    no fault of kernels for other devices; a library that everything needs is then MISSING its code.
     """
 
     verdict: Verdict
@@ -116,11 +118,27 @@ def judge_library(library: Library, device: Device) -> Judgement:
         why = f"called on {called_on} alone, and compiled for {archs}"
         return Judgement(Verdict.DEAD, {Verdict.DEAD: len(fatbins)}, why)
     chosen = [one for one, verdict in judged if verdict is worst]
+    lacks = worst is Verdict.NOT_APPLICABLE and is_essential(library)
     return Judgement(
-        worst,
+        Verdict.MISSING if lacks else worst,
         dict(sorted(counts.items(), key=lambda item: item[0].rank)),
         _why(worst, chosen, len(fatbins), device),
     )
+
+
+def is_essential(library: Library) -> bool:
+    """Whether nothing of vLLM runs without this library."""
+    return library.path.name.startswith(tuple(rules()["essential"]["libraries"]))
+
+
+def fix_missing(library: Library, device: Device) -> str:
+    """What to do about a library that lacks code for the device, in one line."""
+    if library.mark:
+        return f"slim the whole library for {device.capability} as well, or take it whole"
+    if "nvidia" in library.path.parts:
+        return "take NVIDIA's libraries of the device's own CUDA or JetPack, not these wheels"
+    wanted = arch_list([device.capability])
+    return f"build it with TORCH_CUDA_ARCH_LIST={wanted}, or find a wheel that was"
 
 
 def _entry(entry: Entry, device: Device) -> Verdict:

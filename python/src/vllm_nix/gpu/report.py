@@ -228,19 +228,23 @@ def as_json(rows: Sequence[Row], device: "Device | None", by_fatbin: bool) -> st
     """The same as a document; paths are whole."""
     document: dict[str, object] = {"schema": 2}
     if device is not None:
-        document["device"] = {
-            "name": device.name,
-            "capability": str(device.capability),
-            "cuda": device.cuda,
-            "ptx_isa": device.ptx_isa,
-        }
-    document["libraries"] = [_json(row, device, by_fatbin) for row in rows]
+        document["device"] = device_json(device)
+    document["libraries"] = [library_json(row, device, by_fatbin) for row in rows]
     import json
 
     return json.dumps(document, indent=2)
 
 
-def _json(row: Row, device: "Device | None", by_fatbin: bool) -> dict[str, object]:
+def device_json(device: "Device") -> dict[str, object]:
+    return {
+        "name": device.name,
+        "capability": str(device.capability),
+        "cuda": device.cuda,
+        "ptx_isa": device.ptx_isa,
+    }
+
+
+def library_json(row: Row, device: "Device | None", by_fatbin: bool) -> dict[str, object]:
     library = row.library
     found: dict[str, object] = {
         "path": printable(library.path),

@@ -21,17 +21,18 @@ wrong. For CI, `write_junit` writes JUnit XML, which has no schema of its own: t
 and attributes that the common readers share. A warning is a test that passed, with its text.
 """
 
-import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
-from vllm_nix.errors import InputError
+from vllm_nix.gpu.device import Device
+from vllm_nix.gpu.libraries import Library
+from vllm_nix.paths import write_whole
 from vllm_nix.text import printable
 
 if TYPE_CHECKING:  # takes 50 ms to import, and a report may be for machines
@@ -86,7 +87,8 @@ class Result:
 @dataclass(frozen=True, slots=True)
 class Report:
     """All results, in the checks' own order. `started`: whether the interpreter ran at all;
-    `devices`: the GPUs that were judged for."""
+    `devices`: the GPUs that were judged for, in words, and `gpus` as such. `gpu_code` reads the
+    libraries that were judged, each with what to call it."""
 
     environment: Path
     target: str | None
@@ -95,6 +97,10 @@ class Report:
     results: tuple[Result, ...]
     seconds: float
     devices: tuple[str, ...] = ()
+    gpus: tuple[Device, ...] = ()
+    gpu_code: Callable[[], Sequence[tuple[str, Library]]] = field(
+        default=tuple, repr=False, compare=False
+    )
 
     @property
     def status(self) -> Status:
@@ -159,7 +165,7 @@ def print_report(report: Report, console: "Console | None" = None) -> None:
     from rich.console import Console
 
     console = console or Console()
-    results = _in_order(report.results)
+    results = in_order(report.results)
     if console.is_terminal:
         console.print(_table(results))
     else:
@@ -189,7 +195,7 @@ def lines(result: Result, shown: int | None = _SHOWN) -> Iterator[str]:
         yield f"... and {len(bad) - shown} more; --json has them all"
 
 
-def _in_order(results: Iterable[Result]) -> list[Result]:
+def in_order(results: Iterable[Result]) -> list[Result]:
     """Worst first; those that were skipped for the same reason become one."""
     merged: list[Result] = []
     skipped: dict[tuple[bool, str], list[Result]] = {}
@@ -259,13 +265,8 @@ def _table(results: list[Result]) -> "Table":
 
 def write_junit(report: Report, file: Path) -> None:
     """Writes the whole report, or nothing. Raises `InputError` if the file cannot be written."""
-    part = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        ET.ElementTree(to_junit(report)).write(part, encoding="utf-8", xml_declaration=True)
-        part.replace(file)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise InputError(f"--junit {file}: {error.strerror}") from None
+    document = ET.tostring(to_junit(report), encoding="utf-8", xml_declaration=True)
+    write_whole("--junit", file, document)
 
 
 def to_junit(report: Report) -> ET.Element:

@@ -103,6 +103,8 @@ def verify(
         results=results,
         seconds=time.monotonic() - started,
         devices=tuple(map(str, context.devices)),
+        gpus=context.devices,
+        gpu_code=lambda: [(context.place(one.path), one) for one in context.facts.gpu_code()],
     )
 
 

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from vllm_nix.binaries.elf import Dynamic
 from vllm_nix.binaries.files import AARCH64
-from vllm_nix.gpu.capability import arch_list
-from vllm_nix.gpu.compat import Verdict, judge
+from vllm_nix.gpu.compat import Verdict, fix_missing, is_essential, judge
 from vllm_nix.gpu.device import (
     Device,
     first_driver,
@@ -29,9 +28,7 @@ from vllm_nix.verification.installed import Distribution
 from vllm_nix.verification.machine import Driver
 from vllm_nix.verification.report import Status
 
-# Nothing runs without these; others may well have nothing for a device, as kernels for Hopper.
 VLLMS = ("_C.", "_C_stable_libtorch.")
-ESSENTIAL = ("libtorch_cuda.so", "libnccl.so", *VLLMS)
 FIRST = ("vllm", "torch", "nvidia")
 
 
@@ -63,8 +60,7 @@ def gpu_code(context: Context) -> Iterator[Finding]:
         )
     for library in context.facts.gpu_code():
         if problem := unread(library):
-            is_needed = library.path.name.startswith(ESSENTIAL)
-            yield (failed if is_needed else warning)(
+            yield (failed if is_essential(library) else warning)(
                 f"its GPU code cannot be read: {problem}",
                 where=context.place(library.path),
                 fix="install the wheel that owns it again; or it is of a CUDA newer than we know",
@@ -78,15 +74,13 @@ def _judge(context: Context, device: Device) -> Iterator[Finding]:
     judged = context.facts.judged(device)
     for library, judgement in sorted(judged, key=lambda pair: _rank(context, pair[0])):
         verdict, where = judgement.verdict, context.place(library.path)
-        if verdict is Verdict.NOT_APPLICABLE and _is_essential(library):
-            verdict = Verdict.MISSING
         counts[verdict] += 1
         if verdict is Verdict.MISSING and not has_refused(library, device):
             yield failed(
                 judgement.why,
                 where=where,
                 expected=f"code for {device}",
-                fix=_fix(library, device),
+                fix=fix_missing(library, device),
             )
         elif verdict is Verdict.UNKNOWN:
             yield warning(
@@ -105,22 +99,8 @@ def _rank(context: Context, library: Library) -> int:
     return FIRST.index(folder) if folder in FIRST else len(FIRST)
 
 
-def _is_essential(library: Library) -> bool:
-    runs = any(library.count(role) for role in ("host", "embedded"))
-    return runs and library.path.name.startswith(ESSENTIAL)
-
-
 def _is_vllms(library: Library) -> bool:
     return library.path.parent.name == "vllm" and library.path.name.startswith(VLLMS)
-
-
-def _fix(library: Library, device: Device) -> str:
-    if library.mark:
-        return f"slim the whole library for {device.capability} as well, or take it whole"
-    if "nvidia" in library.path.parts:
-        return "take NVIDIA's libraries of the device's own CUDA or JetPack, not these wheels"
-    wanted = arch_list([device.capability])
-    return f"build it with TORCH_CUDA_ARCH_LIST={wanted}, or find a wheel that was"
 
 
 @dataclass(frozen=True, slots=True)
