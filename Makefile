@@ -49,7 +49,7 @@ bench: build ## ratios beside what one would otherwise run
 	.venv/bin/python -m benchmarks
 
 docs: setup ## the pages that are written from data
-	.venv/bin/python -m docs.wheels_on_orin
+	.venv/bin/python -m docs.wheels
 	.venv/bin/python -m docs.verify_table
 
 lock: setup
