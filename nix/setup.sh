@@ -7,7 +7,7 @@ say() { printf 'setup: %s\n' "$*" >&2; }
 log=setup.log
 logged() {
   "$@" >>$log 2>&1 && return
-  tail -n 5 $log >&2
+  tail -n 5 $log >&2 || :
   say "failed: $*. The whole log is in $log; put that right, then try again"
   exit 3
 }
@@ -18,19 +18,22 @@ command -v nix >/dev/null || missing="nix-bin nix-setup-systemd"
 python_is_new() { python3 -c 'import ensurepip, venv, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
 python_is_new ||
   missing="$missing python3 python3-venv"
+# Nix asks git for a checkout's files.
+[ ! -e .git ] || command -v git >/dev/null || missing="$missing git"
 
 if [ -n "$missing" ]; then
   if ! command -v apt-get >/dev/null; then
-    say "missing: $missing. Install Nix (https://nixos.org/download) and Python 3.11 or newer, then try again"
+    say "missing: ${missing# }. Install Nix (https://nixos.org/download), Python 3.11 or newer and git, then try again"
     exit 3
   elif [ "$(id -u)" != 0 ]; then
-    say "missing: $missing. As root: apt-get install $missing"
+    say "missing: ${missing# }. As root: apt-get install ${missing# }"
     exit 3
   fi
-  say "installing $missing"
+  say "installing ${missing# }"
   logged apt-get update -q
+  export DEBIAN_FRONTEND=noninteractive
   # shellcheck disable=SC2086
-  DEBIAN_FRONTEND=noninteractive logged apt-get install -q -y --no-install-recommends $missing
+  logged apt-get install -q -y --no-install-recommends $missing
   if ! python_is_new; then
     say "$(python3 --version 2>&1) is the newest here. Put 3.11 or newer on PATH as python3, then try again"
     exit 3

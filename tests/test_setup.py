@@ -8,6 +8,8 @@ import pytest
 
 from tests.conftest import ROOT
 
+ABSENT = "absent"
+
 
 def setup(tmp_path: Path, *programs: str, **replaced: str) -> subprocess.CompletedProcess[str]:
     """Runs nix/setup.sh where there are only these programs, some replaced by a script."""
@@ -16,7 +18,9 @@ def setup(tmp_path: Path, *programs: str, **replaced: str) -> subprocess.Complet
         if not found:
             pytest.skip(f"{name} is not on this machine")
         (tmp_path / name).symlink_to(found)
-    for name, script in replaced.items():
+    for name, script in {"git": "exit 9", **replaced}.items():
+        if script == ABSENT:
+            continue
         (tmp_path / name).write_text(f"#!{shutil.which('sh')}\n{script}\n")
         (tmp_path / name).chmod(0o755)
     return subprocess.run(
@@ -32,8 +36,8 @@ def test_no_nix_and_no_apt(tmp_path: Path) -> None:
     result = setup(tmp_path, python3="exit 0")
     assert result.returncode == 3
     assert result.stderr == (
-        "setup: missing: nix-bin nix-setup-systemd. Install Nix (https://nixos.org/download) "
-        "and Python 3.11 or newer, then try again\n"
+        "setup: missing: nix-bin nix-setup-systemd. Install Nix (https://nixos.org/download), "
+        "Python 3.11 or newer and git, then try again\n"
     )
 
 
@@ -68,3 +72,18 @@ def test_a_nix_without_flakes(tmp_path: Path) -> None:
     assert result.stderr == (
         f"setup: {tmp_path}/nix has no flakes: nix 2.3.16. Install Nix 2.8 or newer\n"
     )
+
+
+def test_a_checkout_without_git(tmp_path: Path) -> None:
+    if not (ROOT / ".git").exists():
+        pytest.skip("this is no checkout")
+    result = setup(
+        tmp_path,
+        **{"apt-get": "exit 9"},
+        id="echo 1000",
+        nix="exit 0",
+        python3="exit 0",
+        git=ABSENT,
+    )
+    assert result.returncode == 3
+    assert result.stderr == "setup: missing: git. As root: apt-get install git\n"
