@@ -22,7 +22,7 @@ in
     target = mkOption {
       type = types.enum (builtins.attrNames targets);
       example = "cuda";
-      description = "The target whose environment serves; `vllm-nix targets` lists them.";
+      description = "The target whose environment serves; `vllm-nix targets --all` lists them.";
     };
 
     package = mkOption {

@@ -49,6 +49,15 @@ python.pkgs.buildPythonApplication {
     python.pkgs.rich
   ];
   pythonImportsCheck = [ "vllm_nix" ];
+  # Where man, bash, fish and zsh look, of a profile too.
+  postInstall = ''
+    ours() { PYTHONPATH=$out/${python.sitePackages}:$PYTHONPATH ${python.interpreter} -m "$@"; }
+    mkdir -p $out/share/{man/man1,bash-completion/completions,fish/vendor_completions.d,zsh/site-functions}
+    ours vllm_nix.cli.man >$out/share/man/man1/vllm-nix.1
+    ours vllm_nix completion bash >$out/share/bash-completion/completions/vllm-nix
+    ours vllm_nix completion fish >$out/share/fish/vendor_completions.d/vllm-nix.fish
+    ours vllm_nix completion zsh >$out/share/zsh/site-functions/_vllm-nix
+  '';
   passthru = {
     testDependencies = import ./test-dependencies.nix;
     tests.library = callPackage ./tests.nix { };

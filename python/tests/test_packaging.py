@@ -158,6 +158,10 @@ def test_pip_installs_the_source_archive(built: Built, tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path)], check=True)
     subprocess.run([tmp_path / "bin/pip", "install", "-q", str(built.sdist)], check=True)
     done = subprocess.run(
-        [tmp_path / "bin/vllm-nix", "targets"], cwd="/", capture_output=True, text=True, check=True
+        [tmp_path / "bin/vllm-nix", "targets", "--all"],
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert all(name in done.stdout for name in vllm_nix.target_names())

@@ -33,4 +33,12 @@ def test_the_package_has_the_targets_and_the_locks(
             str(source.path) for source in load_sources([name], "x86_64-linux").files
         }
     assert run("--version") == f"vllm-nix {vllm_nix.__version__}\n"
+    for shell, place in {
+        "bash": "bash-completion/completions/vllm-nix",
+        "fish": "fish/vendor_completions.d/vllm-nix.fish",
+        "zsh": "zsh/site-functions/_vllm-nix",
+    }.items():
+        assert (link / "share" / place).read_text() == run("completion", shell)
+    [page] = link.glob("share/man/man1/vllm-nix.1*")  # nixpkgs compresses it
+    assert page.stat().st_size > 2000
     assert list(link.glob("lib/python3*/site-packages/vllm_nix-*.dist-info/licenses/LICENSE"))

@@ -50,9 +50,38 @@ def test_values() -> None:
     assert complete("vllm-nix verify ./result --target ") == list(target_names())
     assert complete("vllm-nix params --format ") == ["table", "json", "env"]
     assert complete("vllm-nix archs --for ori") == ["orin", "orin-nano", "orin-nx"]
-    assert complete("vllm-nix serve cpu rer") == ["reranker"]
     assert complete("vllm-nix serve cpu chat --task ") == ["embed", "generate", "rerank"]
     assert complete("vllm-nix completion ") == list(SHELLS)
+
+
+def test_words_in_their_places() -> None:
+    """A profile comes after its target; what a command takes many of comes on and on."""
+    assert complete("vllm-nix serve ") == list(target_names())
+    assert complete("vllm-nix serve cpu ") == ["chat", "embedding", "reranker", "speculative"]
+    assert complete("vllm-nix serve neuron ") == ["chat"]
+    assert complete("vllm-nix serve --print cpu rer") == ["reranker"]
+    assert complete("vllm-nix serve --port 80 cpu cha") == ["chat"]
+    assert complete("vllm-nix serve cpu chat ") == []
+    assert complete("vllm-nix fetch cpu debian-cuda1") == [
+        "debian-cuda12",
+        "debian-cuda12-libraries",
+    ]
+    assert complete("vllm-nix verify --only record elf im") == ["imports"]
+
+
+def test_options_after_words() -> None:
+    assert complete("vllm-nix fetch cpu --li") == ["--list"]
+    assert complete("vllm-nix serve cpu chat --pri") == ["--print"]
+    assert complete("vllm-nix verify --only record --js") == ["--json"]
+    assert complete("vllm-nix serve cpu chat -- --mo") == [], "these are vLLM's"
+
+
+@pytest.mark.parametrize("words", ["--for = ori", "--for=ori"])
+def test_a_value_behind_an_equals_sign(words: str) -> None:
+    """bash takes it for three words; where COMP_WORDBREAKS has no `=`, and in zsh, it is one."""
+    given = "--for=" if "--for=" in words else ""
+    expected = [f"{given}{name}" for name in ("orin", "orin-nano", "orin-nx")]
+    assert complete(f"vllm-nix archs . {words}") == expected
 
 
 @pytest.mark.parametrize("shell", SHELLS)
@@ -81,6 +110,9 @@ def test_fish_itself() -> None:
     assert offered("vllm-nix verify . --target ") == sorted(target_names())
     assert offered("vllm-nix archs --for ori") == ["orin", "orin-nano", "orin-nx"]
     assert offered("vllm-nix verify --js") == ["--json"]
+    assert offered("vllm-nix fetch cpu --li") == ["--list"]
+    assert offered("vllm-nix serve neur") == ["neuron", "neuron_0_7"]
+    assert offered("vllm-nix serve cpu ") == ["chat", "embedding", "reranker", "speculative"]
 
 
 @pytest.mark.parametrize(
@@ -89,15 +121,22 @@ def test_fish_itself() -> None:
         ("vllm-nix ver", "vllm-nix verify"),
         ("vllm-nix verify --only gpu", "vllm-nix verify --only gpu-code"),
         ("vllm-nix archs --for orin-na", "vllm-nix archs --for orin-nano"),
+        ("vllm-nix archs --for=orin-na", "vllm-nix archs --for=orin-nano"),
+        ("vllm-nix serve cpu rer", "vllm-nix serve cpu reranker"),
     ],
 )
-def test_zsh_itself(tmp_path: Path, line: str, completed: str) -> None:
+@pytest.mark.parametrize("installed", [False, True], ids=["evaluated", "installed"])
+def test_zsh_itself(tmp_path: Path, line: str, completed: str, installed: bool) -> None:
     """On a terminal, as zsh completes nowhere else: what it makes of the line after a tab."""
     if not shutil.which("zsh"):
         pytest.skip("needs zsh: apt-get install zsh")
+    ours = script("zsh", cli.parser())
+    if installed:  # as the package does
+        (tmp_path / "_vllm-nix").write_text(ours)
+        ours = ""
     result = tmp_path / "line"
     tell = f'tell() {{ print -r -- "$BUFFER" > {result}; exit }}; zle -N tell; bindkey "^T" tell'
-    start = f"autoload -U compinit && compinit -u\n{script('zsh', cli.parser())}\n{tell}\n"
+    start = f"fpath=({tmp_path} $fpath)\nautoload -U compinit && compinit -u\n{ours}\n{tell}\n"
     (tmp_path / ".zshrc").write_text(f"PS1='ready> '\n{start}print at the prompt\n")
     process, terminal = pty.fork()
     if process == 0:
@@ -114,7 +153,7 @@ def test_zsh_itself(tmp_path: Path, line: str, completed: str) -> None:
 
 def test_quoting() -> None:
     parser = argparse.ArgumentParser(prog="it")
-    sub = parser.add_subparsers().add_parser("go", help="it's $HOME `id` \\")
+    sub = parser.add_subparsers().add_parser("go", description="it's $HOME `id` \\")
     sub.add_argument("--mode", choices=["a;b", "$(id)"], help="50%% 'more'")
     assert "'a;b $(id)'" in script("bash", parser)
     fish = script("fish", parser)

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,21 +15,16 @@ from vllm_nix import __version__
 from vllm_nix.errors import Error, Unavailable
 from vllm_nix.text import printable
 
-# In the order in which a user meets them. Each is a module in `vllm_nix.cli` with a docstring
-# (its help), `arguments(parser)` and `run(args) -> int`.
-COMMANDS = (
-    "targets",
-    "demo",
-    "params",
-    "fetch",
-    "lock",
-    "archs",
-    "slim",
-    "verify",
-    "serve",
-    "model",
-    "completion",
-)
+# By what one wants to do, in the order in which a user meets them. Each is a module in `vllm_nix.cli`
+# with a docstring (its help), `arguments(parser)` and `run(args) -> int`.
+GROUPS: Mapping[str, Sequence[str]] = {
+    "Begin": ("targets", "demo"),
+    "Build": ("fetch", "params", "lock"),
+    "Check": ("verify", "archs", "slim"),
+    "Serve": ("serve", "model"),
+    "Set up": ("completion",),
+}
+COMMANDS = tuple(name for names in GROUPS.values() for name in names)
 # Commands that pass the words after `--` on to another program, as `args.rest`.
 PASS_ON = ("demo", "serve")
 STARTING = ("demo", "fetch", "lock", "verify", "model")  # commands that start programs
@@ -39,25 +34,39 @@ _GRACE = 0.7  # seconds for unwinding after a signal
 def parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
     """The parser of all commands; of those not in `names`, which are not imported, a summary alone."""
     top = argparse.ArgumentParser(
-        prog="vllm-nix", description="A working, verified vLLM on the accelerator that you have."
+        prog="vllm-nix",
+        usage="vllm-nix COMMAND [options]",
+        description="A working, verified vLLM on the accelerator that you have.",
+        epilog="".join(f"{line}\n" for line in _overview()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument("--version", action="version", version=f"vllm-nix {__version__}")
-    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    # Their help is in the epilog, in groups, which argparse has not.
+    commands = top.add_subparsers(
+        dest="command", required=True, metavar="COMMAND", prog="vllm-nix", help=argparse.SUPPRESS
+    )
     for name in COMMANDS:
         if name not in names:
-            commands.add_parser(name, help=_summary(name))
+            commands.add_parser(name)
             continue
         module = importlib.import_module(f"vllm_nix.cli.{name}")
         text = (module.__doc__ or "").strip()
         sub = commands.add_parser(
             name,
-            help=text.splitlines()[0],
             description=text,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         module.arguments(sub)
         sub.set_defaults(run=module.run)
     return top
+
+
+def _overview() -> Iterator[str]:
+    for title, names in GROUPS.items():
+        yield f"{title}:"
+        yield from (f"    {name:<12}{_summary(name)}" for name in names)
+        yield ""
+    yield "`vllm-nix COMMAND --help` says more of one."
 
 
 def _summary(command: str) -> str:

@@ -11,7 +11,7 @@ import secrets
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +19,7 @@ from pathlib import Path
 from vllm_nix.derivations import buildable, closure, instantiate, present_outputs
 from vllm_nix.errors import Error, InputError
 from vllm_nix.fetching.fetch import Progress, fetch, missing_sources
-from vllm_nix.fetching.sources import BASES, DebSource, Sources, load_sources, this_system
+from vllm_nix.fetching.sources import BASES, Source, Sources, load_sources, this_system
 from vllm_nix.process import run as run_program
 from vllm_nix.serve import Profile, load_profile
 from vllm_nix.serve.chat import Piece, free_port, logged, running
@@ -130,13 +130,15 @@ class _Demo:
         """The target's environment, at ./result. Raises `Error`."""
         sources = load_sources([self.target], this_system(), base)
         missing = missing_sources(sources)
-        inputs = EMBEDDED if base == "debian" else ()
+        embedded = base == "debian"
+        inputs = EMBEDDED if embedded else ()
+        first = set(load_sources(["debian"]).files) if embedded else set()
         with ThreadPoolExecutor(1) as pool:
-            fetching = pool.submit(self._fetch, missing)
+            fetching = pool.submit(self._fetch, missing, first)
             try:
                 self.say("build", "evaluating")
                 top = instantiate(f".#vllm-{self.target}", [*inputs, *options])
-                if base == "debian":  # elsewhere Nix fetches what it wants itself
+                if embedded:  # elsewhere Nix fetches what it wants itself
                     self._build_what_comes(top, fetching, options)
                 fetching.result()
                 self._realise([top], options, link=Path("result"))
@@ -147,7 +149,8 @@ class _Demo:
         self.done("build", text if self.built else "nothing to build")
         return Path("result")
 
-    def _fetch(self, missing: Sources) -> None:
+    def _fetch(self, missing: Sources, base: Collection[Source]) -> None:
+        """The base first, which can be built while the rest comes. Raises `Error`."""
         if not missing.files and not missing.executables:
             self.done("fetch", "nothing to fetch")
             return
@@ -158,12 +161,11 @@ class _Demo:
                 "fetch", f"{now.files} of {now.total_files} files, {size:,.0f} of {total:,.0f} MB"
             )
 
-        # The base first: it can be built while the rest comes.
-        debs = tuple(source for source in missing.files if isinstance(source, DebSource))
-        rest = tuple(source for source in missing.files if source not in debs)
+        first = tuple(source for source in missing.files if source in base)
+        rest = tuple(source for source in missing.files if source not in base)
         results = [
             fetch(part, progress=progress, stop=self.stop)
-            for part in (Sources(debs, missing.executables), Sources(rest))
+            for part in (Sources(first, missing.executables), Sources(rest))
         ]
         files, size = sum(len(one.fetched) for one in results), sum(one.size for one in results)
         self.done("fetch", f"{counted(files, 'file')}, {size / 1e6:,.0f} MB, each by its hash")
