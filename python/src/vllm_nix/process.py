@@ -6,6 +6,7 @@ killed (`vllm_nix.supervisor` does that). Elsewhere that holds for its process g
 
 import json
 import os
+import re
 import selectors
 import signal
 import subprocess
@@ -30,6 +31,12 @@ _PROCESSES = 1024  # processes at a time
 _CHUNK = 1 << 16
 _TICK = 0.05  # seconds between two looks at `stop` and at the clock
 _PATIENCE = 2.5  # seconds that the supervisor has to end all; it takes up to two itself
+
+# What Python prints between the tracebacks of a chain.
+_CHAINED = (
+    "The above exception was the direct cause of the following exception:"
+    "|During handling of the above exception, another exception occurred:"
+)
 
 _starting = threading.Lock()
 _supervisors: set[int] = set()  # those that run
@@ -61,6 +68,12 @@ class Outcome:
         lines = (self.stderr.strip() or self.stdout.strip()).splitlines()[-3:]
         frames = [i for i, line in enumerate(lines) if line.startswith(" ")]
         return "\n".join(lines[frames[-1] + 1 :] if frames else lines)
+
+    def reasons(self) -> str:
+        """The last words of each traceback that led to its end, the first cause first."""
+        parts = re.split(_CHAINED, self.stderr)
+        texts = [Outcome(1, (), "", part).last_words() for part in parts[:-1]]
+        return "; then ".join(dict.fromkeys([*filter(None, texts), self.last_words()]))
 
 
 def run(

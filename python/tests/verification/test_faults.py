@@ -532,3 +532,107 @@ def test_real_library_from_a_compiler(sample: Sample, tmp_path: Path) -> None:
 def test_ring_of_links(sample: Sample) -> None:
     (sample.site / "numpy" / "again").symlink_to("..")
     assert faults(verify(sample.root, only=["elf", "record"])) == {}
+
+
+WRAPPED = """
+try:
+    raise OSError("libcudart.so.13: cannot open shared object file: No such file or directory")
+except OSError as error:
+    raise RuntimeError("Could not import module 'AutoModel'. Are this object's requirements defined "
+        "correctly?"){how}
+"""
+
+
+@pytest.mark.parametrize("how", ["", " from error", " from None"])
+def test_the_cause_is_told_and_not_the_last_wrapper(sample: Sample, how: str) -> None:
+    sample.install("transformers", "5.19.0", {"transformers/__init__.py": WRAPPED.format(how=how)})
+    (result,) = verify(sample.root, only=["imports"]).results
+    (finding,) = [found for found in result.findings if found.status is Status.FAILED]
+    assert finding.found.startswith("OSError: libcudart.so.13: cannot open")
+    assert "then RuntimeError: Could not import module" in finding.found
+    assert "libcudart.so.13 is of a CUDA that is not here" in finding.fix
+
+
+def test_a_stand_in_for_a_missing_module_is_told_first(sample: Sample) -> None:
+    code = "try:\n    import gone\nexcept ImportError:\n    import other_that_is_gone"
+    sample.install("transformers", "5.19.0", {"transformers/__init__.py": code})
+    (result,) = verify(sample.root, only=["imports"]).results
+    (finding,) = [found for found in result.findings if found.status is Status.FAILED]
+    assert finding.found.startswith(
+        "ModuleNotFoundError: No module named 'other_that_is_gone'; then"
+    )
+    assert finding.fix == "install what has the module other_that_is_gone"
+
+
+def test_the_cause_behind_a_command(sample: Sample) -> None:
+    command = f"#!{sample.root}/bin/python\n{WRAPPED.format(how=' from error')}"
+    (sample.root / "bin/vllm").write_text(command)
+    (result,) = verify(sample.root, only=["vllm-version"]).results
+    assert "OSError: libcudart.so.13" in result.findings[0].found
+    assert "libcudart.so.13" in result.findings[0].fix
+
+
+WARNS = """
+import logging
+logging.getLogger("vllm").warning("Failed to import from vllm._C with %r", ImportError({problem!r}))
+"""
+
+
+@pytest.mark.parametrize(
+    ("problem", "library", "is_found"),
+    [
+        ("libcudart.so.12: cannot open shared object file", "vllm/_C.abi3.so", True),
+        ("/x/_C.abi3.so: undefined symbol: _ZN3c1013", "vllm/_C.abi3.so", True),
+        (
+            "libcuda.so.1: cannot open shared object file",
+            "vllm/_C.abi3.so",
+            False,
+        ),  # no driver here
+        (
+            "No module named 'vllm._C'",
+            "vllm/_C_stable_libtorch.abi3.so",
+            False,
+        ),  # none of this vLLM's
+    ],
+)
+def test_vllm_that_only_warns(sample: Sample, problem: str, library: str, is_found: bool) -> None:
+    files = {"vllm/_custom_ops.py": WARNS.format(problem=problem), library: "no library"}
+    sample.install("vllm-extra", "1.0", files)
+    found = faults(verify(sample.root, only=["imports"])).get("imports", "")
+    assert ("vLLM warns, and goes on without" in found) == is_found
+    assert (problem in found) == is_found
+
+
+def test_kernels_that_do_not_import(sample: Sample) -> None:
+    sample.install("vllm-extra", "1.0", {"vllm/_custom_ops.py": "import gone"})
+    assert "No module named 'gone'" in faults(verify(sample.root, only=["imports"]))["imports"]
+
+
+BRIDGE = (
+    TORCH
+    + """
+def from_numpy(array): raise RuntimeError("Numpy is not available")
+"""
+)
+
+
+def test_numpys_bridge(sample: Sample) -> None:
+    fake_torch(sample, BRIDGE)
+    sample.install("numpy", "2.3.5", {"numpy/__init__.py": "def arange(stop): return [stop]\n"})
+    (result,) = verify(sample.root, only=["imports"]).results
+    (finding,) = [found for found in result.findings if found.status is Status.FAILED]
+    assert finding.found == "RuntimeError: Numpy is not available"
+    assert "numpy<2" in finding.fix
+
+
+@pytest.mark.parametrize(
+    ("torch", "numpy", "is_fault"), [("2.2.2", "2.0", True), ("2.2.2", "1.26.4", False)]
+)
+def test_numpy_that_torch_is_too_old_for(
+    sample: Sample, torch: str, numpy: str, is_fault: bool
+) -> None:
+    sample.uninstall("torch", "2.13.0+cpu")
+    sample.install("torch", torch)
+    sample.uninstall("numpy", "2.3.5")
+    sample.install("numpy", numpy)
+    assert bool(faults(verify(sample.root, only=["imports"]))) == is_fault

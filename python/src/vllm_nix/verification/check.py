@@ -15,9 +15,7 @@ from vllm_nix.verification.packages import Packages
 from vllm_nix.verification.report import Finding, Status
 from vllm_nix.verification.survey import Step, Survey, needed
 
-__all__ = ["BUSY", "Check", "Context", "Finding", "SkipError", "check", "failed", "ok", "warning"]
-
-BUSY = "it hangs; or this machine is busy: then give it longer, as --timeout 600"
+__all__ = ["Check", "Context", "Finding", "SkipError", "check", "failed", "ok", "warning"]
 
 
 class SkipError(Exception):

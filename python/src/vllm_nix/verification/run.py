@@ -23,6 +23,7 @@ from vllm_nix.verification.environment import (
     read_manifest,
 )
 from vllm_nix.verification.facts import Facts
+from vllm_nix.verification.fixes import fix_for
 from vllm_nix.verification.machine import (
     BrokenDriver,
     Driver,
@@ -196,7 +197,8 @@ def _run(check: Check, context: Context, progress: Progress) -> Result:
     except NotRun as skip:
         reason, harmless = str(skip), False
     except StepError as problem:
-        fix = f"try the same by hand, with {context.environment.python}"
+        by_hand = f"try the same by hand, with {context.environment.python}"
+        fix = fix_for(str(problem), by_hand)
         findings = (failed(str(problem), fix=fix),)
     except InterruptedError:
         raise  # Ctrl-C: nobody waits for this result

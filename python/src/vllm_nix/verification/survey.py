@@ -80,7 +80,13 @@ class Survey:
 def needed(step: Step) -> tuple[str, ...]:
     """The modules without which a step cannot be taken."""
     name, *arguments = step
-    modules = {"import": (), "maps": tuple(arguments), "generate": ("torch", "vllm")}
+    modules = {
+        "import": (),
+        "maps": tuple(arguments),
+        "generate": ("torch", "vllm"),
+        "kernels": ("torch", "vllm"),
+        "bridge": ("torch", "numpy"),
+    }
     return modules.get(name, ("torch",))
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from vllm_nix.gpu.capability import ComputeCapability
 from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok, warning
 from vllm_nix.verification.checks.gpu_code import libraries
+from vllm_nix.verification.fixes import fix_for
 from vllm_nix.verification.machine import (
     BrokenDriver,
     Driver,
@@ -18,15 +19,11 @@ from vllm_nix.verification.machine import (
 from vllm_nix.verification.survey import StepError, answered
 
 SUM = 499500  # of 0 to 999
-# What the commonest messages mean; the first that occurs counts.
-_FIXES = (
-    ("out of memory", "other programs hold the device's memory: see nvidia-smi, or take another"),
-    ("no kernel image", "a library lacks code for this device: see `gpu-code`"),
-    ("unsupported toolchain", "PTX is too new for the driver: see `ptx`"),
-    ("driver version is insufficient", "update the driver, or take a torch for an older CUDA"),
-    ("no answer within", "it hangs: look at dmesg for Xid errors, and at nvidia-smi"),
-    ("killed by SIGKILL", "the system killed it: is there memory enough? See dmesg"),
-)
+# Of what runs on the device, these mean something else than they do elsewhere.
+_FIXES = {
+    "no answer within": "it hangs: look at dmesg for Xid errors, and at nvidia-smi",
+    "killed by SIGKILL": "the system killed it: is there memory enough? See dmesg",
+}
 
 
 def attempt(context: Context, *step: str) -> Mapping[str, Any]:
@@ -45,8 +42,8 @@ def attempt(context: Context, *step: str) -> Mapping[str, Any]:
 def broken(problem: StepError, what: str, otherwise: str) -> Finding:
     """The finding for a step that did not end well."""
     text = str(problem)
-    known = (advice for message, advice in _FIXES if message in text)
-    return failed(text, where=what, fix=next(known, otherwise))
+    known = (advice for message, advice in _FIXES.items() if message in text)
+    return failed(text, where=what, fix=next(known, fix_for(text, otherwise)))
 
 
 @check("live-device", "torch computes on each device of this machine")

@@ -4,10 +4,15 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from packaging.version import InvalidVersion, Version
+
 from vllm_nix.binaries import elf
 from vllm_nix.binaries.linker import Linker, base_folders, host_folders
-from vllm_nix.verification.check import BUSY, Context, Finding, SkipError, check, failed, ok
+from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok
 from vllm_nix.verification.environment import NotRun
+from vllm_nix.verification.fixes import fix_for
+from vllm_nix.verification.installed import Distribution
+from vllm_nix.verification.machine import DRIVER_LIBRARIES, Driver
 from vllm_nix.verification.survey import StepError
 
 AGAIN = "make the environment again, with the Python that it is for"
@@ -60,11 +65,18 @@ def _libraries(context: Context, binary: Path) -> Iterator[Finding]:
 
 MODULES = ("torch", "numpy", "safetensors", "tokenizers", "transformers", "vllm")
 # Modules by the distribution that has them.
-INSTALLED = {"triton": "triton", "vllm-ascend": "vllm_ascend", "verl": "verl"}
-STEPS = tuple(("import", module) for module in (*MODULES, *INSTALLED.values()))
+INSTALLED = {
+    "triton": "triton",
+    "flashinfer-python": "flashinfer",
+    "vllm-ascend": "vllm_ascend",
+    "verl": "verl",
+}
+KERNELS = ("kernels",)
+BRIDGE = ("bridge",)
+IMPORTS = tuple(("import", module) for module in (*MODULES, *INSTALLED.values()))
 
 
-@check("imports", "torch, vllm and what they stand on import", steps=STEPS)
+@check("imports", "torch, vllm and what they stand on import", steps=(*IMPORTS, BRIDGE, KERNELS))
 def imports(context: Context) -> Iterator[Finding]:
     """The modules that matter import; one that kills its interpreter is named.
 
@@ -72,12 +84,15 @@ def imports(context: Context) -> Iterator[Finding]:
     process, with the environment's own interpreter, offline and with a time limit, then what else of
     `INSTALLED` is there: vLLM imports without its kernels' compiler, and fails when it first needs one.
     After a crash or a hang a new process goes on with the next. What stands on a module that failed is
-    not tried.
+    not tried. Of an exception, all that it was raised from is told, the first cause first.
 
-    Seen with Triton 3.1, which needs setuptools and does not say so.
+    torch and NumPy must hand each other their arrays, which they import without. vLLM only warns if its
+    own compiled part does not load, and fails at the first request: its warnings are read.
+
+    Seen with Triton 3.1, which needs setuptools and does not say so; vllm#49804, vllm#2814.
     """
     absent = [module for name, module in INSTALLED.items() if not context.installed(name)]
-    for step in STEPS:
+    for step in IMPORTS:
         if step[1] in absent:
             continue
         command = " ".join(step)
@@ -85,12 +100,85 @@ def imports(context: Context) -> Iterator[Finding]:
             version = context.ask(*step)["version"]
             yield ok(f"{step[1]} {version}".strip())
         except StepError as problem:
-            by_hand = f'see for yourself: {context.environment.python} -c "{command}"'
-            yield failed(str(problem), where=command, fix=_fix(str(problem)) or by_hand)
+            if step[1] == "flashinfer" and _wants_device(context, str(problem)):
+                yield ok("flashinfer, which imports where its device is")
+            else:
+                yield _failed(context, str(problem), command)
+    yield from _bridge(context)
+    yield from _kernels(context)
 
 
-def _fix(problem: str) -> str:
-    if "no answer within" in problem:
-        return BUSY
-    missing = re.search(r"No module named '(\w+)", problem)
-    return f"install what has the module {missing[1]}" if missing else ""
+def _failed(context: Context, problem: str, command: str) -> Finding:
+    by_hand = f'see for yourself: {context.environment.python} -c "{command}"'
+    return failed(problem, where=command, fix=fix_for(problem, by_hand))
+
+
+DEVICE = ("libcuda.so", "NVIDIA driver", "No CUDA", "no CUDA", "requires GPUs", *DRIVER_LIBRARIES)
+
+
+def _wants_device(context: Context, problem: str) -> bool:
+    """Whether it is the device that is missed, which is not here."""
+    return not isinstance(context.driver, Driver) and any(words in problem for words in DEVICE)
+
+
+def _bridge(context: Context) -> Iterator[Finding]:
+    if not (context.survey.imports("torch") and context.survey.imports("numpy")):
+        return
+    where = "torch.from_numpy(numpy.arange(4.0))"
+    try:
+        answer = context.ask(*BRIDGE)
+        if answer["tried"]:
+            if answer["sum"] != 6.0 or answer["back"] != [1.0, 1.0]:
+                yield failed(
+                    f"{answer['sum']} and {answer['back']}",
+                    where=where,
+                    expected="6.0 and [1.0, 1.0]",
+                    fix="install torch and NumPy again",
+                )
+            return
+    except StepError as problem:
+        yield failed(str(problem), where=where, fix=fix_for(str(problem), NUMPY))
+        return
+    torch, numpy = context.installed("torch"), context.installed("numpy")
+    if torch and numpy and _is_older(torch, "2.3") and not _is_older(numpy, "2"):
+        yield failed(
+            f"torch {torch.version} beside NumPy {numpy.version}",
+            where=where,
+            expected="NumPy 1, which torch before 2.3 is compiled against",
+            fix=NUMPY,
+        )
+
+
+NUMPY = 'pip install "numpy<2", or a torch from 2.3 on'
+
+
+def _is_older(distribution: Distribution, than: str) -> bool:
+    try:
+        return Version(distribution.version).release < Version(than).release
+    except InvalidVersion:
+        return False
+
+
+OWN = re.compile(r"vllm\.(_\w{1,60})")
+
+
+def _kernels(context: Context) -> Iterator[Finding]:
+    """What vLLM only warns of: a compiled part of its own that is there and does not load."""
+    if not context.survey.imports("torch") or not context.survey.imports("vllm"):
+        return
+    where = "import vllm._custom_ops"
+    try:
+        complaints = context.ask(*KERNELS)["complaints"]
+    except StepError as problem:
+        if not _wants_device(context, str(problem)):
+            yield _failed(context, str(problem), where)
+        return
+    for complaint in dict.fromkeys(map(str, complaints)):
+        named = OWN.search(complaint)
+        is_there = named and any(context.packages.glob(f"vllm/{named[1]}.*so"))
+        if is_there and not _wants_device(context, complaint):
+            yield failed(
+                f"vLLM warns, and goes on without: {complaint}",
+                where=where,
+                fix=fix_for(complaint, "install vLLM again, in a build for this torch and CUDA"),
+            )

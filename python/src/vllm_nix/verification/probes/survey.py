@@ -5,12 +5,17 @@ Runs in the environment, so: the standard library, and what a step is there to t
 
 import importlib
 import json
+import logging
 import os
+import runpy
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+complaints: list[str] = []  # of vLLM, about imports
 
 
 def version(name: str) -> dict[str, Any]:
@@ -101,6 +106,25 @@ def maps(*modules: str) -> dict[str, Any]:
     return {"files": sorted({row[5] for row in rows if len(row) == 6 and row[5][0] == "/"})}
 
 
+def kernels() -> dict[str, Any]:
+    """What vLLM says of its compiled parts, whose absence it only warns of."""
+    try:
+        importlib.import_module("vllm._custom_ops")
+    except ModuleNotFoundError as error:
+        if error.name != "vllm._custom_ops":
+            raise
+    return {"complaints": complaints[:20]}
+
+
+def bridge() -> dict[str, Any]:
+    """Whether torch and NumPy hand each other their arrays; they import without that."""
+    torch, numpy = importlib.import_module("torch"), importlib.import_module("numpy")
+    if not (hasattr(torch, "from_numpy") and hasattr(numpy, "arange")):
+        return {"tried": False, "numpy": str(getattr(numpy, "__version__", ""))}
+    total = torch.from_numpy(numpy.arange(4.0)).sum().item()
+    return {"tried": True, "sum": total, "back": torch.ones(2).numpy().tolist()}
+
+
 STEPS: dict[str, Callable[..., dict[str, Any]]] = {
     "import": version,
     "torch-build": torch_build,
@@ -109,6 +133,8 @@ STEPS: dict[str, Callable[..., dict[str, Any]]] = {
     "backends": backends,
     "all-reduce": all_reduce,
     "generate": generate,
+    "kernels": kernels,
+    "bridge": bridge,
     "maps": maps,
 }
 
@@ -119,14 +145,30 @@ def answer(**line: Any) -> None:
         data = data[os.write(int(sys.argv[1]), data) :]
 
 
+def listen() -> None:
+    """Keeps vLLM's warnings of imports that failed, whoever is to see them."""
+    make = logging.getLogRecordFactory()
+
+    def record(*arguments: Any, **more: Any) -> logging.LogRecord:
+        made = make(*arguments, **more)
+        if made.name.partition(".")[0] == "vllm" and made.levelno >= logging.WARNING:
+            with suppress(Exception):
+                if "ailed to import" in (text := made.getMessage()):
+                    complaints.append(text[:2000])
+        return made
+
+    logging.setLogRecordFactory(record)
+
+
 def main() -> None:
+    describe = runpy.run_path(str(Path(__file__).with_name("errors.py")))["describe"]
+    listen()
     for step in json.loads(sys.argv[2]):
         name, *arguments = step
         try:
             answer(step=step, value=STEPS[name](*arguments))
         except BaseException as error:  # noqa: BLE001 -- a module may even raise SystemExit
-            text = str(error).strip() or "no message"
-            answer(step=step, error=f"{type(error).__name__}: {text}"[:4000])
+            answer(step=step, error=describe(error))
 
 
 if __name__ == "__main__":  # vLLM may start processes that import this file
