@@ -636,3 +636,32 @@ def test_numpy_that_torch_is_too_old_for(
     sample.uninstall("numpy", "2.3.5")
     sample.install("numpy", numpy)
     assert bool(faults(verify(sample.root, only=["imports"]))) == is_fault
+
+
+@pytest.mark.parametrize(
+    ("code", "found", "fix"),
+    [
+        ("", "needs libavutil.so.58, which is nowhere", "`import codec` works without"),
+        (
+            "raise OSError('libavutil.so.58: cannot open shared object file')",
+            "it does not import: OSError: libavutil.so.58: cannot open",
+            "install the FFmpeg whose libraries have that number",
+        ),
+        ("import os; os.abort()", "it does not import: killed by SIGABRT", "libavutil.so.58"),
+    ],
+)
+def test_whether_the_rest_imports_is_tried(sample: Sample, code: str, found: str, fix: str) -> None:
+    files: dict[str, str | bytes] = {"codec/__init__.py": code}
+    files |= {"codec/core.so": library("libavutil.so.58")}
+    sample.install("codec", "1.0", files)
+    (result,) = verify(sample.root, only=["elf"]).results
+    (finding,) = [one for one in result.findings if one.status is Status.WARNING]
+    assert found in finding.found
+    assert fix in finding.fix
+
+
+def test_what_is_no_module_is_not_promised_to_import(sample: Sample) -> None:
+    sample.install("codec", "1.0", {"codec.libs/core.so": library("libavutil.so.58")})
+    (result,) = verify(sample.root, only=["elf"]).results
+    (finding,) = [one for one in result.findings if one.status is Status.WARNING]
+    assert "import" not in finding.fix

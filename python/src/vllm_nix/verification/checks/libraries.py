@@ -16,7 +16,9 @@ from vllm_nix.targets import load_target, target_names
 from vllm_nix.verification import cann
 from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok, warning
 from vllm_nix.verification.environment import Interpreter, lookup
+from vllm_nix.verification.fixes import fix_for
 from vllm_nix.verification.machine import DRIVER_LIBRARIES
+from vllm_nix.verification.survey import StepError, Survey
 
 
 @check("machine", "Python and libraries are for the processor of the device, or of this machine")
@@ -113,8 +115,8 @@ def elf_files(context: Context) -> Iterator[Finding]:
     run path, then where the interpreter's base looks, in a virtual environment where the host does. A
     truncated file is found as well; one for another processor is `machine`'s. A plain environment may
     have libraries that only some uses load, as torchaudio has one for each release of FFmpeg: there,
-    what torch and vLLM need is an error, the rest a warning for each package. The driver's libraries
-    count as found: `live-device` tries them.
+    what torch and vLLM need is an error, the rest a warning for each package, with what importing it
+    says. The driver's libraries count as found: `live-device` tries them.
     """
     found = context.facts.binaries()
     for file, problem in found.broken.items():
@@ -145,12 +147,25 @@ def elf_files(context: Context) -> Iterator[Finding]:
         else:
             optional[package].update(dict.fromkeys(names, file))
     for package, libraries in optional.items():
-        yield warning(
-            _needs(list(libraries)),
-            where=package,
-            fix=f"install them if you use that part of {package}; importing the rest works",
-        )
+        yield _partly(context, package, list(libraries))
     yield ok(f"{len(found.images)} ELF files{told}")
+
+
+def _partly(context: Context, package: str, names: list[str]) -> Finding:
+    """The finding for a package that may well do without libraries: that it imports is tried."""
+    needs, fix = _needs(names), f"install what has {names[0]}, if you use that part of {package}"
+    if not package.isidentifier():
+        return warning(needs, where=package, fix=fix)
+    step = ("import", package)
+    survey = Survey(context.environment, [step])
+    try:
+        survey.answer(*step)
+    except StepError as problem:
+        found = f"{needs}; it does not import: {problem}"
+        return warning(
+            found, where=package, fix=fix_for(str(problem), f"install what has {names[0]}")
+        )
+    return warning(needs, where=package, fix=f"{fix}; `import {package}` works without")
 
 
 def _missing(
