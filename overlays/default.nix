@@ -16,6 +16,7 @@ in
     {
       python = final.python311;
       aliasWheel = self.callPackage ../nix/wheels/alias { };
+      bundle = self.callPackage ../nix/environment/bundle.nix { };
       buildWheel = self.callPackage ../nix/wheels/build { };
       # nvcc works with some releases of g++ alone.
       buildCudaWheel =

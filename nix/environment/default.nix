@@ -6,6 +6,7 @@
 # lib.targets, `wheels` a list of what nix/wheels/unpack makes.
 {
   bash,
+  bundle,
   coreutils,
   cudaHome,
   environmentTests,
@@ -80,32 +81,35 @@ let
   licenses = import ../wheels/licenses.nix;
   # Where `vllm-nix serve` looks after the download folder.
   link = name: path: "install -d $out/share/vllm-nix/models/${dirOf name}; ln -s ${path} $out/share/vllm-nix/models/${name}";
+  environment =
+    runCommand "vllm-${target.name}"
+      {
+        nativeBuildInputs = [ python ];
+        passthru = passthru // {
+          inherit launcher manifest target;
+          bundle = bundle environment;
+          components = wheels;
+          tests = environmentTests { inherit target wheels; };
+          wheels = linkFarm "vllm-${target.name}-wheels" (
+            map (wheel: {
+              name = wheel.file;
+              path = wheel.src;
+            }) wheels
+          );
+        };
+        meta = {
+          description = target.summary;
+          mainProgram = "vllm";
+          platforms = target.systems;
+          sourceProvenance = lib.unique (lib.concatMap (wheel: wheel.meta.sourceProvenance or [ ]) wheels);
+        }
+        // licenses.meta ([ lib.licenses.asl20 ] ++ licenses.ofPackages wheels); # vLLM's, and what is not free
+      }
+      ''
+        ${python.interpreter} ${./assemble.py} ${manifest} $out \
+          --python ${python.interpreter} --launcher ${writeText "launcher" launcher} \
+          --placeholders ${../targets/placeholders.toml}
+        ${lib.concatStringsSep "\n" (lib.mapAttrsToList link models)}
+      '';
 in
-runCommand "vllm-${target.name}"
-  {
-    nativeBuildInputs = [ python ];
-    passthru = passthru // {
-      inherit launcher manifest target;
-      components = wheels;
-      tests = environmentTests { inherit target wheels; };
-      wheels = linkFarm "vllm-${target.name}-wheels" (
-        map (wheel: {
-          name = wheel.file;
-          path = wheel.src;
-        }) wheels
-      );
-    };
-    meta = {
-      description = target.summary;
-      mainProgram = "vllm";
-      platforms = target.systems;
-      sourceProvenance = lib.unique (lib.concatMap (wheel: wheel.meta.sourceProvenance or [ ]) wheels);
-    }
-    // licenses.meta ([ lib.licenses.asl20 ] ++ licenses.ofPackages wheels); # vLLM's, and what is not free
-  }
-  ''
-    ${python.interpreter} ${./assemble.py} ${manifest} $out \
-      --python ${python.interpreter} --launcher ${writeText "launcher" launcher} \
-      --placeholders ${../targets/placeholders.toml}
-    ${lib.concatStringsSep "\n" (lib.mapAttrsToList link models)}
-  ''
+environment

@@ -66,6 +66,11 @@ def add_files(
     return [Path(line) for line in lines]
 
 
+def closure(path: Path) -> list[Path]:
+    """A store path and all that it refers to. Raises `Error`; `Unavailable` without Nix."""
+    return [Path(line) for line in _nix_store("--query", "--requisites", str(path))]
+
+
 def _nix_store(*arguments: str, stop: threading.Event | None = None) -> list[str]:
     program = shutil.which("nix-store")
     if not program:

@@ -22,12 +22,13 @@ GROUPS: Mapping[str, Sequence[str]] = {
     "Build": ("fetch", "params", "lock"),
     "Check": ("verify", "archs", "slim"),
     "Serve": ("serve", "model"),
+    "Carry": ("bundle",),
     "Set up": ("completion",),
 }
 COMMANDS = tuple(name for names in GROUPS.values() for name in names)
 # Commands that pass the words after `--` on to another program, as `args.rest`.
 PASS_ON = ("demo", "serve")
-STARTING = ("demo", "fetch", "lock", "verify", "model")  # commands that start programs
+STARTING = ("demo", "fetch", "lock", "verify", "model", "bundle")  # commands that start programs
 _GRACE = 0.7  # seconds for unwinding after a signal
 
 
