@@ -101,7 +101,9 @@ let
           description = target.summary;
           mainProgram = "vllm";
           platforms = target.systems;
-          sourceProvenance = lib.unique (lib.concatMap (wheel: wheel.meta.sourceProvenance or [ ]) wheels);
+          sourceProvenance = lib.unique (
+            lib.concatMap (wheel: wheel.meta.sourceProvenance or [ ]) wheels
+          );
         }
         // licenses.meta ([ lib.licenses.asl20 ] ++ licenses.ofPackages wheels); # vLLM's, and what is not free
       }
