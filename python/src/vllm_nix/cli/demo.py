@@ -22,7 +22,7 @@ from vllm_nix.fetching.fetch import Progress, fetch, missing_sources
 from vllm_nix.fetching.sources import BASES, Source, Sources, load_sources, this_system
 from vllm_nix.process import run as run_program
 from vllm_nix.serve import Profile, load_profile
-from vllm_nix.serve.chat import Piece, free_port, logged, running
+from vllm_nix.serve.chat import Piece, free_port, last_lines, logged, running
 from vllm_nix.serve.command import check_target_of, release_of
 from vllm_nix.text import counted, printable
 
@@ -207,7 +207,7 @@ class _Demo:
                 self.stop.set()
                 raise
         if end := building.result().end:
-            raise Error(f"the build failed ({end}): {_last_error(self.log)}")
+            raise Error(f"the build failed ({end}): {last_lines(self.log)}")
         self.built += len(_built(self.log, begin))
 
     # ---- show ----
@@ -308,10 +308,3 @@ def _built(log: Path, begin: int) -> list[str]:
         stream.seek(begin)
         found = re.findall(r"^building '/\S+/[a-z0-9]{32}-(\S+)\.drv'", stream.read(), re.MULTILINE)
     return [name.removeprefix("python3.11-") for name in found]
-
-
-def _last_error(log: Path) -> str:
-    text = log.read_text(encoding="utf-8", errors="replace")
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    errors = [line for line in lines if line.startswith("error:")]
-    return " ".join((errors or lines)[-2:])

@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import re
 import socket
 import threading
 import time
@@ -17,12 +18,23 @@ from vllm_nix.errors import Error, Unavailable
 from vllm_nix.process import Outcome, run
 
 _ASKING = 0.3  # seconds between two questions whether it is ready
+_ERROR = re.compile(r"error:|[A-Za-z.]{1,60}Error: |\(\w+ pid=\d+\) [A-Za-z.]{1,60}Error: ")
 _ANSWERING = 300.0  # seconds without a word more
 
 
 def logged(command: Sequence[str | Path], log: Path) -> list[str | Path]:
     """The command, with all that it says at the end of a file."""
     return ["/bin/sh", "-c", 'log=$1; shift; exec "$@" >>"$log" 2>&1', "sh", log, *command]
+
+
+def last_lines(log: Path) -> str:
+    """The last errors that a log has, else its last lines, as one."""
+    with log.open("rb") as stream:
+        stream.seek(max(0, log.stat().st_size - (1 << 16)))
+        text = stream.read().decode("utf-8", "replace")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    errors = [line for line in lines if _ERROR.match(line)]
+    return " ".join((errors or lines)[-2:]) or "it said nothing"
 
 
 def free_port() -> int:
@@ -46,7 +58,8 @@ class Server:
         while not self._is_ready():
             passed = time.monotonic() - start
             if self.process.done():
-                raise Error(f"vLLM ended before it was ready ({self.process.result().end})")
+                end, said = self.process.result().end or "exit status 0", last_lines(self.log)
+                raise Error(f"vLLM ended before it was ready ({end}): {said}")
             if passed > limit:
                 raise Unavailable(f"vLLM was not ready after {limit:g} s")
             yield passed
