@@ -56,7 +56,7 @@ def test_an_answer_and_what_to_do_next(
     assert "\n  You   Where is\\tit?\n  vLLM  It is \\x1b[2JParis.\n        Really.\n" in shown
     assert "(9 tokens, " in shown
     assert f"\n  environment  {root}" in shown
-    assert f" serve cpu chat --environment {root}" in shown
+    assert f" serve cpu chat --environment {root} " in shown
     assert code == 0, shown
     assert " verify " in shown
     assert len(shown.splitlines()) < 24, "one screen"

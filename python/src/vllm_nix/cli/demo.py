@@ -8,6 +8,7 @@ import argparse
 import os
 import re
 import secrets
+import shlex
 import sys
 import threading
 import time
@@ -109,17 +110,19 @@ class _Demo:
         """What a step is doing."""
         with self.screen:
             self.doing[step] = text
-            now = " · ".join(f"{step} {text}" for step, text in self.doing.items())
-            if self.console.is_terminal:
-                self.status.update(now[: self.console.width - 4])
-            elif time.monotonic() > self.next:
-                self.next = time.monotonic() + 15
-                self.console.print(f"{self._time()}  ... {now}")
+            if not self.console.is_terminal and time.monotonic() > self.next:
+                self.next = time.monotonic() + max(15, (time.monotonic() - self.start) / 8)
+                self.console.print(f"{self._time()}  ... {self._now()}")
+            self.status.update(self._now()[: self.console.width - 4])
 
     def done(self, step: str, text: str) -> None:
         with self.screen:
             self.doing.pop(step, None)
             self.console.print(f"{self._time()}  {step:<7} {text}")
+            self.status.update(self._now()[: self.console.width - 4])
+
+    def _now(self) -> str:
+        return " · ".join(f"{step} {text}" for step, text in self.doing.items())
 
     def _time(self) -> str:
         return f"{time.monotonic() - self.start:4.0f} s"
@@ -286,15 +289,22 @@ class _Demo:
     def _last_words(self, environment: Path, profile: Profile) -> None:
         command = "vllm-nix" if sys.argv[0] == "vllm-nix" else _relative(Path(sys.argv[0]))
         model = profile.place(profile.values["model"])
-        print(f"""\
-  environment  {environment} ({environment.resolve()})
-  model        {model}
-  log          {_relative(self.log)}
-
-Next:
-  {command} serve {self.target} {profile.name} --environment {environment}   # on port {load_profile(self.target, profile.name).values["port"]}
-  {command} verify {environment}   # every check, one token of a known model among them
-  {command} targets   # which target is for this machine""")
+        given = shlex.quote(str(environment))
+        places = {
+            "environment": f"{environment} ({environment.resolve()})",
+            "model": model,
+            "log": _relative(self.log),
+        }
+        following = {
+            f'demo {self.target} --environment {given} --question "Why is the sky blue?"': "another",
+            f"serve {self.target} {profile.name} --environment {given}": "for your programs",
+            "targets": "which target is for this machine",
+        }
+        for name, place in places.items():
+            print(f"  {name:<12} {printable(place)}")
+        print("\nNext:")
+        for words, text in following.items():
+            print(printable(f"  {command} {words}   # {text}"))
 
 
 def _relative(path: Path) -> str:
