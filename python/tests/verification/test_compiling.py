@@ -87,3 +87,141 @@ def test_without_ptxas_blackwell(both: Sample) -> None:
     (both.site / f"{OWN}ptxas-blackwell").unlink()
     found = faults(verify(both.root, device="12.0", cuda="13.0", only=["triton"]))["triton"]
     assert "Triton has no ptxas-blackwell" in found
+
+
+def program(folder: Path, name: str, text: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / name
+    file.write_text(f"#!/bin/sh\n{text}\n")
+    file.chmod(0o755)
+    return file
+
+
+@pytest.fixture
+def only_flashinfer(gpu_sample: Sample, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Sample:
+    """FlashInfer's are the only kernels of attention, and PATH has no nvcc."""
+    for file in (gpu_sample.site / "vllm/vllm_flash_attn").iterdir():
+        file.unlink()
+    gpu_sample.install("flashinfer-python", "0.6.14", {"flashinfer/__init__.py": ""})
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path / "cuda"))
+    program(tmp_path / "bin", "ninja", "")
+    return gpu_sample
+
+
+def attention(sample: Sample) -> str:
+    report = verify(sample.root, device="9.0", cuda="13.0", only=["attention"])
+    return faults(report).get("attention", "")
+
+
+def test_flashinfer_alone_needs_nvcc(only_flashinfer: Sample, tmp_path: Path) -> None:
+    assert "cannot compile them: nvcc is not found" in attention(only_flashinfer)
+    program(
+        tmp_path / "cuda/bin", "nvcc", "echo 'fatal error: cuda_runtime.h: No such' >&2; exit 1"
+    )
+    assert "fatal error: cuda_runtime.h" in attention(only_flashinfer)
+    program(tmp_path / "cuda/bin", "nvcc", "")
+    assert "is not on PATH, where this vLLM looks for it" in attention(only_flashinfer)
+    (only_flashinfer.site / "vllm/utils").mkdir()
+    (only_flashinfer.site / "vllm/utils/flashinfer.py").write_text("environ.get('CUDA_HOME')")
+    assert attention(only_flashinfer) == ""
+    (tmp_path / "bin/ninja").unlink()
+    assert "ninja is not found" in attention(only_flashinfer)
+    only_flashinfer.install("flashinfer-jit-cache", "0.6.14+cu130")
+    assert attention(only_flashinfer) == ""
+
+
+def test_flashinfer_beside_others_needs_no_nvcc(
+    gpu_sample: Sample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu_sample.install("flashinfer-python", "0.6.14", {"flashinfer/__init__.py": ""})
+    monkeypatch.setenv("CUDA_HOME", "/nowhere")
+    report = verify(gpu_sample.root, device="8.7", cuda="12.6", only=["attention"])
+    assert faults(report) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "is_found"),
+    [
+        ("flashinfer-cubin", "0.6.13", True),
+        ("flashinfer-cubin", "0.6.14", False),
+        ("flashinfer-jit-cache", "0.6.14+cu130", False),
+        ("flashinfer-jit-cache", "0.6.13+cu130", True),
+    ],
+)
+def test_flashinfers_pieces(
+    gpu_sample: Sample,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    version: str,
+    is_found: bool,
+) -> None:
+    gpu_sample.install("flashinfer-python", "0.6.14", {"flashinfer/__init__.py": ""})
+    gpu_sample.install(name, version)
+    report = verify(gpu_sample.root, device="8.7", cuda="12.6", only=["attention"])
+    assert (f"{name} {version} beside flashinfer-python 0.6.14" in str(faults(report))) == is_found
+    monkeypatch.setenv("FLASHINFER_DISABLE_VERSION_CHECK", "1")
+    report = verify(gpu_sample.root, device="8.7", cuda="12.6", only=["attention"])
+    assert faults(report) == {}
+
+
+def test_flashinfer_that_refuses_its_pieces(gpu_sample: Sample) -> None:
+    code = (
+        "raise RuntimeError('flashinfer-cubin version (0.6.13) does not match flashinfer version "
+        "(0.6.14)')"
+    )
+    gpu_sample.install("flashinfer-python", "0.6.14", {"flashinfer/__init__.py": code})
+    (result,) = verify(gpu_sample.root, only=["imports"]).results
+    assert "pip install flashinfer-cubin==0.6.14" in {finding.fix for finding in result.findings}
+
+
+def test_flashinfer_that_misses_the_device(gpu_sample: Sample) -> None:
+    code = "raise RuntimeError('Found no NVIDIA driver on your system.')"
+    gpu_sample.install("flashinfer-python", "0.6.14", {"flashinfer/__init__.py": code})
+    assert "flashinfer" not in str(faults(verify(gpu_sample.root, only=["imports"])))
+
+
+def test_compilers(sample: Sample) -> None:
+    (result,) = verify(sample.root, only=["compilers"]).results
+    assert [finding.found for finding in result.findings] == ["torch's inductor compiles C++"]
+
+
+@pytest.mark.parametrize(
+    ("script", "found", "fix"),
+    [
+        (None, "does not start: No such file or directory", "apt-get install g++"),
+        (
+            "echo 'x.cpp:1: fatal error: Python.h: No such file' >&2; exit 1",
+            "Python.h",
+            "python3-dev",
+        ),
+        ("echo 'x.cpp:2: fatal error: omp.h: No such file' >&2; exit 1", "omp.h", "libgomp"),
+        ("exit 3", "exit status 3", "--enforce-eager"),
+    ],
+)
+def test_cxx_compiler_that_does_not_work(
+    sample: Sample,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    script: str | None,
+    found: str,
+    fix: str,
+) -> None:
+    file = program(tmp_path, "g++", script) if script else tmp_path / "absent"
+    monkeypatch.setenv("CXX", str(file))
+    (result,) = verify(sample.root, only=["compilers"]).results
+    assert found in result.findings[0].found
+    assert fix in result.findings[0].fix
+    assert result.status.name == "FAILED"
+
+
+def test_no_c_compiler_for_triton(
+    gpu_sample: Sample, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """This machine lacks the device, so it is a warning."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    (result,) = verify(gpu_sample.root, only=["compilers"]).results
+    assert result.findings[0].found == "Triton cannot compile C: Failed to find C compiler"
+    assert "apt-get install gcc" in result.findings[0].fix
+    assert result.status.name == "WARNING"

@@ -4,7 +4,7 @@ import inspect
 
 from vllm_nix.errors import InputError
 from vllm_nix.verification.check import Check
-from vllm_nix.verification.checks.compiling import triton
+from vllm_nix.verification.checks.compiling import compilers, triton
 from vllm_nix.verification.checks.distributed import distributed, nccl
 from vllm_nix.verification.checks.files import (
     manifest,
@@ -40,6 +40,7 @@ CHECKS: tuple[Check, ...] = (
     nvml,
     memory,
     triton,
+    compilers,
     platform_plugin,
     neuron,
     imports,

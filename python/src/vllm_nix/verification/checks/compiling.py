@@ -1,15 +1,22 @@
 """What is compiled on first use, and with what: Triton's kernels, FlashInfer's, torch's own."""
 
+import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from packaging.version import InvalidVersion, Version
 
+from vllm_nix.binaries.files import open_regular
 from vllm_nix.gpu.device import Device
 from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok, warning
+from vllm_nix.verification.fixes import fix_for
+from vllm_nix.verification.machine import Driver
+from vllm_nix.verification.survey import StepError, answered
 
 PLACES = ("triton/backends/nvidia/bin", "triton/third_party/cuda/bin")
 BLACKWELL = Version("3.6")  # the first Triton with a ptxas of its own for 10.0 and above
@@ -120,3 +127,114 @@ def _unknown(
         fix=f"set {assembler.variable} to the ptxas of a CUDA that knows sm_"
         f"{device.capability.number}, or update triton",
     )
+
+
+def tools(context: Context, *languages: str) -> Mapping[str, Any]:
+    """The compilers that the environment finds here, those of `languages` ("C", "C++") tried."""
+    outcome = context.environment.probe("compilers", json.dumps(languages))
+    if len(outcome.answers) != 1:
+        raise StepError(f"{outcome.end or 'no answer'}: {outcome.last_words()}".strip(": "))
+    return answered({"value": outcome.answers[0]})
+
+
+def severity(context: Context) -> Callable[..., Finding]:
+    """A tool that is missing is a fault where the environment has its own or is to run; the machine
+    that has the device may well have it."""
+    return failed if context.manifest or isinstance(context.driver, Driver) else warning
+
+
+FIXES = {
+    "C": "apt-get install gcc python3-dev, or name a C compiler in CC",
+    "C++": "apt-get install g++ python3-dev, or name a C++ compiler in CXX; or start with --enforce-eager",
+}
+
+
+@check("compilers", "What is compiled on first use finds its compiler")
+def compilers(context: Context) -> Iterator[Finding]:
+    """The compilers that kernels are made with on first use are there, and compile.
+
+    Triton compiles a launcher for its kernels in C, with CC, gcc or clang, against Python.h; on the CPU
+    torch's inductor compiles C++ with CXX or g++, with OpenMP. Both are found as these libraries find
+    them, in the environment, and a few lines with the same headers are compiled. Without them vLLM fails
+    at its start ("Failed to find C compiler", "fatal error: Python.h", InvalidCxxCompiler). For a device
+    that is not here, this machine's say little: then it is a warning.
+
+    Seen in vllm#2942, vllm#9129, triton#2521; triton/runtime/build.py, torch/_inductor/cpp_builder.py.
+    """
+    languages = {}
+    if context.installed("triton") and not context.is_for_cpu:
+        languages["C"] = "Triton"
+    if context.installed("vllm") and context.is_for_cpu:
+        languages["C++"] = "torch's inductor"
+    if not languages:
+        yield ok("nothing here is compiled on first use")
+        return
+    context.python()
+    tries = tools(context, *languages)["tries"]
+    for language, user in languages.items():
+        program, problem = tries[language]["program"], tries[language]["problem"]
+        if problem:
+            report = failed if language == "C++" else severity(context)
+            yield report(
+                f"{user} cannot compile {language}: {problem}",
+                where=program,
+                fix=fix_for(problem, FIXES[language]),
+            )
+        else:
+            yield ok(f"{user} compiles {language}", program)
+
+
+def flashinfer(context: Context, device: Device) -> Iterator[Finding]:
+    """What FlashInfer lacks where it is all that there is for a device: it compiles its kernels."""
+    if context.installed("flashinfer-jit-cache") or isinstance(context.interpreter, str):
+        return
+    found = tools(context, "CUDA")
+    nvcc, on_path = found["tries"]["CUDA"], found["on-path"]
+    problem = nvcc["problem"]
+    if not problem and not on_path["nvcc"] and _wants_path(context):
+        problem = f"{nvcc['program']} is not on PATH, where this vLLM looks for it"
+    torch = context.installed("torch")
+    fix = (
+        f"install CUDA's toolkit in the release of torch {torch.version if torch else ''}, name its "
+        "folder in CUDA_HOME and have its bin on PATH; or install flashinfer-jit-cache"
+    )
+    if not problem and not on_path["ninja"]:
+        problem, fix = (
+            "ninja is not found",
+            "pip install ninja, and have the environment's bin on PATH",
+        )
+    if problem:
+        yield severity(context)(
+            f"FlashInfer alone has kernels for {device}, and cannot compile them: {problem}",
+            where="flashinfer-python",
+            expected="nvcc with its headers, and ninja",
+            fix=fix,
+        )
+
+
+def _wants_path(context: Context) -> bool:
+    """Whether this vLLM takes FlashInfer only if nvcc is on PATH, as releases do whose
+    utils/flashinfer.py does not ask CUDA_HOME."""
+    for file in context.packages.glob("vllm/utils/flashinfer.py"):
+        with suppress(OSError), open_regular(file) as stream:
+            return b"CUDA_HOME" not in stream.read(1 << 20)
+    return True
+
+
+def pieces(context: Context) -> Iterator[Finding]:
+    """FlashInfer's distributions, which must be of one version: it refuses others, or passes them
+    over (flashinfer/jit/env.py)."""
+    own = context.installed("flashinfer-python")
+    if own is None or os.environ.get("FLASHINFER_DISABLE_VERSION_CHECK"):
+        return
+    for distribution in context.distributions:
+        name, version = distribution.name, distribution.version
+        if name.startswith(("flashinfer-cubin", "flashinfer-jit-cache")):
+            # jit-cache has the CUDA release as its label
+            public = version.partition("+")[0] if "jit-cache" in name else version
+            if public != own.version.partition("+")[0] and version != own.version:
+                yield warning(
+                    f"{name} {version} beside flashinfer-python {own.version}",
+                    expected=f"{name} {own.version}: FlashInfer stops, or does without",
+                    fix=f"pip install {name}=={own.version.partition('+')[0]}",
+                )

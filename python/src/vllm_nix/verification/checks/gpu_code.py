@@ -22,6 +22,7 @@ from vllm_nix.gpu.fatbin import Fatbin
 from vllm_nix.gpu.libraries import RUNS, Library
 from vllm_nix.targets import load_target, target_names
 from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok, warning
+from vllm_nix.verification.checks.compiling import flashinfer, pieces
 from vllm_nix.verification.checks.libraries import ESSENTIAL as EVERY_START
 from vllm_nix.verification.environment import lookup
 from vllm_nix.verification.installed import Distribution
@@ -282,7 +283,8 @@ def attention(context: Context) -> Iterator[Finding]:
 
     vLLM needs one of flash-attention (its own, or a package before 0.6), xformers or FlashInfer, and
     falls from one to the next without a word. xformers without its compiled part imports and fails at
-    the first request; FlashInfer compiles its kernels when they are used. Which libraries lack code for
+    the first request; FlashInfer compiles its kernels when they are used, with an nvcc, which counts
+    where it is the only one. Its pieces must be of one version. Which libraries lack code for
     the device is `gpu-code`'s to say; here it counts whether any is left.
 
     Seen in xformers#944, mistral-inference#80, vllm#19328; flash-attention#986 and #1146.
@@ -297,6 +299,7 @@ def attention(context: Context) -> Iterator[Finding]:
             where="xformers",
             fix="pip uninstall xformers, or build it with CUDA for this device",
         )
+    yield from pieces(context)
     late = [name for name in COMPILED_ON_USE if context.installed(name)]
     present = [name for name, found in files.items() if found]
     if not present and not late:
@@ -312,6 +315,9 @@ def attention(context: Context) -> Iterator[Finding]:
         usable = libraries(context, device)
         if not usable and not late:
             raise SkipError(f"{', '.join(present)}: no code for {device}: see `gpu-code`, `ptx`")
+        if not usable and (lacks := list(flashinfer(context, device))):
+            yield from lacks
+            continue
         rest = [name for name in present if name not in usable]
         told = f"{device} runs the kernels of {', '.join(usable + late)}"
         yield ok(told + (f", not of {', '.join(rest)}" if rest else ""))
