@@ -30,7 +30,7 @@ fetch: command
 	$(vllm-nix) fetch --base $(BASE) $(TARGET)
 
 test: setup lint ## everything that CI runs
-	$(vllm-nix) fetch cpu debian-cuda debian-cuda12 vllm-sources
+	$(vllm-nix) fetch cpu debian-cuda debian-cuda12 debian-docs vllm-sources
 	$(pytest) -m 'not slow'
 
 test-slow: setup ## the base on aarch64, emulated: apt-get install qemu-user-static binfmt-support

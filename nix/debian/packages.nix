@@ -76,7 +76,7 @@ lib.genAttrs (import ./absent.nix) (import ./missing.nix)
   tmux = callPackage ./build-support/tmux { } groups.tmux;
   python311 = callPackage ./python {
     installed = deb.installed.python311;
-    inherit wheels;
+    wheels = pylock ./docs "debian-docs" // wheels; # what both have is the base's own
   };
   python311Packages = self.python311.pkgs;
   python3 = self.python311;

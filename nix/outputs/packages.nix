@@ -1,4 +1,5 @@
-# The flake's packages for one system: the command, and the targets whose wheels are locked for it.
+# The flake's packages for one system: the command, its documents as a site, and the targets whose wheels are
+# locked for it.
 system: pkgs:
 let
   inherit (pkgs) vllmPackages;
@@ -14,4 +15,5 @@ builtins.listToAttrs (
 )
 // {
   default = vllmPackages.vllm-nix;
+  inherit (vllmPackages.vllm-nix) docs;
 }

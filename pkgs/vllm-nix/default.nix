@@ -61,6 +61,7 @@ python.pkgs.buildPythonApplication {
   passthru = {
     testDependencies = import ./test-dependencies.nix;
     tests.library = callPackage ./tests.nix { };
+    docs = callPackage ./docs.nix { };
   };
   meta = {
     description = "vLLM on the accelerator that you have: targets, fetching, verification";

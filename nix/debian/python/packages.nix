@@ -8,18 +8,45 @@ self:
 let
   # Lock files leave out which package needs which: what these import at run time.
   needs = {
+    accessible-pygments = [ "pygments" ];
+    beautifulsoup4 = [
+      "soupsieve"
+      "typing-extensions"
+    ];
     build = [
       "packaging"
       "pyproject-hooks"
     ];
+    furo = [
+      "accessible-pygments"
+      "beautifulsoup4"
+      "pygments"
+      "sphinx"
+      "sphinx-basic-ng"
+    ];
     hypothesis = [ "sortedcontainers" ];
     jinja2 = [ "markupsafe" ];
     markdown-it-py = [ "mdurl" ];
+    mdit-py-plugins = [ "markdown-it-py" ];
+    myst-parser = [
+      "docutils"
+      "jinja2"
+      "markdown-it-py"
+      "mdit-py-plugins"
+      "pyyaml"
+      "sphinx"
+    ];
     pytest = [
       "iniconfig"
       "packaging"
       "pluggy"
       "pygments"
+    ];
+    requests = [
+      "certifi"
+      "charset-normalizer"
+      "idna"
+      "urllib3"
     ];
     rich = [
       "markdown-it-py"
@@ -34,6 +61,25 @@ let
       "setuptools"
       "vcs-versioning"
     ];
+    sphinx = [
+      "alabaster"
+      "babel"
+      "docutils"
+      "imagesize"
+      "jinja2"
+      "packaging"
+      "pygments"
+      "requests"
+      "roman-numerals"
+      "snowballstemmer"
+      "sphinxcontrib-applehelp"
+      "sphinxcontrib-devhelp"
+      "sphinxcontrib-htmlhelp"
+      "sphinxcontrib-jsmath"
+      "sphinxcontrib-qthelp"
+      "sphinxcontrib-serializinghtml"
+    ];
+    sphinx-basic-ng = [ "sphinx" ];
     sympy = [ "mpmath" ];
     vcs-versioning = [ "packaging" ];
     wheel = [ "packaging" ];

@@ -1,7 +1,7 @@
 """Fetch the source files of a target into the Nix store.
 
-SET is a target (with the embedded base, unless --base nixpkgs), debian, debian-cuda, debian-cuda12
-or debian-cuda12-libraries (parts of the embedded base), or vllm-sources (what vLLM is built from).
+SET is a target (with the embedded base, unless --base nixpkgs), debian, debian-cuda, debian-cuda12,
+debian-cuda12-libraries or debian-docs (parts of the embedded base), or vllm-sources (what vLLM is built from).
 Wheels and source archives come through pip and packages through apt, as you configured them; what
 the store has already is not fetched again, and a fetch that was cut off goes on where it stopped.
 """

@@ -1,7 +1,7 @@
 """Write the lock files of a target's wheels.
 
 TARGET is a target, or one of the embedded base's own sets (debian, debian-cuda, debian-cuda12,
-debian-cuda12-libraries). What is locked already stays, so that a new requirement changes little;
+debian-cuda12-libraries, debian-docs). What is locked already stays, so that a new requirement changes little;
 --upgrade takes the newest of everything.
 
 Wheels that a target makes from source are in no lock, but what they require is: Nix makes a folder

@@ -19,6 +19,7 @@ DEBIAN_SETS = {
     "debian-cuda": DEBIAN / "cuda",
     "debian-cuda12": DEBIAN / "cuda12",
     "debian-cuda12-libraries": DEBIAN / "cuda12/libraries",
+    "debian-docs": DEBIAN / "docs",
 }
 
 
