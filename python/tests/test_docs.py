@@ -37,6 +37,15 @@ def test_the_checks_of_verify() -> None:
     assert done.stdout.count("\n| `") >= 29
 
 
+@pytest.mark.skipif(not (ROOT / "docs").is_dir(), reason="the documents are in the repository only")
+def test_every_page_has_its_place_in_the_site() -> None:
+    """docs/index.md lists them in a reader's order; the site's build refuses a page that it lacks."""
+    lists = re.findall(r"```{toctree}\n(.*?)```", (ROOT / "docs/index.md").read_text(), re.DOTALL)
+    lines = [line for one in lists for line in one.splitlines() if line and line[0] != ":"]
+    listed = [line.partition("<")[2].rstrip(">") or line for line in lines]
+    assert sorted([*listed, "index"]) == sorted(page.stem for page in (ROOT / "docs").glob("*.md"))
+
+
 PAGES = [page for place in (".", "docs", "nix/debian") for page in ROOT.glob(f"{place}/*.md")]
 
 
