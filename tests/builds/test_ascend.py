@@ -127,7 +127,7 @@ def test_the_whole_of_it_on_aarch64(nix: Nix) -> None:
 
 @pytest.fixture(scope="module")
 def on_x86_64(nix: Nix) -> Environment:
-    """Needs the wheels of verl, and those of `ascend` but for torch (docs/ascend.md, x86_64)."""
+    """Needs the wheels of verl_0_7_3, and those of `ascend` but for torch (docs/ascend.md, x86_64)."""
     if os.uname().machine != "x86_64":
         pytest.skip("not an x86_64")
     return Environment(nix.build("import ./tests/builds/ascend/x86_64.nix"))

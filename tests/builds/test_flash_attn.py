@@ -16,7 +16,7 @@ pytestmark = pytest.mark.nix
 
 SCHEMA = tomllib.loads((ROOT / "nix/targets/schema.toml").read_text())
 # As docs/verl.md has it, for one generation of GPUs and models like Llama and Qwen: far less compiling.
-AMPERE = """(vllmPackages.verl.overrideTarget (target: pkgs.lib.recursiveUpdate target {
+AMPERE = """(vllmPackages.verl_0_7_3.overrideTarget (target: pkgs.lib.recursiveUpdate target {
   cuda.capabilities = [ "8.0" "8.6" ];
   flash-attn.disable = [ "alibi" "dropout" "local" "softcap" ];
 }))"""
@@ -31,9 +31,12 @@ SENTENCES = {
 }
 
 
-def test_the_source_has_a_macro_for_each_feature_that_can_be_disabled(nix: Nix) -> None:
+@pytest.mark.parametrize("target", ["verl", "verl_0_7_3"])
+def test_the_source_has_a_macro_for_each_feature_that_can_be_disabled(
+    nix: Nix, target: str
+) -> None:
     """nvcc takes a macro that nothing reads without a word."""
-    source = nix.build(f"let {PACKAGES} in vllmPackages.verl.flash-attn.src")
+    source = nix.build(f"let {PACKAGES} in vllmPackages.{target}.flash-attn.src")
     with tarfile.open(source) as archive:
         texts = [
             content.read().decode()
@@ -46,12 +49,13 @@ def test_the_source_has_a_macro_for_each_feature_that_can_be_disabled(nix: Nix) 
         assert any(f"#ifdef {macro}\n" in text for text in texts), macro
 
 
-def test_what_it_requires_is_told_without_a_torch(nix: Nix) -> None:
+@pytest.mark.parametrize(("target", "release"), [("verl", "2.8.3"), ("verl_0_7_3", "2.7.4.post1")])
+def test_what_it_requires_is_told_without_a_torch(nix: Nix, target: str, release: str) -> None:
     """A lock can be written before there is one, and anew where it has another torch."""
-    unlocked = 'vllmPackages.verl.overrideScope (_: _: { lockedWheels = throw "locked"; })'
+    unlocked = f'vllmPackages.{target}.overrideScope (_: _: {{ lockedWheels = throw "locked"; }})'
     wheel = nix.build(f"let {PACKAGES} in ({unlocked}).flash-attn.metadata")
     with zipfile.ZipFile(wheel) as archive:
-        metadata = archive.read("flash_attn-2.7.4.post1.dist-info/METADATA").decode()
+        metadata = archive.read(f"flash_attn-{release}.dist-info/METADATA").decode()
     assert "Requires-Dist: torch\n" in metadata
     assert "Requires-Dist: einops\n" in metadata
 
@@ -83,5 +87,5 @@ def test_the_wheel_has_what_the_target_asks_for(nix: Nix, tmp_path: Path) -> Non
     ],
 )
 def test_verls_training_finds_it(nix: Nix, tmp_path: Path, code: str) -> None:
-    environment = nix.build(f"let {PACKAGES} in {AMPERE}.vllm-verl")
+    environment = nix.build(f"let {PACKAGES} in {AMPERE}.vllm-verl_0_7_3")
     check_runs(environment, code, home=tmp_path)

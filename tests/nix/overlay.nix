@@ -106,7 +106,7 @@ in
           cuda.capabilities = [ "9.0" ];
           torch.build-number = 2;
         };
-        ampere = change "verl" { cuda.capabilities = [ "8.0" ]; };
+        ampere = change "verl_0_7_3" { cuda.capabilities = [ "8.0" ]; };
       in
       [
         hopper.torch.TORCH_CUDA_ARCH_LIST
@@ -115,7 +115,7 @@ in
         (with'.lib.hasInfix "--version=2.5.1.post2" hopper.torch.installCheckPhase)
         hopper.vllm.TORCH_CUDA_ARCH_LIST
         ampere.flash-attn.FLASH_ATTN_CUDA_ARCHS
-        (ampere.vllm-verl == with'.vllmPackages.verl.vllm-verl)
+        (ampere.vllm-verl_0_7_3 == with'.vllmPackages.verl_0_7_3.vllm-verl_0_7_3)
       ];
     expected = [
       "9.0"
@@ -133,7 +133,7 @@ in
       "verl_0_7_1"
       "verl_0_7_2"
     ];
-    expected = map (_: with'.vllmPackages.verl.flash-attn.outPath) [
+    expected = map (_: with'.vllmPackages.verl_0_7_3.flash-attn.outPath) [
       1
       2
       3
@@ -141,12 +141,12 @@ in
   };
   "a changed target is checked, and its CUDA must compile for it" = {
     expr = map (scope: (builtins.tryEval scope).success) [
-      (change "verl" {
+      (change "verl_0_7_3" {
         cuda.capabilities = [
           "8.7"
           "9.0"
         ];
-      }).vllm-verl
+      }).vllm-verl_0_7_3
       (change "cuda_12" {
         cuda.toolkit = "12.8";
         cuda.capabilities = [ "12.0" ];
@@ -163,14 +163,14 @@ in
     {
       expr =
         let
-          newer = change "verl" {
+          newer = change "verl_0_7_3" {
             vllm.version = "0.7.2";
             vllm.patches = [ "verl" ];
           };
           isMade = derivation: (builtins.tryEval derivation.drvPath).success;
         in
         map isMade [
-          newer.vllm-verl
+          newer.vllm-verl_0_7_3
           newer.flash-attn
           newer.built
         ];
@@ -210,7 +210,7 @@ in
         unmeasured = target: with'.vllmPackages.${target}.overrideTarget (old: removeAttrs old [ "build" ]);
       in
       map (derivation: builtins.isString derivation.drvPath) [
-        (unmeasured "verl").flash-attn
+        (unmeasured "verl_0_7_3").flash-attn
         ((unmeasured "cuda_12").callPackage ../../nix/outputs/build-shell.nix { tools = [ ]; })
       ];
     expected = [

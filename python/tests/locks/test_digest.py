@@ -28,7 +28,7 @@ SHIPPED = [
 ]
 # Changes of a target that its lock does not know of, and those that are none of its business.
 OTHER: dict[str, dict[str, Any]] = {
-    "vLLM": {"target": "verl", "set": {"vllm.version": "0.7.2", "vllm.patches": ["verl"]}},
+    "vLLM": {"target": "verl_0_7_3", "set": {"vllm.version": "0.7.2", "vllm.patches": ["verl"]}},
     "vLLM, built here": {"target": "ascend_0_18", "set": {"vllm-ascend.from": "source"}},
     "vLLM, built here no more": {"target": "cuda_12", "set": {"vllm.from": "wheel"}},
     "the release of what is built here": {"target": "ascend", "set": {"sdists.fire": "0.6.0"}},
@@ -38,10 +38,10 @@ OTHER: dict[str, dict[str, Any]] = {
     "exclude": {"target": "cpu", "set": {"wheels.exclude": ["triton"]}},
     "platform": {"target": "cpu", "set": {"wheels.platform": "manylinux_2_35"}},
     "the platform of those that name none": {
-        "target": "verl",
+        "target": "verl_0_7_3",
         "set": {"wheels.platform": "manylinux_2_31"},
     },
-    "before": {"target": "verl", "set": {"wheels.before": "2025-05-01"}},
+    "before": {"target": "verl_0_7_3", "set": {"wheels.before": "2025-05-01"}},
     "an index": {"target": "cpu", "set": {"wheels.index.torch.url": "https://index.invalid/cpu"}},
     "no index": {"target": "cpu", "remove": ["wheels.index"]},
 }
@@ -49,11 +49,11 @@ SAME: dict[str, dict[str, Any]] = {
     "capabilities": {"target": "cuda_12", "set": {"cuda.capabilities": ["8.9", "9.0"]}},
     "the order": {"target": "ascend", "set": {"wheels.exclude": ["triton", "fastapi-cli"]}},
     "the platform that is meant": {
-        "target": "verl",
+        "target": "verl_0_7_3",
         "set": {"wheels.platform": "manylinux_2_28"},
     },
     "how it runs": {
-        "target": "verl",
+        "target": "verl_0_7_3",
         "set": {"run.tools": ["gcc", "git"], "serve.chat.port": 8010, "summary": "mine"},
     },
 }
@@ -137,9 +137,9 @@ def test_nothing_is_fetched_for_a_lock_that_is_older(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(sources, "load_requirements", lambda name: requirements)
     with pytest.raises(
         InputError,
-        match=r"pylock\.x86_64-linux\.toml was resolved from .*; run: vllm-nix lock verl$",
+        match=r"pylock\.x86_64-linux\.toml was resolved from .*; run: vllm-nix lock verl_0_7_3$",
     ):
-        sources.load_sources(["verl"], "x86_64-linux", "nixpkgs")
+        sources.load_sources(["verl_0_7_3"], "x86_64-linux", "nixpkgs")
 
 
 @pytest.mark.parametrize(("name", "system"), SHIPPED)

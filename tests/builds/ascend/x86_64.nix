@@ -1,5 +1,5 @@
 # The environment `ascend` for x86_64, with the one wheel changed that PyTorch's own index alone has:
-# torch 2.5.1 is the registry's, with NVIDIA's libraries, out of verl's lock; it does without its Triton,
+# torch 2.5.1 is the registry's, with NVIDIA's libraries, out of verl_0_7_3's lock; it does without its Triton,
 # as the target has to. CANN's driver may lie in the user's home, as the rest of CANN may.
 let
   pkgs = import ../../../nix/debian {
@@ -17,6 +17,6 @@ in
     };
     lockedWheels =
       builtins.filter (wheel: wheel.pname != "torch") super.lockedWheels
-      ++ builtins.filter isTorchs vllmPackages.verl.lockedWheels;
+      ++ builtins.filter isTorchs vllmPackages.verl_0_7_3.lockedWheels;
   }
 )).vllm-ascend

@@ -1,5 +1,5 @@
 # { vllm, shell, check, kernel }: what a GPU's code is really compiled to, for Orin, on x86_64. Everything is jetson's
-# own but torch, which is the registry's of the same release: the one in verl's lock.
+# own but torch, which is the registry's of the same release: the one in verl_0_7_3's lock.
 let
   pkgs = import ../../../nix/debian { overlays = [ (import ../../../overlays) ]; };
   inherit (pkgs) lib vllmPackages;
@@ -10,7 +10,7 @@ let
           from = "wheel";
         };
       };
-      inherit (vllmPackages.verl) lockedWheels;
+      inherit (vllmPackages.verl_0_7_3) lockedWheels;
       # No registry has it, and what is compiled here needs it to configure alone.
       vllm-flash-attn = pkgs.runCommand "no-flash-attention" { } "mkdir $out; touch $out/CMakeLists.txt";
     }
