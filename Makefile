@@ -18,7 +18,7 @@ config = --config python/pyproject.toml
 pytest = PATH="$$(nix-build --no-out-link nix/debian -A gcc --option substituters '')/bin:$$PATH" \
 	.venv/bin/pytest -c python/pyproject.toml --rootdir . python/tests tests
 
-.PHONY: demo test test-slow bench docs setup command fetch build lint lock
+.PHONY: demo test test-slow bench docs setup command fetch build lint lock outdated
 
 demo: command ## from nothing to a vLLM that answers
 	@$(vllm-nix) demo --base $(BASE) $(TARGET) -- $(options)
@@ -54,6 +54,9 @@ docs: setup ## the pages that are written from data
 
 lock: setup
 	$(vllm-nix) lock $(TARGET)
+
+outdated: setup ## newer releases of what targets pin, as the registry has them
+	$(vllm-nix) outdated
 
 setup: ## the command, and what its developers need
 	@nix/setup.sh

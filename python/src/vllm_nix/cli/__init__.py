@@ -19,7 +19,7 @@ from vllm_nix.text import printable
 # with a docstring (its help), `arguments(parser)` and `run(args) -> int`.
 GROUPS: Mapping[str, Sequence[str]] = {
     "Begin": ("targets", "demo"),
-    "Build": ("fetch", "params", "lock"),
+    "Build": ("fetch", "params", "lock", "outdated"),
     "Check": ("verify", "archs", "slim"),
     "Serve": ("serve", "model"),
     "Carry": ("bundle",),
@@ -28,7 +28,8 @@ GROUPS: Mapping[str, Sequence[str]] = {
 COMMANDS = tuple(name for names in GROUPS.values() for name in names)
 # Commands that pass the words after `--` on to another program, as `args.rest`.
 PASS_ON = ("demo", "serve")
-STARTING = ("demo", "fetch", "lock", "verify", "model", "bundle")  # commands that start programs
+# Commands that start programs.
+STARTING = ("demo", "fetch", "lock", "outdated", "verify", "model", "bundle")
 _GRACE = 0.7  # seconds for unwinding after a signal
 
 

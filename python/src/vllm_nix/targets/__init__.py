@@ -8,6 +8,7 @@ from vllm_nix.targets.target import (
     load_target,
     profile_keys,
     read_target,
+    rules,
     shared_profiles,
     target_names,
 )
@@ -21,6 +22,7 @@ __all__ = [
     "load_target",
     "profile_keys",
     "read_target",
+    "rules",
     "shared_profiles",
     "target_names",
 ]

@@ -114,6 +114,11 @@ def shared_profiles() -> SharedProfiles:
     return cast(SharedProfiles, _table("profiles.toml"))
 
 
+def rules() -> Mapping[str, Any]:
+    """rules.toml: what a target's parameters must be to one another."""
+    return _table("rules.toml")
+
+
 def profile_keys() -> dict[str, Mapping[str, Any]]:
     """What a serve profile may hold, besides tables: the schema's rows by the keys of `serve.*`."""
     return {
@@ -146,9 +151,9 @@ def complete_target(place: str, own: Mapping[str, Any]) -> Parameters:
 
 def check_target(place: str, data: Mapping[str, Any]) -> None:
     """Checks a target's data against the schema, then the rules. Raises `InputError`."""
-    rules = {**_table("rules.toml"), "capabilities": table()}
-    check_schema(_table("schema.toml"), rules, place, data)
-    check_rules(rules, place, data)
+    known = {**rules(), "capabilities": table()}
+    check_schema(_table("schema.toml"), known, place, data)
+    check_rules(known, place, data)
 
 
 def _read_own(name: str) -> dict[str, Any]:
