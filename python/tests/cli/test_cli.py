@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from vllm_nix import cli
-from vllm_nix.cli import params
-from vllm_nix.targets import Target, load_target, target_names
+from vllm_nix.targets import load_target, target_names
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -102,18 +101,50 @@ def test_params_for_a_build_script(capsys: pytest.CaptureFixture[str]) -> None:
     }
 
 
-def test_params_for_a_fleet(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+# That of the eight-architecture build script which people pass on.
+CLASSIC = "5.2;6.1;7.0;7.2;7.5;8.0;8.6;8.7"
+
+
+def test_params_for_a_fleet(capsys: pytest.CaptureFixture[str]) -> None:
+    """One word to the shell, in its order; CUDA 12.6 compiles for all of them."""
+    assert cli.main(["params", "jetson", "--format", "env", "--capabilities", CLASSIC]) == 0
+    said = capsys.readouterr()
+    own = load_target("jetson").environment()
+    assert exported(said.out) == {**own, "TORCH_CUDA_ARCH_LIST": CLASSIC}
+    assert said.err == ""
+
+
+def test_a_fleet_with_devices_that_cuda_compiles_for_no_more(
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A classic script's eight capabilities: one word to the shell, in their order."""
-    jetson = load_target("jetson").data
-    capabilities = ["7.0", "7.2", "7.5", "8.0", "8.6", "8.7", "8.9", "9.0"]
-    fleet = Target("fleet", {**jetson, "cuda": {**jetson["cuda"], "capabilities": capabilities}})
-    monkeypatch.setattr(params, "load_target", lambda _: fleet)
-    assert cli.main(["params", "fleet", "--format", "env"]) == 0
-    environment = exported(capsys.readouterr().out)
-    assert environment["TORCH_CUDA_ARCH_LIST"] == "7.0;7.2;7.5;8.0;8.6;8.7;8.9;9.0"
-    assert environment.keys() == load_target("jetson").environment().keys()
+    assert cli.main(["params", "jetson_7", "--format", "env", "--capabilities", CLASSIC]) == 0
+    said = capsys.readouterr()
+    assert exported(said.out)["TORCH_CUDA_ARCH_LIST"] == "7.5;8.0;8.6;8.7"
+    assert said.err.splitlines() == [
+        "vllm-nix: CUDA 13.2 does not compile for 5.2; 6.5 to 12.9 can",
+        "vllm-nix: CUDA 13.2 does not compile for 6.1; 8.0 to 12.9 can",
+        "vllm-nix: CUDA 13.2 does not compile for 7.0; 9.0 to 12.9 can",
+        "vllm-nix: CUDA 13.2 does not compile for 7.2; 9.1 to 12.9 can",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("target", "text", "said"),
+    [
+        ("jetson", "8.7;9.9", "unknown capability '9.9'; there are: 5.0, 5.2, "),
+        ("jetson", "orin", "'orin' is no compute capability; write one as 8.7 or sm_87"),
+        ("jetson", "10.3 12.1", "CUDA 12.6 compiles for none of '10.3 12.1'"),
+        ("jetson", "", "CUDA 12.6 compiles for none of ''"),
+        ("cpu", "8.6", "--capabilities: cpu is not for CUDA"),
+    ],
+)
+def test_a_fleet_of_nothing(
+    capsys: pytest.CaptureFixture[str], target: str, text: str, said: str
+) -> None:
+    assert cli.main(["params", target, "--capabilities", text]) == 2
+    result = capsys.readouterr()
+    assert result.out == ""
+    assert said in result.err.splitlines()[-1]
 
 
 def test_one_command_does_not_import_the_others() -> None:

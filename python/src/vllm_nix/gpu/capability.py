@@ -102,6 +102,17 @@ class ComputeCapability:
         row = table()[str(self.base)]
         return row["first"], row.get("last")
 
+    @property
+    def compiled_by(self) -> str:
+        """The CUDA releases of `compilers` in words: "8.0 to 12.9", "11.4 and newer"."""
+        first, last = self.compilers
+        return f"{first} to {last}" if last else f"{first} and newer"
+
+    def is_compiled_by(self, cuda: str) -> bool:
+        """Whether a CUDA release, such as "12.6", compiles for it. Raises KeyError as `compilers`."""
+        first, last = self.compilers
+        return _release(first) <= _release(cuda) and (not last or _release(cuda) <= _release(last))
+
 
 @cache
 def table() -> "Mapping[str, Mapping[str, Any]]":
@@ -121,6 +132,10 @@ def known() -> tuple[ComputeCapability, ...]:
 def arch_list(capabilities: Iterable[str | ComputeCapability]) -> str:
     """PyTorch's variable TORCH_CUDA_ARCH_LIST, in the given order: "8.6;8.7"."""
     return ";".join(map(str, capabilities))
+
+
+def _release(cuda: str) -> tuple[int, ...]:
+    return tuple(map(int, cuda.split(".")))
 
 
 def _row(capability: ComputeCapability) -> "Mapping[str, Any]":

@@ -82,9 +82,8 @@ def _check_capabilities(rules: Data, fault: Any, data: Data) -> None:
     if jetson and foreign:
         fault(f"systems: Jetson's capability {jetson[0]} is for aarch64-linux, not {foreign[0]}")
     for capability in parsed:
-        first, last = capability.compilers
-        if Version(toolkit) < Version(first) or (last and Version(toolkit) > Version(last)):
-            able = f"{first} to {last} can" if last else f"{first} and newer can"
+        if not capability.is_compiled_by(toolkit):
+            able = f"{capability.compiled_by} can"
             fault(f"cuda.capabilities: CUDA {toolkit} cannot compile for {capability}; {able}")
 
 
