@@ -7,6 +7,7 @@
   python,
   registrySource,
   runCommand,
+  target,
 }:
 let
   read = file: builtins.fromTOML (builtins.readFile file);
@@ -21,7 +22,10 @@ let
 
   # The target's own torch and transformers read GGUF with these two, which a wheel's file can be imported from.
   converter = lib.concatStringsSep ":" (
-    map (wheel: "${wheel}/${python.sitePackages}") lockedWheels
+    map (wheel: "${wheel}/${python.sitePackages}") (
+      # vLLM's takes long to unpack, and this can be done meanwhile.
+      lib.filter (wheel: wheel.pname != target.vllm.distribution) lockedWheels
+    )
     ++ [
       (newest "accelerate")
       (newest "gguf")
