@@ -45,7 +45,7 @@ lint: setup
 	cd python && ../.venv/bin/mypy
 	cd nix && MYPYPATH=wheels/unpack/builder ../.venv/bin/mypy --strict wheels/unpack/builder wheels/patch wheels/alias environment ../pkgs/neuron
 
-bench: build ## ratios beside what one would otherwise run
+bench: setup build ## ratios beside what one would otherwise run
 	.venv/bin/python -m benchmarks
 
 docs: setup ## the pages that are written from data
