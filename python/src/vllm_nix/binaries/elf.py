@@ -22,6 +22,7 @@ MAGIC = b"\x7fELF"
 PT_LOAD, PT_DYNAMIC, PT_INTERP = 1, 2, 3
 SHT_NULL, SHT_NOBITS = 0, 8
 DT_NULL, DT_NEEDED, DT_STRTAB, DT_STRSZ, DT_SONAME, DT_RPATH, DT_RUNPATH = 0, 1, 5, 10, 14, 15, 29
+DT_FLAGS_1 = 0x6FFFFFFB
 
 _HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
 _SEGMENT = struct.Struct("<IIQQQQQQ")
@@ -40,12 +41,14 @@ class ElfError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Dynamic:
-    """What the dynamic loader is told; search paths are split at ":", in order, as written."""
+    """What the dynamic loader is told; search paths are split at ":", in order, as written. `flags`
+    are those of DT_FLAGS_1."""
 
     needed: tuple[str, ...]
     soname: str | None
     rpath: tuple[str, ...]
     runpath: tuple[str, ...]
+    flags: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +251,7 @@ def _dynamic(image: memoryview, segments: tuple[Segment, ...]) -> Dynamic | None
         soname=strings.at(values[DT_SONAME]) if DT_SONAME in values else None,
         rpath=paths(DT_RPATH),
         runpath=paths(DT_RUNPATH),
+        flags=values.get(DT_FLAGS_1, 0),
     )
 
 

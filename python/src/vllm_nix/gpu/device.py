@@ -42,11 +42,13 @@ class Device:
 @dataclass(frozen=True, slots=True)
 class JetPack:
     """A JetPack release. `libraries` says whose CUDA libraries it takes: "l4t" or "sbsa";
-    `cuda_compat` is the newest CUDA that its forward compatibility package runs, None if it has none."""
+    `cuda_compat` is the newest CUDA that its forward compatibility package runs, None if it has none;
+    `symbols` are the newest versions of symbols that its C and C++ libraries have: {"GLIBC": "2.35"}."""
 
     release: str
     cuda: str
     cuda_compat: str | None
+    symbols: Mapping[str, str]
     libraries: str
     capabilities: tuple[ComputeCapability, ...]
 
@@ -102,6 +104,7 @@ def jetpack_release(text: str) -> JetPack:
         release=number,
         cuda=row["cuda"],
         cuda_compat=row.get("cuda-compat"),
+        symbols=row["symbols"],
         libraries=row["libraries"],
         capabilities=tuple(map(ComputeCapability.parse, row["capabilities"])),
     )

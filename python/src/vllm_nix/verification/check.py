@@ -8,8 +8,9 @@ from typing import Any
 from vllm_nix.gpu.device import Device
 from vllm_nix.verification.cann import Gap
 from vllm_nix.verification.environment import Environment, Interpreter, Manifest, NotRun, lookup
-from vllm_nix.verification.facts import Facts
+from vllm_nix.verification.facts import Facts, Once
 from vllm_nix.verification.installed import Distribution
+from vllm_nix.verification.linking import Linking
 from vllm_nix.verification.machine import BrokenDriver, Driver
 from vllm_nix.verification.packages import Packages
 from vllm_nix.verification.report import Finding, Status
@@ -34,7 +35,8 @@ class Context:
 
     `parameters` are the target's, from `--target` or the manifest; empty if neither is there.
     `target` is the one that was asked for, by name. `interpreter` is why not, if none starts.
-    `facts` are read from the files, when they are first asked for. `deep` asks for what is read
+    `facts` are read from the files, and `linking()` is worked out of them, when they are first asked for.
+    `deep` asks for what is read
     even of files that cannot have changed.
 
     `devices` are the GPUs to judge for: those that were asked for (`is_asked`), by name or by the
@@ -51,6 +53,7 @@ class Context:
     parameters: Mapping[str, Any]
     survey: Survey
     facts: Facts
+    once_linked: Once[None, Linking]
     devices: tuple[Device, ...]
     is_asked: bool
     is_here: bool
@@ -90,6 +93,10 @@ class Context:
         if isinstance(self.interpreter, str):
             raise SkipError("the interpreter does not start", harmless=False)
         return self.interpreter
+
+    def linking(self) -> Linking:
+        """What a process of the environment has loaded when it comes to a library."""
+        return self.once_linked(None)
 
     def gpus(self) -> tuple[Device, ...]:
         """The devices, for a check that is about them."""

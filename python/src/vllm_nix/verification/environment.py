@@ -3,6 +3,7 @@ the manifest that a Nix build has."""
 
 import json
 import os
+import re
 import tempfile
 import threading
 from collections.abc import Mapping
@@ -108,7 +109,7 @@ def _variables(folder: Path) -> dict[str, str]:
 class Interpreter:
     """`binary` is the ELF file that really runs; `scripts` is where commands are installed, which
     Debian has at /usr/local/bin for its /usr; `path` is where modules are looked for; `markers` are the
-    variables of PEP 508."""
+    variables of PEP 508; `library_path` are the folders of LD_LIBRARY_PATH, as it runs."""
 
     version: str
     implementation: str
@@ -118,6 +119,7 @@ class Interpreter:
     scripts: Path
     path: tuple[Path, ...]
     markers: Mapping[str, str]
+    library_path: tuple[str, ...] = ()
 
     def below(self, root: Path, folder: Path) -> Path:
         """A folder of its own as a path below the environment's, for $ORIGIN depends on it."""
@@ -155,6 +157,7 @@ def _interpreter(answer: Mapping[str, Any]) -> Interpreter:
         scripts=_folder(answer["scripts"]),
         path=tuple(_folder(place) for place in answer["path"] if place),
         markers={str(name): str(value) for name, value in dict(answer["markers"]).items()},
+        library_path=tuple(filter(None, re.split("[:;]", str(answer.get("library-path", ""))))),
     )
     if found.prefix not in found.site_packages.parents:
         raise ValueError("its packages are not below its prefix")

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from vllm_nix.binaries.elf import ElfError
 from vllm_nix.binaries.files import Found, go_on, read_binaries, walk
-from vllm_nix.binaries.symbols import Symbols, read_symbols
+from vllm_nix.binaries.symbols import Symbols, Versions, read_symbols, read_versions
 from vllm_nix.gpu.compat import Judgement, judge_library
 from vllm_nix.gpu.device import Device
 from vllm_nix.gpu.libraries import Library, read_libraries
@@ -70,6 +70,7 @@ class Facts:
         )
         self._symbols = Once[Path, Symbols](self._read_symbols)
         self._symbols_left = MOST_SYMBOLS
+        self._versions = Once[Path, Versions](read_versions)
         self._gpu_code = Once[None, tuple[Library, ...]](lambda _: self._read_gpu_code())
         self._judged = Once[Device, tuple[tuple[Library, Judgement], ...]](self._judge)
 
@@ -84,6 +85,10 @@ class Facts:
     def symbols(self, file: Path) -> Symbols:
         """The dynamic symbols of a library, inside the environment or not. Raises ElfError or OSError."""
         return self._symbols(file.resolve())
+
+    def versions(self, file: Path) -> Versions:
+        """The versions of a library's symbols. Raises ElfError or OSError."""
+        return self._versions(file.resolve())
 
     def gpu_code(self) -> tuple[Library, ...]:
         """The libraries that carry GPU code, or something that cannot be read."""

@@ -22,8 +22,9 @@ from vllm_nix.verification.environment import (
     ask_interpreter,
     read_manifest,
 )
-from vllm_nix.verification.facts import Facts
+from vllm_nix.verification.facts import Facts, Once
 from vllm_nix.verification.fixes import fix_for
+from vllm_nix.verification.linking import Linking, link
 from vllm_nix.verification.machine import (
     BrokenDriver,
     Driver,
@@ -146,6 +147,12 @@ def _context(
         gaps = cann.gaps(facts.binaries(), packages.folders[0], launched=launched)
     if gaps:
         environment = replace(environment, settings=cann.WITHOUT)
+
+    def linked(_: None) -> Linking:
+        if not isinstance(interpreter, Interpreter):
+            raise SkipError(str(interpreter), harmless=False)
+        return link(interpreter, manifest, wanted, distributions, facts, packages)
+
     return Context(
         environment=environment,
         interpreter=interpreter,
@@ -156,6 +163,7 @@ def _context(
         parameters=wanted,
         survey=Survey(environment, steps),
         facts=facts,
+        once_linked=Once(linked),
         devices=named or (() if wanted else devices_here(question, driver)),
         is_asked=bool(named),
         is_here=question == Question(),

@@ -6,18 +6,25 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
+
+from packaging.utils import canonicalize_name
 
 from vllm_nix.binaries import elf
 from vllm_nix.binaries.elf import Elf, ElfError
-from vllm_nix.binaries.files import PROCESSORS, Found, go_on
-from vllm_nix.binaries.linker import Linker, LinkerError, base_folders, host_folders
-from vllm_nix.targets import load_target, target_names
+from vllm_nix.binaries.files import PROCESSORS, go_on, open_regular
+from vllm_nix.binaries.linker import LinkerError, Missing, Object, Process
+from vllm_nix.binaries.symbols import demangle
+from vllm_nix.gpu.device import JetPack, jetpack_release
 from vllm_nix.verification import cann
 from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok, warning
-from vllm_nix.verification.environment import Interpreter, lookup
+from vllm_nix.verification.environment import NotRun
 from vllm_nix.verification.fixes import fix_for
+from vllm_nix.verification.linking import Linking
 from vllm_nix.verification.machine import DRIVER_LIBRARIES
+from vllm_nix.verification.report import Status
 from vllm_nix.verification.survey import StepError, Survey
 
 
@@ -104,25 +111,41 @@ def _wanted(context: Context) -> tuple[Collection[str], str]:
 # Folders of what every start of vLLM loads.
 ESSENTIAL = ("numpy", "nvidia", "safetensors", "tokenizers", "torch", "torch_npu", "triton", "vllm")
 SHOWN = 6  # missing libraries of a package that are named
-_RELOCATABLE = 1  # ET_REL: object files, which nothing loads
 
 
-@check("elf", "Every ELF file is whole and finds the libraries that it needs")
+# What torch really loads, asked where it is in doubt; not if it does not import.
+TORCHS_MAPS = ("maps", "torch")
+
+
+@check(
+    "elf",
+    "Every ELF file is whole and finds the libraries that it needs",
+    steps=(("import", "torch"), TORCHS_MAPS),
+)
 def elf_files(context: Context) -> Iterator[Finding]:
     """Every library that an installed file needs is in the environment, or where its base looks.
 
-    The names that each ELF file asks for (DT_NEEDED) are looked up as ld.so(8) does: along the file's
-    run path, then where the interpreter's base looks, in a virtual environment where the host does. A
-    truncated file is found as well; one for another processor is `machine`'s. A plain environment may
+    The names that each ELF file asks for (DT_NEEDED) are looked up as ld.so(8) does: what is loaded
+    already goes by its name, Python's libraries and those of `import torch` first; then along the run
+    paths (DT_RPATH of the chain that asks, or its own DT_RUNPATH) and LD_LIBRARY_PATH, then where the
+    loader of this Python looks, which may be another than the host's. That a library lies somewhere in
+    the environment is not enough: something must find it. In doubt, `import torch` is run, and what it
+    maps counts. The versions of symbols that a file needs (GLIBC_2.34, GLIBCXX_3.4.30) must be in the
+    library that it gets.
+
+    A truncated file is found as well; one for another processor is `machine`'s. A plain environment may
     have libraries that only some uses load, as torchaudio has one for each release of FFmpeg: there,
     what torch and vLLM need is an error, the rest a warning for each package, with what importing it
     says. The driver's libraries count as found: `live-device` tries them.
+
+    Seen in vllm#36099, vllm#31018, vllm#52300.
     """
     found = context.facts.binaries()
     for file, problem in found.broken.items():
         yield failed(problem, where=context.place(file), fix="install the wheel that owns it again")
     for path, why in found.tree.left_out.items():
         yield warning(why, where=context.place(path), fix="look there yourself, if it should count")
+    yield from _too_new_for_jetpack(context)
     away = [f"{context.place(path)} -> {end}" for path, end in found.tree.links_out.items()]
     told = f"; links out of the environment are not followed: {', '.join(away)}" if away else ""
     if isinstance(context.interpreter, str):
@@ -133,19 +156,30 @@ def elf_files(context: Context) -> Iterator[Finding]:
         )
         return
     optional: defaultdict[str, dict[str, Path]] = defaultdict(dict)
-    for file, names in _missing(context, context.interpreter, found):
-        if isinstance(names, LinkerError):
+    for file, lack in _problems(context):
+        if isinstance(lack, LinkerError):
             fix = "install the wheel that owns it again, from where you trust"
-            yield failed(str(names), where=context.place(file), fix=fix)
+            yield failed(str(lack), where=context.place(file), fix=fix)
             continue
         package = context.packages.top(file)
-        if context.manifest or package in ESSENTIAL:
-            fix = f"install what has {names[0]}"
+        is_essential = bool(context.manifest) or package in ESSENTIAL
+        for name, place in lack.elsewhere.items():
+            finding = _out_of_reach(context, file, package, name, place)
+            yield finding if is_essential else replace(finding, status=Status.WARNING)
+        if lack.nowhere and is_essential:
+            fix = f"install what has {lack.nowhere[0]}"
             if context.manifest:
                 fix += "; or list it in wheels.optional-libraries"
-            yield failed(_needs(names), where=context.place(file), fix=fix)
-        else:
-            optional[package].update(dict.fromkeys(names, file))
+            yield failed(_needs(lack.nowhere), where=context.place(file), fix=fix)
+        elif lack.nowhere:
+            optional[package].update(dict.fromkeys(lack.nowhere, file))
+        for version, library, newest in lack.versions:
+            fix = f"install a build of {package} for an older system, or a newer {library}"
+            yield (failed if is_essential else warning)(
+                f"needs {version} of {library}, which has up to {newest}",
+                where=context.place(file),
+                fix=fix,
+            )
     for package, libraries in optional.items():
         yield _partly(context, package, list(libraries))
     yield ok(f"{len(found.images)} ELF files{told}")
@@ -168,24 +202,229 @@ def _partly(context: Context, package: str, names: list[str]) -> Finding:
     return warning(needs, where=package, fix=f"{fix}; `import {package}` works without")
 
 
-def _missing(
-    context: Context, interpreter: Interpreter, found: Found
-) -> Iterator[tuple[Path, list[str] | LinkerError]]:
-    binary = interpreter.binary
-    machine = elf.read(binary).machine
-    folders = base_folders(binary) + (() if context.manifest else host_folders())
-    # What is for a device, or for another system, is not loaded here.
-    images = {file: image for file, image in found.images.items() if image.machine == machine}
-    linker = Linker(folders, _provided(context, images))
-    for file, image in images.items():
-        if image.type == _RELOCATABLE:
-            continue
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What a file does not get: names that are `nowhere`, and those that are `elsewhere` in the
+    environment, with the place; and `versions` of symbols, the library, and the newest that it has."""
+
+    nowhere: list[str]
+    elsewhere: Mapping[str, Path]
+    versions: list[tuple[str, str, str]]
+
+
+def _problems(context: Context) -> Iterator[tuple[Path, Problem | LinkerError]]:
+    linking = context.linking()
+    missing: dict[Path, list[str]] = {}
+    versions: dict[Path, list[tuple[str, str, str]]] = {}
+    whole: set[str] = set()  # what is found to load, by itself or with what needs it
+    for file, image in linking.images.items():
         go_on(context.facts.stop)
         try:
-            if names := list(linker.missing(file, image)):
-                yield file, names
+            process, scope, absent = _loaded(context, linking, file, image)
         except LinkerError as error:
             yield file, error
+            continue
+        lacking = {missed.by.path for missed in absent}
+        whole |= {os.path.normpath(one.path) for one in scope if one.path not in lacking}
+        names = [
+            one.name for one in absent if one.by.path == str(file) or not _is_own(context, one)
+        ]
+        if names:
+            missing[file] = list(dict.fromkeys(names))
+        if found := list(_versions(context, process, file)):
+            versions[file] = found
+    by_name = {file.name: file for file in linking.images}
+    by_name |= {_soname(image): file for file, image in linking.images.items() if _soname(image)}
+    for file in sorted(missing.keys() | versions.keys()):
+        names = missing.get(file, []) if str(file) not in whole else []
+        elsewhere = {
+            name: by_name[name]
+            for name in names
+            if name in by_name and not _is_opened_before(context, file, by_name[name])
+        }
+        if elsewhere:
+            loaded = _mapped(context)
+            elsewhere = {} if file.resolve() in loaded else elsewhere
+            elsewhere = {name: at for name, at in elsewhere.items() if at.resolve() not in loaded}
+        nowhere = [name for name in names if name not in by_name]
+        if nowhere or elsewhere or file in versions:
+            yield file, Problem(nowhere, elsewhere, versions.get(file, []))
+
+
+def _loaded(
+    context: Context, linking: Linking, file: Path, image: Elf
+) -> tuple[Process, tuple[Object, ...], tuple[Missing, ...]]:
+    """The process that loads a file, with what it loads and what is missing. A program has a process of
+    its own; what belongs to torch, vLLM and what goes with them finds torch imported."""
+    if image.interpreter is not None:
+        process = Process(linking.bare.linker)
+        missing = process.start(str(file), image)
+        return process, (), missing
+    package = context.packages.top(file).partition(".")[0]
+    needed = image.dynamic.needed if image.dynamic else ()
+    is_torchs = package in ESSENTIAL or any(name.startswith(OF_LIBTORCH) for name in needed)
+    process = (linking.torch if is_torchs else linking.bare).copy()
+    scope, missing = process.load(str(file), image)
+    if missing and not is_torchs and _requires_torch(context, file):
+        process = linking.torch.copy()
+        scope, missing = process.load(str(file), image)
+    return process, scope, missing
+
+
+OF_LIBTORCH = ("libtorch", "libc10")
+
+
+def _requires_torch(context: Context, file: Path) -> bool:
+    owner = context.facts.records().owner(file)
+    return owner is not None and any(requires(text, "torch") for text in owner.requires)
+
+
+def _is_own(context: Context, missed: Missing) -> bool:
+    """Whether it is a file of the environment that lacks something, which is named by itself."""
+    return Path(os.path.normpath(missed.by.path)) in context.linking().images
+
+
+def _mapped(context: Context) -> set[Path]:
+    """The files that `import torch` really loads, where that can be tried."""
+    try:
+        return {Path(file).resolve() for file in context.ask(*TORCHS_MAPS)["files"]}
+    except (SkipError, NotRun, StepError):
+        return set()
+
+
+def _is_opened_before(context: Context, file: Path, library: Path) -> bool:
+    """Whether Python is likely to have opened a library before a file: one of the same package, or of
+    one that it requires, that is a module or comes with Python that opens libraries by their paths.
+    How torch and vLLM do that is known, so that it is not assumed."""
+    package, other = context.packages.top(file), context.packages.top(library)
+    if package.startswith(BUILT_FOR_TORCH):
+        return False
+    if package == other and _is_module(context, library):
+        return True
+    if package != other:
+        owners = context.facts.records().owner(file), context.facts.records().owner(library)
+        wanted = owners[0].requires if owners[0] and owners[1] else ()
+        if not any(owners[1] and requires(text, owners[1].name) for text in wanted):
+            return not context.manifest and _opens_libraries(context, package)
+    return _opens_libraries(context, other) or _opens_libraries(context, package)
+
+
+BUILT_FOR_TORCH = ("torch", "vllm", "flash_attn", "xformers")
+
+
+def requires(requirement: str, name: str) -> bool:
+    """Whether a requirement (PEP 508) is of the distribution of a normalised name."""
+    found = re.match(r"\s*([A-Za-z0-9._-]+)", requirement)
+    return found is not None and canonicalize_name(found[1]) == name
+
+
+def _is_module(context: Context, file: Path) -> bool:
+    with suppress(ElfError, OSError):
+        return any(name.startswith(b"PyInit_") for name in context.facts.symbols(file).defined)
+    return False
+
+
+def _opens_libraries(context: Context, package: str) -> bool:
+    """Whether a package's Python opens libraries by their paths."""
+    sources = (file for folder in context.packages.find(package) for file in folder.glob("**/*.py"))
+    for file in islice(sources, MOST_SOURCES):
+        go_on(context.facts.stop)
+        with suppress(OSError), open_regular(file) as stream:
+            if b"CDLL" in stream.read(1 << 20):
+                return True
+    return False
+
+
+MOST_SOURCES = 2000  # of a package, that are searched
+
+
+def _out_of_reach(context: Context, file: Path, package: str, name: str, place: Path) -> Finding:
+    """The finding for a library that is in the environment, where nothing looks for it."""
+    stem = name.partition(".so")[0]
+    loaded = context.linking().torch.names
+    other = next((one for one in loaded if one.partition(".so")[0] == stem and one != name), "")
+    if other:
+        fix = f"install the build of {package} that needs {other}, which torch loads"
+    else:
+        fix = f"install a build of {package} whose run path leads there"
+    return failed(
+        f"needs {name}, which it does not find, and nothing before it loads",
+        where=context.place(file),
+        expected=f"a run path to {context.place(place.parent)}, where it lies",
+        fix=fix,
+    )
+
+
+def _versions(context: Context, process: Process, file: Path) -> Iterator[tuple[str, str, str]]:
+    """Versions of symbols that a file needs, and that the library that it gets does not have. One
+    without any versions is taken as it is, as the loader does."""
+    try:
+        needed = context.facts.versions(file).needed
+    except (ElfError, OSError):
+        return  # see `elf`
+    for library, wanted in needed.items():
+        there = process.names.get(library)
+        if there is None or not wanted:
+            continue
+        try:
+            defined = context.facts.versions(Path(there.path)).defined
+        except (ElfError, OSError):
+            continue
+        if absent := sorted(set(wanted) - defined, key=version_key) if defined else []:
+            family = absent[-1].rpartition("_")[0]
+            alike = [one for one in defined if one.rpartition("_")[0] == family]
+            yield absent[-1], library, max(alike, key=version_key, default="none of that kind")
+
+
+# Which release of glibc has what is no number (its NEWS).
+_ABI = {"GLIBC_ABI_DT_RELR": "GLIBC_2.36", "GLIBC_ABI_GNU2_TLS": "GLIBC_2.42"}
+
+
+def _too_new_for_jetpack(context: Context) -> Iterator[Finding]:
+    """Files that need newer C and C++ libraries than the JetPack has that was asked for. A Nix build
+    has its own, and so has an environment for those that are in it."""
+    if context.jetpack is None or context.manifest:
+        return
+    release = jetpack_release(context.jetpack)
+    images = context.facts.binaries().images
+    inside = {file.name for file in images}
+    for file in images:
+        try:
+            needed = context.facts.versions(file).needed
+        except (ElfError, OSError):
+            continue  # see above
+        found = [
+            (_ABI.get(version, version), library)
+            for library, versions in needed.items()
+            if library not in inside
+            for version in versions
+        ]
+        newer = [(version, library) for version, library in found if _is_newer(version, release)]
+        if not newer:
+            continue
+        version, library = max(newer, key=lambda one: version_key(one[0]))
+        family = version.partition("_")[0]
+        package = context.packages.top(file)
+        yield (failed if package in ESSENTIAL else warning)(
+            f"needs {version} of {library}",
+            where=context.place(file),
+            expected=f"up to {family}_{release.symbols[family]}, as JetPack {release.release} has it",
+            fix=f"install a build of {package} for an older system (manylinux), or build it there",
+        )
+
+
+def _is_newer(version: str, release: JetPack) -> bool:
+    family, _, number = version.partition("_")
+    newest = release.symbols.get(family)
+    if newest is None or not re.fullmatch(r"[0-9]{1,4}(?:\.[0-9]{1,4}){1,3}", number):
+        return False
+    return version_key(version) > version_key(f"{family}_{newest}")
+
+
+def version_key(version: str) -> tuple[str, tuple[int, ...]]:
+    """GLIBC_2.9 is before GLIBC_2.34."""
+    family, _, number = version.rpartition("_")
+    return family, tuple(map(int, re.findall(r"[0-9]{1,9}", number)))
 
 
 def _needs(names: list[str]) -> str:
@@ -194,42 +433,25 @@ def _needs(names: list[str]) -> str:
     return f"needs {', '.join(names[:SHOWN])}{more}, which {are} nowhere"
 
 
-def _provided(context: Context, images: Mapping[Path, Elf]) -> Collection[str]:
-    """Names that count as found: other files of the environment, however they come to be loaded
-    before, the host's driver, and what the target says is not missed. Whether CANN is there is
-    `platform-plugin`'s to say."""
-    names = {file.name for file in images} | _optional(context) | DRIVER_LIBRARIES
-    names |= cann.LIBRARIES.keys() if cann.applies(context.distributions) else set()
-    names |= context.manifest.driver_libraries if context.manifest else set()
-    return names | {image.dynamic.soname or "" for image in images.values() if image.dynamic}
-
-
-def _optional(context: Context) -> set[str]:
-    """The target's optional libraries; those of any target, if we do not know which this is."""
-    several = (
-        [context.parameters]
-        if context.parameters
-        else [load_target(name).data for name in target_names()]
-    )
-    return {name for data in several for name in lookup(data, "wheels", "optional-libraries") or ()}
-
-
 # Names in the namespaces at, c10 and torch, as the Itanium C++ ABI mangles them.
 OF_TORCH = re.compile(rb"_Z(?:N|NK|TI|TV|TS)(?:2at|3c10|5torch)")
 CXX11 = b"cxx11"
 
 
-@check("torch-abi", "Libraries built against torch find its C++ symbols", slow=True)
+@check("torch-abi", "Libraries built against torch find every symbol that they need", slow=True)
 def torch_abi(context: Context) -> Iterator[Finding]:
-    """The libraries that were compiled against torch find all of its C++ symbols.
+    """What was compiled against torch finds all symbols that it needs, torch's and others.
 
     An extension calls torch by the mangled names of its functions. Built for another release of torch,
     or for the other C++11 ABI of strings (`_GLIBCXX_USE_CXX11_ABI`; its names have `cxx11` in them), it
-    fails to load with "undefined symbol", which vLLM reports late or hides. The dynamic symbols of each
-    library are compared with those that torch's own libraries define, or others of the environment that
-    it needs; nothing is loaded.
+    fails to load with "undefined symbol", which vLLM reports late or hides. Of torch, vLLM,
+    flash-attention, and all that loads one of torch's libraries, every undefined symbol that is not weak
+    is looked for where the loader looks: in Python and what it loads, in what torch opens for all to see,
+    and in the libraries that the file needs, and those that they need. Nothing is loaded. Where a library
+    is not found, or without Python, only torch's own names are judged.
 
-    Seen in vllm#13608, vllm#20361. The table is described in the System V gABI, chapter 4.
+    Seen in vllm#13608, vllm#20361. The tables are described in the System V gABI, chapter 4; the order of
+    the search in ld.so's "Lookup scope" (Drepper, How To Write Shared Libraries, 1.5.4).
     """
     folder = _torch(context) / "lib"
     own = {file.name for file in folder.glob("*.so*")}
@@ -244,13 +466,15 @@ def torch_abi(context: Context) -> Iterator[Finding]:
             raise SkipError(f"torch/lib/{name} cannot be read: see `elf`", harmless=False) from None
     abi = 1 if any(OF_TORCH.match(name) and CXX11 in name for name in defined) else 0
     for file in users:
+        go_on(context.facts.stop)
         try:
-            needed = {name for name in context.facts.symbols(file).needed if OF_TORCH.match(name)}
-        except (ElfError, OSError):
+            missing = _undefined(context, file, defined)
+        except (ElfError, OSError, LinkerError):
             continue  # see `elf`
-        missing = sorted(needed - defined)
-        if missing and (missing := sorted(needed - defined - _beside(context, file))):
-            yield _failed(context, file, missing, abi)
+        if of_torch := sorted(name for name in missing if OF_TORCH.match(name)):
+            yield _failed(context, file, of_torch, abi)
+        if others := sorted(missing - set(of_torch)):
+            yield _undefined_elsewhere(context, file, others)
     yield ok(f"{len(users)} libraries; torch has C++11 ABI {abi}" if users else "no such library")
 
 
@@ -259,16 +483,101 @@ def _torch(context: Context) -> Path:
 
 
 def _users(context: Context, own: set[str]) -> Iterator[Path]:
-    """The files outside of torch that load one of its libraries."""
-    torch = _torch(context)
-    for file, image in context.facts.binaries().images.items():
+    """The libraries of torch, vLLM and flash-attention, and what else loads one of torch's."""
+    found = context.facts.binaries().images
+    for file, image in found.items():
         needed = image.dynamic.needed if image.dynamic else ()
-        if own & set(needed) and not file.is_relative_to(torch):
+        package = context.packages.top(file)
+        is_built = package.startswith(BUILT_FOR_TORCH) and image.type == _SHARED
+        if image.interpreter is None and (own & set(needed) or is_built):
             yield file
 
 
+_SHARED = 3  # ET_DYN
+
+
+def _undefined(context: Context, file: Path, of_torch: set[bytes]) -> set[bytes]:
+    """The names that a library needs and that nothing it sees defines. Raises ElfError, OSError or
+    LinkerError for what `elf` reports."""
+    symbols = context.facts.symbols(file)
+    left = set(symbols.needed - symbols.defined)
+    if isinstance(context.interpreter, str) or not left:
+        left = {name for name in left - of_torch if OF_TORCH.match(name)}
+        return left - _beside(context, file) if left else left
+    linking = context.linking()
+    if file not in linking.images:
+        return set()  # for another processor: see `machine`
+    process = linking.torch.copy()
+    scope, missing = process.load(str(file), linking.images[file])
+    is_whole = True
+    # A library that others need sees what they see: torch's are loaded as one.
+    own = {file.name, _soname(linking.images[file])}
+    others = linking.torch.objects if own & linking.wanted else ()
+    for one in (*scope, *linking.shared, *others):
+        if not left:
+            return left
+        try:
+            known = context.facts.symbols(Path(one.path))
+        except (ElfError, OSError):
+            is_whole = False
+            continue
+        is_whole &= known.known
+        left = {name for name in left if name not in known.defined}
+    if missing:
+        left -= _beside(context, file)
+        is_whole = False
+    away = {
+        name
+        for one in scope
+        for name in (one.image.dynamic.needed if one.image.dynamic else ())
+        if process.names.get(name) is None
+    }
+    if away <= DRIVER_LIBRARIES and is_whole:
+        return {name for name in left if not (away and OF_DRIVER.match(name))}
+    return {name for name in left if OF_TORCH.match(name)}
+
+
+def _soname(image: Elf) -> str:
+    return (image.dynamic.soname or "") if image.dynamic else ""
+
+
+# Names of the driver's libraries, which are another machine's: cuLaunchKernel, nvmlInit_v2.
+OF_DRIVER = re.compile(rb"cu[A-Z]|nvml[A-Z]|cuvid|NvEnc")
+# By whose names begin like this: who should have them, and what to do. The first that fits counts.
+_OWNERS = (
+    (re.compile(rb"_?Py[A-Z]|_Py_"), "Python", "install a build of it for this Python"),
+    (re.compile(rb"cuda[A-Z]|__cuda"), "libcudart", "install a build of it for torch's CUDA"),
+    (re.compile(rb"cublas|cusparse|cusolver|cufft|curand|nvrtc|cudnn"), "CUDA's libraries", ""),
+    (re.compile(rb"nccl[A-Z]"), "libnccl", "install NVIDIA's NCCL in the release of torch's lock"),
+    (re.compile(rb"_Z(?:T[VIS])?N?K?St|__cxa|__gxx"), "libstdc++", "install a newer libstdc++"),
+)
+
+
+def _undefined_elsewhere(context: Context, file: Path, missing: list[bytes]) -> Finding:
+    name = missing[0]
+    rows = (row for row in _OWNERS if row[0].match(name))
+    _, owner, how = next(rows, (None, "one of the libraries that it needs", ""))
+    package = context.packages.top(file)
+    return failed(
+        _needs_symbols(missing),
+        where=context.place(file),
+        expected=f"{owner} to define it{_in_words(name)}",
+        fix=how or f"install {package} and what it needs again, as one set, as their locks say",
+    )
+
+
+def _needs_symbols(missing: list[bytes]) -> str:
+    more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+    return f"needs {missing[0].decode(errors='replace')}{more}"
+
+
+def _in_words(name: bytes) -> str:
+    words = demangle(name)
+    return f": it is {words}" if words else ""
+
+
 def _beside(context: Context, file: Path) -> set[bytes]:
-    """What the libraries of the environment that `file` needs define, torch's or not."""
+    """What the libraries of the environment that `file` needs define, wherever they lie."""
     images = context.facts.binaries().images
     dynamic = images[file].dynamic
     names = dynamic.needed if dynamic else ()
@@ -292,10 +601,9 @@ def _failed(context: Context, file: Path, missing: list[bytes], abi: int) -> Fin
             fix="install the build of it that matches this torch (cxx11abi in its name)",
         )
     return failed(
-        f"needs {missing[0].decode(errors='replace')}"
-        + (f" and {len(missing) - 1} more" if len(missing) > 1 else ""),
+        _needs_symbols(missing),
         where=context.place(file),
-        expected=f"symbols that torch {version} has",
+        expected=f"symbols that torch {version} has{_in_words(missing[0])}",
         fix="it was built against another torch: install them as one set, as their locks say",
     )
 

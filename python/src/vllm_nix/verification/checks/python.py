@@ -7,7 +7,7 @@ from pathlib import Path
 from packaging.version import InvalidVersion, Version
 
 from vllm_nix.binaries import elf
-from vllm_nix.binaries.linker import Linker, base_folders, host_folders
+from vllm_nix.binaries.linker import Linker, Process, read_loader
 from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok
 from vllm_nix.verification.environment import NotRun
 from vllm_nix.verification.fixes import fix_for
@@ -53,8 +53,9 @@ def interpreter(context: Context) -> Iterator[Finding]:
 
 
 def _libraries(context: Context, binary: Path) -> Iterator[Finding]:
-    folders = base_folders(binary) if context.manifest else host_folders()
-    for name in Linker(folders).missing(binary, elf.read(binary)):
+    image = elf.read(binary)
+    process = Process(Linker(read_loader(binary, image, alone=context.manifest is not None)))
+    for name in dict.fromkeys(missed.name for missed in process.start(str(binary), image)):
         yield failed(
             f"needs {name}, which comes from this host",
             where=str(binary),

@@ -20,6 +20,7 @@ def main() -> None:
         "site-packages": sysconfig.get_path("platlib"),
         "scripts": sysconfig.get_path("scripts"),
         "path": sys.path,
+        "library-path": os.environ.get("LD_LIBRARY_PATH", ""),
         "markers": {
             "implementation_name": sys.implementation.name,
             "implementation_version": "{}.{}.{}".format(*numbers[:3]) + level,

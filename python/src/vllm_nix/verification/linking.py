@@ -1,0 +1,145 @@
+"""What a process of the environment has loaded when it comes to import a library.
+
+Python's own libraries come first, then those that `import torch` loads: torch's __init__ opens
+libtorch_global_deps.so, whose symbols all others see, and NVIDIA's wheels where it names them
+(`_preload_cuda_deps`), then torch/_C, and with it all of torch/lib.
+"""
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vllm_nix.binaries import elf
+from vllm_nix.binaries.elf import Elf
+from vllm_nix.binaries.files import open_regular
+from vllm_nix.binaries.linker import Linker, LinkerError, Object, Process, read_loader
+from vllm_nix.targets import load_target, target_names
+from vllm_nix.verification import cann
+from vllm_nix.verification.environment import Interpreter, Manifest, lookup
+from vllm_nix.verification.facts import Facts
+from vllm_nix.verification.installed import Distribution
+from vllm_nix.verification.machine import DRIVER_LIBRARIES
+from vllm_nix.verification.packages import Packages
+
+_RELOCATABLE = 1  # ET_REL: object files, which nothing loads
+_MOST_SOURCE = 1 << 22  # bytes of torch/__init__.py; real ones have 120 kB
+# In torch's __init__: a folder below nvidia/ and the pattern of a library in it.
+_PRELOADED = re.compile(
+    r"""(_preload\w+\()?\s*\(?["']([a-z0-9_]{1,40})["']\s*[,:]\s*["'](lib[\w.*\[\]-]{1,60})["']"""
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Linking:
+    """`bare` is a process of Python alone, `torch` one that has imported torch; `shared` are the
+    objects whose symbols every library sees, `images` the environment's files that such a process can
+    load, `wanted` the names that these need, `provided` those that count as found wherever they are."""
+
+    bare: Process
+    torch: Process
+    shared: tuple[Object, ...]
+    images: Mapping[Path, Elf]
+    wanted: frozenset[str]
+    provided: Collection[str]
+
+
+def link(
+    interpreter: Interpreter,
+    manifest: Manifest | None,
+    parameters: Mapping[str, Any],
+    distributions: tuple[Distribution, ...],
+    facts: Facts,
+    packages: Packages,
+) -> Linking:
+    """Raises ElfError or OSError if Python's own file cannot be read, LinkerError for its bounds."""
+    binary = interpreter.binary
+    own = elf.read(binary)
+    images = {
+        file: image
+        for file, image in facts.binaries().images.items()
+        if image.machine == own.machine and image.type != _RELOCATABLE
+    }
+    provided = _provided(manifest, parameters, distributions)
+    linker = Linker(
+        read_loader(binary, own, alone=manifest is not None),
+        interpreter.library_path,
+        provided,
+        {str(file): image for file, image in images.items()},
+    )
+    bare = Process(linker)
+    bare.start(str(binary), own)
+    torch, shared = _with_torch(bare, images, packages)
+    dynamics = (image.dynamic for image in images.values())
+    wanted = frozenset(name for dynamic in dynamics if dynamic for name in dynamic.needed)
+    return Linking(bare, torch, (*bare.objects, *shared), images, wanted, provided)
+
+
+def _with_torch(
+    bare: Process, images: Mapping[Path, Elf], packages: Packages
+) -> tuple[Process, tuple[Object, ...]]:
+    """The process after `import torch`, and the objects whose symbols are seen from then on."""
+    process = bare.copy()
+    folder = next(iter(packages.find("torch")), packages.folders[0] / "torch")
+    shared: tuple[Object, ...] = ()
+    deps = folder / "lib" / "libtorch_global_deps.so"
+    if deps in images:
+        shared, missing = process.copy().load(str(deps), images[deps])
+        for file in _preloaded(folder, images, is_needed=bool(missing)):
+            _load(process, file, images[file])
+        shared = _load(process, deps, images[deps])
+    for file, image in images.items():
+        if file.parent == folder and file.name.startswith("_C."):
+            _load(process, file, image)
+    for file, image in images.items():
+        if file.parent == folder / "lib":
+            _load(process, file, image)
+            process.names.setdefault(file.name, Object(str(file), image))
+    return process, shared
+
+
+def _load(process: Process, file: Path, image: Elf) -> tuple[Object, ...]:
+    try:
+        return process.load(str(file), image)[0]
+    except LinkerError:
+        return ()  # a finding of `elf`, by itself
+
+
+def _preloaded(folder: Path, images: Mapping[Path, Elf], is_needed: bool) -> Iterator[Path]:
+    """NVIDIA's libraries that torch's __init__ loads by their paths, in its order: those that it names
+    in a call of their own, and those of its table if it found any missing, or, since 2.9, at any
+    rate."""
+    try:
+        with open_regular(folder / "__init__.py") as stream:
+            text = stream.read(_MOST_SOURCE).decode("utf-8", "replace")
+    except OSError:
+        return
+    always = "required=False" in text
+    for call, place, pattern in _PRELOADED.findall(text):
+        if not (call or is_needed or always):
+            continue
+        name = re.compile(re.escape(pattern).replace(r"\*", ".*").replace(r"\[0\-9\]", "[0-9]"))
+        nvidia = folder.parent / "nvidia"
+        folders = (nvidia / place / "lib", *sorted(nvidia.glob("cu[0-9]*/lib")))
+        for where in (*folders, folder.parent / place / "lib"):
+            files = sorted(f for f in images if f.parent == where and name.fullmatch(f.name))
+            if files:
+                yield files[0]
+                break
+
+
+def _provided(
+    manifest: Manifest | None,
+    parameters: Mapping[str, Any],
+    distributions: tuple[Distribution, ...],
+) -> Collection[str]:
+    """Names that count as found: the host's driver, and what the target says is not missed; those of
+    any target, if we do not know which this is. Whether CANN is there is `platform-plugin`'s to say."""
+    targets = [parameters] if parameters else [load_target(name).data for name in target_names()]
+    names = {
+        name for data in targets for name in lookup(data, "wheels", "optional-libraries") or ()
+    }
+    names |= DRIVER_LIBRARIES
+    names |= cann.LIBRARIES.keys() if cann.applies(distributions) else set()
+    return names | (manifest.driver_libraries if manifest else set())

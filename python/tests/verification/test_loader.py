@@ -1,0 +1,401 @@
+"""Libraries that do not load, though what they need lies in the environment: each judged as ld.so
+does, with libraries that gcc made, and most beside what importing them really says."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from made_binaries import elf_file
+
+from verification.cuda import cuda_torch, with_symbols
+from verification.environments import Sample, faults, healthy
+from vllm_nix.binaries.symbols import Versions, demangle, read_versions
+from vllm_nix.verification import verify
+
+INIT = "int PyInit__C(void) { return 0; }\n"
+CPP = "_ZN3c104warnEv"
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Path:
+    if not shutil.which("gcc"):
+        pytest.skip("needs gcc")
+    return tmp_path
+
+
+def library(
+    file: Path, code: str = "int unused;\n", *needs: Path, options: Sequence[str] = ()
+) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    source = file.with_suffix(".c")
+    source.write_text(code)
+    command = ["gcc", "-w", "-shared", "-fPIC", "-o", str(file), str(source)]
+    command += ["-Wl,--no-as-needed", f"-Wl,-soname,{file.name}", *map(str, needs), *options]
+    subprocess.run(command, check=True)
+    source.unlink()
+    return file
+
+
+def found(sample: Sample, check: str = "elf") -> str:
+    return faults(verify(sample.root, only=[check])).get(check, "")
+
+
+def imports(sample: Sample, code: str) -> str:
+    """What the environment's Python really says."""
+    command = [str(sample.root / "bin/python"), "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return (done.stderr.strip().splitlines() or ["ok"])[-1]
+
+
+def cudart(sample: Sample, major: int, folder: str) -> Path:
+    code = f"int cudart{major}(void) {{ return {major}; }}\n"
+    return library(sample.site / f"nvidia/{folder}/lib/libcudart.so.{major}", code)
+
+
+def torch_with(sample: Sample, needs: Path) -> Path:
+    """torch/lib/libtorch_cpu.so, which finds its own cudart, loaded by torch's __init__."""
+    runtime = "-Wl,-rpath,$ORIGIN/../../nvidia/cu13/lib"
+    own = library(sample.site / "torch/lib/libtorch_cpu.so", "int t;\n", needs, options=[runtime])
+    text = (sample.site / "torch/__init__.py").read_text()
+    load = f"import ctypes\nctypes.CDLL({str(own)!r}, ctypes.RTLD_GLOBAL)\n"
+    (sample.site / "torch/__init__.py").write_text(load + text)
+    return own
+
+
+@pytest.mark.parametrize("place", ["vllm/_C.abi3.so", "vllm/deep/er/_moe_C.abi3.so"])
+def test_a_runtime_that_nothing_loads(gpu_sample: Sample, made: Path, place: str) -> None:
+    torch_with(gpu_sample, cudart(gpu_sample, 13, "cu13"))
+    twelve = cudart(gpu_sample, 12, "cuda_runtime")
+    code = f"int cudart12(void);\nint use(void) {{ return cudart12(); }}\n{INIT}"
+    file = library(gpu_sample.site / place, code, twelve)
+    assert "libcudart.so.12: cannot open" in imports(
+        gpu_sample, f"import torch, ctypes; ctypes.CDLL({str(file)!r})"
+    )
+    assert found(gpu_sample) == (
+        f"failed {place}: needs libcudart.so.12, which it does not find, and nothing before it loads "
+        "(expected a run path to nvidia/cuda_runtime/lib, where it lies)\n"
+    )
+    fix = verify(gpu_sample.root, only=["elf"]).results[0].findings[0].fix
+    assert fix == "install the build of vllm that needs libcudart.so.13, which torch loads"
+
+
+def test_a_runtime_that_torch_has_loaded(gpu_sample: Sample, made: Path) -> None:
+    runtime = cudart(gpu_sample, 13, "cu13")
+    torch_with(gpu_sample, runtime)
+    code = f"int cudart13(void);\nint use(void) {{ return cudart13(); }}\n{INIT}"
+    file = library(gpu_sample.site / "vllm/_C.abi3.so", code, runtime)
+    assert imports(gpu_sample, f"import torch, ctypes; ctypes.CDLL({str(file)!r})") == "ok"
+    assert found(gpu_sample) == ""
+    assert found(gpu_sample, "torch-abi") == ""
+
+
+def test_what_torchs_python_opens_is_asked_of_it(gpu_sample: Sample, made: Path) -> None:
+    """Not by any list of names: `import torch` is run, and what it maps counts."""
+    runtime = cudart(gpu_sample, 12, "cuda_runtime")
+    library(gpu_sample.site / "vllm/_C.abi3.so", INIT, runtime)
+    assert "needs libcudart.so.12, which it does not find" in found(gpu_sample)
+    text = (gpu_sample.site / "torch/__init__.py").read_text()
+    load = f"import ctypes\nctypes.CDLL({str(runtime)!r}, ctypes.RTLD_GLOBAL)\n"
+    (gpu_sample.site / "torch/__init__.py").write_text(load + text)
+    assert found(gpu_sample) == ""
+
+
+def test_torchs_own_table_of_what_it_preloads(gpu_sample: Sample, made: Path) -> None:
+    """As its __init__ has it: without running it, of the wheels that are there."""
+    from vllm_nix.verification.linking import _preloaded
+
+    runtime = cudart(gpu_sample, 12, "cuda_runtime")
+    other = cudart(gpu_sample, 13, "cu13")
+    file = gpu_sample.site / "torch/__init__.py"
+    images = dict.fromkeys((runtime, other))
+    table = "cuda_libs = {{'cuda_runtime': 'libcudart.so.*[0-9]'}}\n{}"
+    for text, needed, expected in (
+        (table.format(""), False, []),
+        (table.format(""), True, [runtime]),
+        (table.format("load(required=False)"), False, [runtime]),
+        ('_preload_cuda_deps("cuda_runtime", "libcudart.so.*[0-9]")', False, [runtime]),
+        ("cuda_libs = [('other', 'libcudart.so.*[0-9]')]", True, [other]),
+        ("", True, []),
+    ):
+        file.write_text(text)
+        assert list(_preloaded(file.parent, images, needed)) == expected, text  # type: ignore[arg-type]
+
+
+def test_a_run_path_is_the_librarys_own(gpu_sample: Sample, made: Path) -> None:
+    """DT_RUNPATH does not hold for what a library loads; DT_RPATH does."""
+    deep = library(gpu_sample.site / "extra/deep/libdeep.so.1")
+    middle = library(gpu_sample.site / "extra/lib/libmiddle.so.1", "int m;\n", deep)
+    paths = "-Wl,-rpath,$ORIGIN/../extra/lib:$ORIGIN/../extra/deep"
+    library(
+        gpu_sample.site / "vllm/_C.abi3.so", INIT, middle, options=["-Wl,--enable-new-dtags", paths]
+    )
+    assert "extra/lib/libmiddle.so.1: needs libdeep.so.1, which it does not find" in found(
+        gpu_sample
+    )
+    library(
+        gpu_sample.site / "vllm/_C.abi3.so",
+        INIT,
+        middle,
+        options=["-Wl,--disable-new-dtags", paths],
+    )
+    assert found(gpu_sample) == ""
+
+
+def test_library_path_of_the_environment(
+    gpu_sample: Sample, made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = library(made / "away/libaway.so.1")
+    library(gpu_sample.site / "vllm/_C.abi3.so", INIT, away)
+    assert "needs libaway.so.1, which is nowhere" in found(gpu_sample)
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(away.parent))
+    assert found(gpu_sample) == ""
+
+
+def test_another_package_may_open_it_itself(gpu_sample: Sample, made: Path) -> None:
+    """As xgrammar has it: a library of a package that it requires, which that one's Python opens."""
+    part = library(gpu_sample.site / "part/lib/libpart.so")
+    library(gpu_sample.site / "extra/libextra.so", "int e;\n", part)
+    gpu_sample.install(
+        "part", "1", {"part/lib/libpart.so": part.read_bytes(), "part/__init__.py": ""}
+    )
+    extra = {"extra/libextra.so": (gpu_sample.site / "extra/libextra.so").read_bytes()}
+    gpu_sample.install("extra", "1", extra)
+    assert found(gpu_sample).startswith(
+        "warning extra/libextra.so: needs libpart.so, which it does"
+    )
+    gpu_sample.install("extra", "1", extra, requires=("part>=1",))
+    assert found(gpu_sample).startswith(
+        "warning extra/libextra.so: needs libpart.so, which it does"
+    )
+    (gpu_sample.site / "part/__init__.py").write_text(
+        "import ctypes\nctypes.CDLL('lib/libpart.so')\n"
+    )
+    assert found(gpu_sample) == ""
+
+
+# A loader that is not the host's. -----------------------------------------------------------------
+
+
+def test_a_python_whose_loader_does_not_look_in_the_hosts_folders(
+    tmp_path: Path, made: Path
+) -> None:
+    """As Nix's, for which a wheel's libstdc++.so.6 is not there, whatever the host has."""
+    loader, patchelf = Path("/lib64/ld-linux-x86-64.so.2"), shutil.which("patchelf")
+    python = Path(sys.executable).resolve()
+    if (
+        not patchelf
+        or not loader.exists()
+        or b"/lib/x86_64-linux-gnu/\0" not in loader.read_bytes()
+    ):
+        pytest.skip("needs patchelf and Debian's loader")
+    data = loader.read_bytes().replace(b"/etc/ld.so.cache\0", b"/nix/ld.so.cache\0")
+    for one in (b"/lib/x86_64-linux-gnu/\0", b"/lib/\0"):
+        data = data.replace(one, one.replace(b"/lib/", b"/nix/"))
+    own = made / "store" / "ld.so"
+    own.parent.mkdir()
+    own.write_bytes(data)
+    own.chmod(0o755)
+    needed = subprocess.run(
+        ["ldd", str(python)], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    folders = {
+        str(Path(line.split(" => ")[1].split(" (")[0]).parent) for line in needed if " => " in line
+    }
+    for folder in folders:
+        for name in ("libc.so.6", "libm.so.6", "libpthread.so.0", "libdl.so.2", "libutil.so.1"):
+            if (Path(folder) / name).exists():
+                shutil.copy(Path(folder) / name, own.parent / name)
+    sample = healthy(tmp_path / "environment")
+    for name in ("python", "python3", f"python3.{sys.version_info.minor}"):
+        (sample.root / "bin" / name).unlink(missing_ok=True)
+    copy = sample.root / "bin/python"
+    shutil.copy(python, copy)
+    run_path = ":".join([str(own.parent), *sorted(folders - {"/lib/x86_64-linux-gnu"})])
+    subprocess.run(
+        [
+            patchelf,
+            "--set-interpreter",
+            own,
+            "--add-needed",
+            "libm.so.6",
+            "--force-rpath",
+            "--set-rpath",
+            run_path,
+            copy,
+        ],
+        check=True,
+    )
+    module = sample.site / "vllm/_C.abi3.so"
+    library(module, INIT, options=["-l:libstdc++.so.6"])
+    if imports(sample, "print()") != "ok":
+        pytest.skip(imports(sample, "print()"))
+    load = f"import sys; sys.path.insert(0, {str(module.parent)!r}); import _C"
+    assert "libstdc++.so.6: cannot open" in imports(sample, load)
+    assert "vllm/_C.abi3.so: needs libstdc++.so.6, which is nowhere" in found(sample)
+
+
+# Versions of symbols. ------------------------------------------------------------------------------
+
+
+def versioned(folder: Path, *versions: str) -> Path:
+    """libpart.so.1, whose function `part` has the last of the versions."""
+    folder.mkdir(parents=True, exist_ok=True)
+    script = folder / "part.map"
+    script.write_text(
+        "".join(f"{one} {{ }};\n" for one in versions[:-1])
+        + f"{versions[-1]} {{ global: part; }};\n"
+    )
+    options = [f"-Wl,--version-script={script}"]
+    return library(folder / "libpart.so.1", "int part(void) { return 1; }\n", options=options)
+
+
+def test_versions_of_symbols(gpu_sample: Sample, made: Path) -> None:
+    new = versioned(made / "new", "PART_1.2", "PART_1.10")
+    path = ["-Wl,-rpath,$ORIGIN"]
+    code = f"int part(void);\nint use(void) {{ return part(); }}\n{INIT}"
+    file = library(gpu_sample.site / "vllm/_C.abi3.so", code, new, options=path)
+    shutil.copy(new, gpu_sample.site / "vllm/libpart.so.1")
+    assert found(gpu_sample) == ""
+    shutil.copy(
+        versioned(made / "old", "PART_1.2", "PART_1.9"), gpu_sample.site / "vllm/libpart.so.1"
+    )
+    assert "version `PART_1.10' not found" in imports(
+        gpu_sample, f"import ctypes; ctypes.CDLL({str(file)!r})"
+    )
+    assert found(gpu_sample) == (
+        "failed vllm/_C.abi3.so: needs PART_1.10 of libpart.so.1, which has up to PART_1.9 (expected )\n"
+    )
+    # Without any versions it is taken as it is.
+    shutil.copy(
+        library(made / "none/libpart.so.1", "int part(void) { return 1; }\n"),
+        gpu_sample.site / "vllm/libpart.so.1",
+    )
+    assert imports(gpu_sample, f"import ctypes; ctypes.CDLL({str(file)!r})") == "ok"
+    assert found(gpu_sample) == ""
+    read = read_versions(file)
+    assert read.needed["libpart.so.1"] == ("PART_1.10",)
+    assert read_versions(made / "new/libpart.so.1").defined >= {"PART_1.2", "PART_1.10"}
+
+
+@pytest.mark.parametrize(
+    ("needed", "jetpack", "good"),
+    [
+        ("GLIBC_2.35", "6.2", True),
+        ("GLIBC_2.38", "6.2", False),
+        ("GLIBC_2.38", "7.2", True),
+        ("GLIBC_2.4", "5.1", True),
+        ("GLIBC_2.34", "5.1", False),
+        ("GLIBCXX_3.4.30", "6.2", True),
+        ("GLIBCXX_3.4.32", "6.2", False),
+        ("CXXABI_1.3.15", "6.2", False),
+        ("GLIBC_ABI_DT_RELR", "6.2", False),
+        ("GLIBC_PRIVATE", "6.2", True),
+        ("OTHER_9.9", "6.2", True),
+    ],
+)
+def test_the_system_of_a_jetpack(
+    gpu_sample: Sample, monkeypatch: pytest.MonkeyPatch, needed: str, jetpack: str, good: bool
+) -> None:
+    library_ = "libstdc++.so.6" if "XX" in needed else "libc.so.6"
+
+    def versions(file: Path) -> Versions:
+        return Versions({library_: (needed,)} if file.name == "_C.abi3.so" else {}, frozenset())
+
+    monkeypatch.setattr("vllm_nix.verification.facts.read_versions", versions)
+    report = verify(gpu_sample.root, device="orin", jetpack=jetpack, only=["elf"])
+    assert (faults(report) == {}) is good
+    if not good:
+        assert f"as JetPack {jetpack} has it" in faults(report)["elf"]
+        assert faults(report)["elf"].startswith(
+            "failed vllm/_C.abi3.so: needs GLIBC" if "GLIBC" in needed else "failed"
+        )
+    gpu_sample.install("own", "1", {f"own/{library_}": elf_file(tags=[])})
+    assert "as JetPack" not in faults(
+        verify(gpu_sample.root, device="orin", jetpack=jetpack, only=["elf"])
+    ).get("elf", "")
+
+
+# Undefined symbols. --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "owner"),
+    [
+        ("_ZN4vllm6kernelEv", "vllm::kernel"),
+        ("cudaMallocAsync", "libcudart"),
+        ("PyUnicode_NoSuchThing", "Python"),
+        ("ncclNoSuchThing", "libnccl"),
+        ("_ZNSt6vectorIiSaIiEE7no_suchEv", "libstdc++"),
+        ("plain_c", "one of the libraries that it needs"),
+    ],
+)
+def test_any_symbol_counts(gpu_sample: Sample, made: Path, name: str, owner: str) -> None:
+    file = library(
+        gpu_sample.site / "vllm/_C.abi3.so",
+        f"int {name}(void);\nint use(void) {{ return {name}(); }}\n{INIT}",
+    )
+    assert f"undefined symbol: {name}" in imports(
+        gpu_sample, f"import ctypes, os; ctypes.CDLL({str(file)!r}, os.RTLD_NOW)"
+    )
+    text = found(gpu_sample, "torch-abi")
+    assert text.startswith(f"failed vllm/_C.abi3.so: needs {name} (expected ")
+    assert owner in text
+
+
+def test_what_a_library_sees(gpu_sample: Sample, made: Path) -> None:
+    """Weak names may be missing; Python's own are there; what was loaded for another alone is not seen."""
+    code = "int maybe(void) __attribute__((weak));\nint PyErr_Occurred(void);\nint lib(void);\nint malloc();\n"
+    use = f"int use(void) {{ return maybe ? maybe() : PyErr_Occurred() + lib() + malloc(1); }}\n{INIT}"
+    part = library(gpu_sample.site / "vllm/libpart.so", "int lib(void) { return 1; }\n")
+    path = ["-Wl,-rpath,$ORIGIN"]
+    library(gpu_sample.site / "vllm/_C.abi3.so", code + use, part, options=path)
+    assert found(gpu_sample, "torch-abi") == ""
+    library(gpu_sample.site / "vllm/_other.abi3.so", INIT, part, options=path)
+    library(gpu_sample.site / "vllm/_C.abi3.so", code + use)
+    assert "vllm/_C.abi3.so: needs lib (expected" in found(gpu_sample, "torch-abi")
+
+
+def test_the_drivers_symbols_are_another_machines(gpu_sample: Sample, made: Path) -> None:
+    driver = library(made / "driver/libcuda.so.1", "int cuLaunchKernel(void) { return 0; }\n")
+    code = f"int cuLaunchKernel(void);\nint use(void) {{ return cuLaunchKernel(); }}\n{INIT}"
+    library(gpu_sample.site / "vllm/_C.abi3.so", code, driver)
+    assert found(gpu_sample, "torch-abi") == found(gpu_sample) == ""
+    library(gpu_sample.site / "vllm/_C.abi3.so", code)
+    assert "needs cuLaunchKernel" in found(gpu_sample, "torch-abi")
+
+
+def test_torchs_names_are_told_apart(gpu_sample: Sample) -> None:
+    cuda_torch(gpu_sample, files={"torch/lib/libc10.so": with_symbols(defined=(CPP,))})
+    needs = with_symbols(needed=(CPP, "_ZN2at4_ops3newEv", "other"), libraries=("libc10.so",))
+    gpu_sample.install("flash-attn", "2.5.9", {"flash_attn_2_cuda.so": needs})
+    lines = found(gpu_sample, "torch-abi").splitlines()
+    assert (
+        "needs _ZN2at4_ops3newEv (expected symbols that torch 2.5.1 has: it is at::_ops::new)"
+        in lines[0]
+    )
+    assert "needs other (expected one of the libraries" in lines[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        (b"_ZN2at4_ops3newEv", "at::_ops::new"),
+        (b"_ZNK3c106SymInt10guard_int_EPKcl", "c10::SymInt::guard_int_"),
+        (b"_ZTVN5torch3jit8FunctionE", "vtable of torch::jit::Function"),
+        (b"_ZN3c105ErrorD1Ev", "c10::Error::~Error"),
+        (b"_ZN3c105ErrorC2Ev", "c10::Error::Error"),
+        (b"_ZSt9terminatev", "std::terminate"),
+        (b"_ZNSt6vectorIiE4pushEv", "std::vector"),
+        (b"_Z3addii", "add"),
+        (b"cudaMalloc", ""),
+        (b"_Z", ""),
+        (b"_ZN", ""),
+        (b"_ZN9999at", "at"),
+        (b"_Z\xff\xfe", ""),
+    ],
+)
+def test_demangle(name: bytes, words: str) -> None:
+    assert demangle(name) == words
