@@ -64,8 +64,6 @@ MACHINES: Mapping[str, tuple[str, dict[str, str], str | None, Fit]] = {
     "JetPack 6.2": ("aarch64", orin("36.4.3"), "jetson", Fit.YES),
     "JetPack 7.2": ("aarch64", orin("39.2.0"), "jetson_7", Fit.YES),
     "JetPack 6.0": ("aarch64", orin("36.3.0"), "jetson_7", Fit.ALMOST),
-    "DGX Spark": ("aarch64", ARM | driver("580.95.05", "NVIDIA GB10"), "spark", Fit.YES),
-    "GH200": ("aarch64", ARM | driver("580.95.05", "NVIDIA GH200 480GB"), "cuda", Fit.ALMOST),
     "910B": ("aarch64", ARM | NPU | cann("8.5.1"), "ascend_0_18", Fit.YES),
     "910B, old CANN": ("aarch64", ARM | NPU | cann("8.1.RC1"), "ascend", Fit.YES),
     "910B, no CANN": ("aarch64", ARM | NPU, "ascend_0_18", Fit.ALMOST),
