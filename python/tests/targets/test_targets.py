@@ -258,3 +258,14 @@ def test_triton_has_what_it_imports_and_does_not_require(lock: Path) -> None:
     )
     if triton and Version(triton) < Version("3.2"):
         assert "setuptools" in versions
+
+
+@pytest.mark.parametrize(
+    "lock", sorted(TARGETS.glob("*/pylock.*.toml")), ids=lambda lock: str(lock.relative_to(TARGETS))
+)
+def test_what_is_compiled_is_for_the_cuda_of_the_locks_torch(lock: Path) -> None:
+    """As rules.toml says of the registry's torch: a target's toolkit is of the same major release."""
+    toolkit = load_target(lock.parent.name).data.get("cuda", {}).get("toolkit")
+    for wheel in read_lock(lock).wheels:
+        if toolkit and wheel.name.startswith("nvidia-cuda-runtime"):
+            assert Version(wheel.version).major == Version(toolkit).major
