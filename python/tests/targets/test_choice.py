@@ -79,6 +79,8 @@ MACHINES: Mapping[str, tuple[str, dict[str, str], str | None, Fit]] = {
         "neuron_0_7",
         Fit.ALMOST,
     ),
+    "GB10": ("aarch64", ARM | driver("580.95.05", "NVIDIA GB10"), "spark", Fit.YES),
+    "GH200": ("aarch64", ARM | driver("580.95.05", "NVIDIA GH200 480GB"), "cuda", Fit.ALMOST),
     "plain aarch64": ("aarch64", ARM, None, Fit.NO),
 }
 
