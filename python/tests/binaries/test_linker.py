@@ -264,3 +264,8 @@ def test_a_loader_that_looks_elsewhere(made: Path) -> None:
     assert not any("lib" in folder for folder in found.folders)
     assert found.cache == {}
     assert read_loader(HOST, elf.read(HOST)).cache, "this host's own"
+
+
+def test_a_loader_that_is_not_there(tmp_path: Path) -> None:
+    image = elf.parse(elf_file(interpreter=f"{tmp_path}/ld.so".encode() + b"\0"))
+    assert read_loader(tmp_path / "python", image).folders[0] == str(tmp_path)

@@ -50,13 +50,17 @@ class Loader:
 def read_loader(binary: Path, image: Elf, *, alone: bool = False) -> Loader:
     """The loader of a program: the one that it names, or its own if it is static.
 
-    `alone` is one that is to find nothing but what lies beside it. Raises OSError.
+    `alone` is one that is to find nothing but what lies beside it. One that cannot be read, as where
+    an emulator keeps it, is taken for one of its kind.
     """
     file = Path(image.interpreter) if image.interpreter else binary
     if alone:
         return Loader(file, (str(file.parent),))
-    with open_regular(file) as stream:
-        data = stream.read(_MOST_LOADER)
+    try:
+        with open_regular(file) as stream:
+            data = stream.read(_MOST_LOADER)
+    except OSError:
+        data = b""
     folders = [
         os.fsdecode(found.group()).rstrip("/") or "/"
         for run in _FOLDERS.finditer(data)
