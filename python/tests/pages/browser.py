@@ -45,6 +45,7 @@ const measure = frame => {
     buttons: page.querySelectorAll("button").length,
     loaded: view.performance.getEntriesByType("resource").map(one => one.name),
     alerts: view.injected ?? null,
+    narrowest: Math.min(...[...page.querySelectorAll("caption, h1, h2, .verdict")].map(one => one.offsetWidth)),
   };
 };
 addEventListener("load", () => {
@@ -69,6 +70,7 @@ class Seen:
     buttons: int
     loaded: list[str]
     alerts: object
+    narrowest: int
 
 
 def look(browser: str, pages: Mapping[str, str], folder: Path) -> dict[str, Seen]:

@@ -282,6 +282,7 @@ def test_in_a_browser(browser: str, tmp_path: Path) -> None:
                 assert one.width <= width, "nothing to scroll sideways"
                 assert one.opened <= width, "nor with all cells open"
                 assert one.contrast[0] >= 4.5, one.contrast
+                assert one.narrowest > 300, "no column of single letters"
                 assert one.texts > 50
                 assert one.loaded == []
                 assert one.alerts is None, "nothing that others wrote runs"
