@@ -49,11 +49,15 @@ let
         python = "${python}";
         tools = map toString tools;
       };
-      wheels = map (wheel: {
-        inherit (wheel) version file sha256;
-        name = wheel.pname;
-        path = "${wheel}";
-      }) wheels;
+      wheels = map (
+        wheel:
+        {
+          inherit (wheel) version file sha256;
+          name = wheel.pname;
+          path = "${wheel}";
+        }
+        // lib.optionalAttrs (wheel.without or [ ] != [ ]) { inherit (wheel) without; }
+      ) wheels;
     }
   );
 

@@ -24,6 +24,7 @@ let
     target = target.name;
     index = indexesFor system target;
   };
+  diet = import ./diet.nix target;
   patches = if target.vllm.from == "wheel" then target.vllm.patches or [ ] else [ ];
   patched =
     entry:
@@ -49,5 +50,12 @@ else if lock.digest != lockDigest target then
   throw "nix/targets/${target.name}/pylock.${system}.toml was resolved from other requirements than ${target.name} has; run: vllm-nix lock ${target.name}"
 else
   map (
-    entry: unpackWheel (patched (entry // { src = fetch entry; }) // { libraries = libraries entry.name; })
+    entry:
+    unpackWheel (
+      patched (entry // { src = fetch entry; })
+      // {
+        libraries = libraries entry.name;
+        without = diet entry.name;
+      }
+    )
   ) lock.wheels

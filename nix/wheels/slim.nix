@@ -48,6 +48,7 @@ let
         disallowedReferences = [ wheel ]; # else both would be kept
         passthru = {
           inherit (wheel) file pname version;
+          without = wheel.without or [ ];
           sha256 = null; # no registry has it
           src = slimFile wheel;
         };

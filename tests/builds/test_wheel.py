@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 import subprocess
 import zipfile
 from collections.abc import Callable
@@ -41,6 +42,39 @@ def test_files_land_where_installers_put_them(nix: Nix, make_wheel: MakeWheel) -
     assert (site / "pure-1.0.dist-info/INSTALLER").read_text() == "vllm-nix\n"
     record = (site / "pure-1.0.dist-info/RECORD").read_text().splitlines()
     assert "pure/__pycache__/__init__.cpython-311.pyc,," in record
+
+
+def test_what_nothing_uses_is_left_out(
+    nix: Nix, make_wheel: MakeWheel, compile_library: Callable[..., bytes]
+) -> None:
+    library = compile_library("void f(void) {}")
+    wheel = make_wheel(
+        "lean",
+        {
+            "lean/__init__.py": "",
+            "lean/deep/tests/test_it.py": "",
+            "lean/testing.py": "",
+            "lean/unused.so": library,
+            "lean/used.so": library,
+        },
+        tag="cp311-cp311-linux_x86_64",
+    )
+
+    def without(*paths: str) -> str:
+        rows = f'without = [ {{ paths = [ {" ".join(map(json.dumps, paths))} ]; reason = "unused"; }} ];'
+        return expression(wheel).replace("src =", f"{rows} src =")
+
+    out = nix.build(without("lean/**/tests", "lean/unused.so", "not/there"))
+    site = out / "lib/python3.11/site-packages"
+    assert not (site / "lean/deep/tests").exists() and not (site / "lean/unused.so").exists()
+    assert (site / "lean/testing.py").exists() and (site / "lean/used.so").exists()
+    rows = (site / "lean-1.0.dist-info/RECORD").read_text().splitlines()
+    names = {row.split(",")[0] for row in rows}
+    files = {str(file.relative_to(site)) for file in site.rglob("*") if file.is_file()}
+    assert names == files
+    assert "unused.so" not in (out / "nix-support/elf.json").read_text()
+    assert "is not to be left out of a wheel" in nix.fail(without("*.dist-info"))
+    assert "is not to be left out of a wheel" in nix.fail(without("../../../bin"))
 
 
 def test_a_wheel_is_built_alike_twice(nix: Nix, make_wheel: MakeWheel) -> None:

@@ -32,6 +32,7 @@ in
   src,
   libraries ? [ ], # of the base, that a wheel built here was linked with
   fromSource ? false,
+  without ? [ ], # rows of ../diet.toml
   ...
 }@wheel:
 let
@@ -45,6 +46,7 @@ runCommand "${python.libPrefix}-${name}-${lib.replaceStrings [ "!" ] [ "-" ] ver
     nativeBuildInputs = [ python ];
     passthru = {
       inherit version file src;
+      without = map (row: row.reason) without;
       pname = name;
       sha256 = wheel.sha256 or null; # of a registry's wheel; what is built here is known by its path
     };
@@ -52,10 +54,17 @@ runCommand "${python.libPrefix}-${name}-${lib.replaceStrings [ "!" ] [ "-" ] ver
       licenses.meta (own ++ licenses.ofPackages libraries)
       // lib.optionalAttrs isBinary { sourceProvenance = [ lib.sourceTypes.binaryNativeCode ]; };
   }
-  ''
-    ${python.interpreter} ${./builder}/install.py ${src} $out --file ${lib.escapeShellArg file} \
-      --patchelf ${patchelf}/bin/patchelf \
-      --interpreter ${stdenv.cc.bintools.dynamicLinker} --library-path ${
-        lib.makeLibraryPath (common ++ libraries)
+  (
+    ''
+      ${python.interpreter} ${./builder}/install.py ${src} $out --file ${lib.escapeShellArg file} \
+        --patchelf ${patchelf}/bin/patchelf \
+        --interpreter ${stdenv.cc.bintools.dynamicLinker} --library-path ${
+          lib.makeLibraryPath (common ++ libraries)
+        }
+    ''
+    + lib.optionalString (without != [ ]) ''
+      ${python.interpreter} ${./leave_out.py} $out ${
+        lib.escapeShellArgs (lib.concatMap (row: row.paths) without)
       }
-  ''
+    ''
+  )

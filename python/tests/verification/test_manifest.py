@@ -34,6 +34,21 @@ def test_reads(tmp_path: Path) -> None:
     assert (manifest.wheels[0].name, manifest.wheels[0].path) == ("torch-x", Path("/nix/store/x"))
 
 
+def test_what_was_left_out_is_named(tmp_path: Path) -> None:
+    wheel = {**GOOD["wheels"][0], "path": str(tmp_path), "without": ["tests", "protoc"]}  # type: ignore[index]
+    root = write(tmp_path, json.dumps({**GOOD, "wheels": [wheel]}))
+    (root / "lib/python3.11/site-packages").mkdir(parents=True)
+    (result,) = verify(root, only=["manifest"]).results
+    assert [finding.found for finding in result.findings] == [
+        "target cpu, 1 wheels",
+        "left out as unused, of torch-x (tests, protoc)",
+    ]
+    with pytest.raises(InputError, match="'without' is not a list of texts"):
+        verify(
+            write(tmp_path / "other", json.dumps({**GOOD, "wheels": [{**wheel, "without": [1]}]}))
+        )
+
+
 def test_none(tmp_path: Path) -> None:
     assert read_manifest(tmp_path) is None
 

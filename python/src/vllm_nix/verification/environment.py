@@ -183,11 +183,13 @@ def _why_not(python: Path, error: OSError) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Wheel:
-    """A wheel of the environment; `name` is normalised, `path` is its folder in the store."""
+    """A wheel of the environment; `name` is normalised, `path` is its folder in the store. `without`
+    says what of it was left out as unused."""
 
     name: str
     version: str
     path: Path
+    without: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +253,7 @@ def _wheel(data: Any) -> Wheel:
         canonicalize_name(_get(data, "name", str)),
         _get(data, "version", str),
         Path(_get(data, "path", str)),
+        tuple(_texts(data, "without") if "without" in data else ()),
     )
 
 

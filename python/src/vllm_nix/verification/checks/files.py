@@ -49,7 +49,8 @@ def manifest(context: Context) -> Iterator[Finding]:
 
     A Nix build of this project says in share/vllm-nix/target.json what it was made of: the target, its
     parameters, and each wheel with its path. The wheels must be there, as they are not after a garbage
-    collection that an unregistered link did not stop. Other environments have no manifest.
+    collection that an unregistered link did not stop. What was left out of wheels as unused
+    (nix/wheels/diet.toml) is named. Other environments have no manifest.
     """
     recorded = context.wheels()
     if context.target and context.target != recorded.target:
@@ -66,6 +67,8 @@ def manifest(context: Context) -> Iterator[Finding]:
                 fix="nix-store --realise it, or build the environment again",
             )
     yield ok(f"target {recorded.target}, {len(recorded.wheels)} wheels")
+    if left_out := [f"{w.name} ({', '.join(w.without)})" for w in recorded.wheels if w.without]:
+        yield ok(f"left out as unused, of {', '.join(left_out)}")
 
 
 @check("wheel-set", "Installed distributions match the manifest, each once")
