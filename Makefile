@@ -47,6 +47,7 @@ lint: setup
 
 bench: setup build ## ratios beside what one would otherwise run
 	.venv/bin/python -m benchmarks
+	.venv/bin/python -m benchmarks.size
 
 docs: setup ## the pages that are written from data
 	.venv/bin/python -m docs.wheels

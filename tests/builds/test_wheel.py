@@ -74,7 +74,7 @@ def test_what_nothing_uses_is_left_out(
     assert names == files
     assert "unused.so" not in (out / "nix-support/elf.json").read_text()
     assert "is not to be left out of a wheel" in nix.fail(without("*.dist-info"))
-    assert "is not to be left out of a wheel" in nix.fail(without("../../../bin"))
+    assert "is not to be left out of a wheel" in nix.fail(without("../*"))
 
 
 def test_a_wheel_is_built_alike_twice(nix: Nix, make_wheel: MakeWheel) -> None:
