@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from verification.environments import healthy
 from vllm_nix import verify
 from vllm_nix.errors import InputError
 from vllm_nix.verification.environment import MANIFEST, _manifest, read_manifest
@@ -36,17 +37,15 @@ def test_reads(tmp_path: Path) -> None:
 
 def test_what_was_left_out_is_named(tmp_path: Path) -> None:
     wheel = {**GOOD["wheels"][0], "path": str(tmp_path), "without": ["tests", "protoc"]}  # type: ignore[index]
-    root = write(tmp_path, json.dumps({**GOOD, "wheels": [wheel]}))
-    (root / "lib/python3.11/site-packages").mkdir(parents=True)
+    root = write(healthy(tmp_path / "good").root, json.dumps({**GOOD, "wheels": [wheel]}))
     (result,) = verify(root, only=["manifest"]).results
     assert [finding.found for finding in result.findings] == [
         "target cpu, 1 wheels",
         "left out as unused, of torch-x (tests, protoc)",
     ]
+    odd = {**GOOD, "wheels": [{**wheel, "without": [1]}]}
     with pytest.raises(InputError, match="'without' is not a list of texts"):
-        verify(
-            write(tmp_path / "other", json.dumps({**GOOD, "wheels": [{**wheel, "without": [1]}]}))
-        )
+        read_manifest(write(tmp_path / "odd", json.dumps(odd)))
 
 
 def test_none(tmp_path: Path) -> None:
