@@ -17,7 +17,9 @@ TINY = f"""
       chmod +x $out/bin/vllm
     '')
 """
-ISOLATED = ("unshare", "--user", "--map-root-user", "--net", "--mount", "chroot")
+# torch opens /dev/urandom.
+ENTER = 'mount --rbind /dev "$0/dev" && mount --rbind /proc "$0/proc" && exec chroot "$0" "$@"'
+ISOLATED = ("unshare", "--user", "--map-root-user", "--net", "--mount", "sh", "-c", ENTER)
 
 
 @pytest.fixture
@@ -26,9 +28,8 @@ def root(tmp_path: Path) -> Path:
     if not shutil.which("unshare") or subprocess.run(words, check=False).returncode:
         pytest.skip("no user namespaces")
     root = tmp_path / "root"
-    for name in ("dev", "tmp"):
+    for name in ("dev", "proc", "tmp"):
         (root / name).mkdir(parents=True)
-    (root / "dev/null").touch()
     return root
 
 
