@@ -15,7 +15,7 @@ FLAKES = ("--extra-experimental-features", "nix-command flakes")
 
 @dataclass(frozen=True, slots=True)
 class Derivation:
-    """`fetched`: it is a file with a known hash, which on the embedded base only `fetch` brings."""
+    """`fetched`: it is a file with a known hash, which on the embedded base only `fetch` adds."""
 
     path: Path
     inputs: tuple[Path, ...]

@@ -119,7 +119,13 @@ def library(
     file.parent.mkdir(parents=True, exist_ok=True)
     source = file.with_suffix(".c")
     source.write_text(f"int in_{file.name.replace('.', '_').replace('-', '_')};\n")
-    options = [f"-Wl,-soname,{soname or file.name}", "-Wl,--no-as-needed", *map(str, needs)]
+    # The embedded base's linker adds run paths of its own, but where a file has no loader.
+    options = [
+        "-Wl,--no-dynamic-linker",
+        f"-Wl,-soname,{soname or file.name}",
+        "-Wl,--no-as-needed",
+        *map(str, needs),
+    ]
     options += ["-Wl,--allow-shlib-undefined", "-Wl,--unresolved-symbols=ignore-all"]
     if rpath:
         options += ["-Wl,--disable-new-dtags", f"-Wl,-rpath,{rpath}"]

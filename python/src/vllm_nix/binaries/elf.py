@@ -41,7 +41,7 @@ class ElfError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Dynamic:
-    """What the dynamic loader is told; search paths are split at ":", in order, as written. `flags`
+    """What the file says to the dynamic loader; search paths are split at ":", in order, as written. `flags`
     are those of DT_FLAGS_1."""
 
     needed: tuple[str, ...]

@@ -213,7 +213,7 @@ class Linker:
         return names
 
     def _is_for(self, machine: int, library: str) -> bool:
-        """Whether there is such a file for this processor, as far as can be told."""
+        """Whether there is such a file for this processor, as far as files say."""
         if library not in self._machines:
             try:
                 self._machines[library] = machine_of(Path(library))

@@ -8,7 +8,7 @@ section `.cask_resource`. NVIDIA's cuobjdump finds no device code there; here, a
 The format is not published; what is known of it, and how that was measured, is in the project's
 CUDA facts, section 6.
 
-Nothing is decompressed: the headers tell all but one thing, whether a compressed cubin holds any
+Nothing is decompressed: the headers say all but one thing, whether a compressed cubin holds any
 kernel (see `Entry.kernels`). Files are mapped and never trusted, as in `elf`. A damaged fatbin
 is left out and named in `Contents.damage`, and reading goes on at the next one.
 """
@@ -123,7 +123,7 @@ class Fatbin:
 
     @property
     def role(self) -> str:
-        """What the code is there for: "host", launched by host code (also where nothing tells, as
+        """What the code is there for: "host", launched by host code (also where nothing says it, as
         in a bare cubin); "embedded", for the library to load; "relocatable", for the device linker,
         not to be run; "stub", nothing (see `is_stub`).
         """
@@ -272,7 +272,7 @@ class _Reader:
             raise FatbinError(str(error), start) from None
 
     def _bare_cubin(self, start: int, end: int, member: str, headers: elf.Elf) -> Fatbin:
-        """A cubin outside a fatbin: it tells its architecture, but not the suffix."""
+        """A cubin outside a fatbin: it says its architecture, but not the suffix."""
         abi = self._data[start + 8]
         (flags,) = struct.unpack_from("<I", self._data, start + 0x30)
         size = end - start

@@ -28,7 +28,7 @@ ROLES = (*RUNS, "relocatable", "stub")
 
 @dataclass(frozen=True, slots=True, order=True)
 class Code:
-    """What can be told apart: `isa` is the PTX ISA version such as "8.4", "" for other kinds."""
+    """What is counted apart: `isa` is the PTX ISA version such as "8.4", "" for other kinds."""
 
     kind: str
     capability: ComputeCapability

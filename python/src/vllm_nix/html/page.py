@@ -1,6 +1,6 @@
 """One page in one file: no other file, no network, and nothing that others wrote is markup.
 
-The page's policy (Content-Security-Policy) lets run what stands in this folder alone, told by its
+The page's policy (Content-Security-Policy) lets run what stands in this folder alone, known by its
 hash. Without scripts all is there but the buttons that copy.
 """
 

@@ -125,8 +125,8 @@ class Context:
     def follow(self, name: str) -> None:
         """For a check that looks for a distribution's files: not where they cannot be found."""
         if project := self.packages.unfollowed.get(name):
-            told = f"{name} is installed as editable from {project}: not looked into"
-            raise SkipError(told, harmless=False)
+            reason = f"{name} is installed as editable from {project}: not looked into"
+            raise SkipError(reason, harmless=False)
 
     def place(self, file: Path) -> str:
         """How to call a file: from site-packages or the environment's folder on, if it is in there."""

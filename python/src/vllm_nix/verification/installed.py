@@ -37,7 +37,7 @@ class Distribution:
     file; `name` is normalised; `requires` as written (PEP 508); `words` are the lines of its summary
     and of its description's first paragraph. `editable` is the folder of its project, if it is
     installed in that mode (PEP 610), else "".
-    If its metadata are unreadable, `problem` says why, and the folder's name tells the rest."""
+    If its metadata are unreadable, `problem` says why, and the folder's name says the rest."""
 
     folder: Path
     name: str
@@ -91,10 +91,10 @@ def modules(distribution: Distribution) -> tuple[str, ...]:
     """The top-level modules of a distribution whose RECORD does not list them: those of its
     top_level.txt, else the one of its own name; and those that its entry points name."""
     try:
-        told = _text(distribution.folder / "top_level.txt", MOST_METADATA).split()
+        listed = _text(distribution.folder / "top_level.txt", MOST_METADATA).split()
     except (ValueError, FileNotFoundError):
-        told = []
-    named = [*told, distribution.name.replace("-", "_")]
+        listed = []
+    named = [*listed, distribution.name.replace("-", "_")]
     with suppress(ValueError):
         named += [entry.module.partition(".")[0] for entry in read_entry_points(distribution)]
     return tuple(dict.fromkeys(name for name in named if name.isidentifier()))
@@ -144,9 +144,9 @@ def _read(folder: Path) -> Distribution:
 def _editable(folder: Path) -> str:
     """The folder of an editable project, as direct_url.json has it (PEP 610)."""
     try:
-        told = json.loads(_text(folder / "direct_url.json", MOST_METADATA))
-        if told["dir_info"]["editable"] is True:
-            return unquote(urlsplit(told["url"]).path) or "elsewhere"
+        origin = json.loads(_text(folder / "direct_url.json", MOST_METADATA))
+        if origin["dir_info"]["editable"] is True:
+            return unquote(urlsplit(origin["url"]).path) or "elsewhere"
     except (FileNotFoundError, ValueError, TypeError, KeyError, RecursionError):
         pass
     return ""

@@ -284,14 +284,14 @@ def to_junit(report: Report) -> ET.Element:
     for result in report.results:
         name = {"classname": "vllm-nix.verify", "name": result.id}
         case = ET.SubElement(suite, "testcase", {**name, "time": f"{result.seconds:.3f}"})
-        told = _text("\n".join(lines(result, shown=None)))
+        text = _text("\n".join(lines(result, shown=None)))
         if result.status is Status.FAILED:
-            first = told.partition("\n")[0]
-            ET.SubElement(case, "failure", {"message": first, "type": result.id}).text = told
+            first = text.partition("\n")[0]
+            ET.SubElement(case, "failure", {"message": first, "type": result.id}).text = text
         elif result.status is Status.SKIPPED:
-            ET.SubElement(case, "skipped", {"message": told})
+            ET.SubElement(case, "skipped", {"message": text})
         else:
-            ET.SubElement(case, "system-out").text = told
+            ET.SubElement(case, "system-out").text = text
     return suites
 
 

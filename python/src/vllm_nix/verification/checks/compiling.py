@@ -51,7 +51,7 @@ def triton(context: Context) -> Iterator[Finding]:
     distribution = context.installed("triton")
     if distribution is None:
         raise SkipError("Triton is not installed")
-    told = []
+    suited = []
     for device in devices:
         assembler = assembler_of(distribution.version, device)
         program, known, findings = _program(context, assembler)
@@ -61,9 +61,9 @@ def triton(context: Context) -> Iterator[Finding]:
         if str(device.capability.number) not in known:
             yield _unknown(context, assembler, program, device, known)
             continue
-        told.append(f"{program.name} knows {device.name}")
-    if told:
-        yield ok("; ".join(dict.fromkeys(told)))
+        suited.append(f"{program.name} knows {device.name}")
+    if suited:
+        yield ok("; ".join(dict.fromkeys(suited)))
 
 
 def assembler_of(version: str, device: Device) -> Assembler:

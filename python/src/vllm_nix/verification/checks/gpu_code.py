@@ -90,8 +90,8 @@ def _judge(context: Context, device: Device) -> Iterator[Finding]:
                 expected=f"code for {device}",
                 fix="name the CUDA release of the device's driver with --cuda, or --jetpack",
             )
-    told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
-    yield ok(f"{device}: {told or 'nothing that can be judged'}")
+    summary = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
+    yield ok(f"{device}: {summary or 'nothing that can be judged'}")
 
 
 def _rank(context: Context, library: Library) -> int:
@@ -319,8 +319,8 @@ def attention(context: Context) -> Iterator[Finding]:
             yield from lacks
             continue
         rest = [name for name in present if name not in usable]
-        told = f"{device} runs the kernels of {', '.join(usable + late)}"
-        yield ok(told + (f", not of {', '.join(rest)}" if rest else ""))
+        runs = f"{device} runs the kernels of {', '.join(usable + late)}"
+        yield ok(runs + (f", not of {', '.join(rest)}" if rest else ""))
 
 
 def libraries(context: Context, device: Device) -> list[str]:
@@ -353,7 +353,7 @@ def sbsa(context: Context) -> Iterator[Finding]:
     NVIDIA builds CUDA for aarch64 twice: for servers (SBSA) and, until JetPack 7.2, for Jetson (L4T).
     The wheels of the public registry are SBSA's. On an older JetPack they load, and fail when they are
     called ("named symbol not found", wrong results of allocation), even if their kernels suit the
-    device. What is SBSA's is told by its owner, an `nvidia-*` wheel, or by a run path into
+    device. What is SBSA's is known by its owner, an `nvidia-*` wheel, or by a run path into
     `sbsa-linux`.
 
     Seen in bitsandbytes#1930 and #1941, jetson-containers#1514; the rule is in NixOS/nixpkgs#530931.

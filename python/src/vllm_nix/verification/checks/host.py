@@ -19,7 +19,7 @@ FIRST, LAST = Version("0.5.5"), Version("0.6.4.post1")
 def nvml(context: Context) -> Iterator[Finding]:
     """On Jetson, vLLM does not need NVML to find its platform.
 
-    vLLM 0.5.5 to 0.6.4.post1 tell a CUDA platform by a successful `nvmlInit`. Jetson's driver has no
+    vLLM 0.5.5 to 0.6.4.post1 take it for a CUDA platform after a successful `nvmlInit`. Jetson's driver has no
     NVML for its GPU, so these versions see no device there ("Failed to infer device type", "NVML Shared
     Library Not Found"). Only the version is looked at: nothing is run.
 

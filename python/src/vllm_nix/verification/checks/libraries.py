@@ -37,7 +37,7 @@ def machine(context: Context) -> Iterator[Finding]:
     or from a cache that two machines share: they install, and fail when they are imported ("cannot open
     shared object file", "Exec format error"). The header of each ELF file names its processor: of
     Python's, and of each distribution's libraries, of which one at least must be for the same. Files
-    for others beside it, as debuggers bring them, are no fault.
+    for others beside it, as debuggers have them, are no fault.
 
     Seen in jetson-containers#1514.
     """
@@ -147,12 +147,12 @@ def elf_files(context: Context) -> Iterator[Finding]:
         yield warning(why, where=context.place(path), fix="look there yourself, if it should count")
     yield from _too_new_for_jetpack(context)
     away = [f"{context.place(path)} -> {end}" for path, end in found.tree.links_out.items()]
-    told = f"; links out of the environment are not followed: {', '.join(away)}" if away else ""
+    note = f"; links out of the environment are not followed: {', '.join(away)}" if away else ""
     if isinstance(context.interpreter, str):
         if not found.images and not found.broken:
             raise SkipError("no ELF files")
         yield ok(
-            f"{len(found.images)} ELF files; without Python, it is not known where they look{told}"
+            f"{len(found.images)} ELF files; without Python, it is not known where they look{note}"
         )
         return
     optional: defaultdict[str, dict[str, Path]] = defaultdict(dict)
@@ -182,7 +182,7 @@ def elf_files(context: Context) -> Iterator[Finding]:
             )
     for package, libraries in optional.items():
         yield _partly(context, package, list(libraries))
-    yield ok(f"{len(found.images)} ELF files{told}")
+    yield ok(f"{len(found.images)} ELF files{note}")
 
 
 def _partly(context: Context, package: str, names: list[str]) -> Finding:

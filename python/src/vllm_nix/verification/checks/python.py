@@ -85,7 +85,7 @@ def imports(context: Context) -> Iterator[Finding]:
     process, with the environment's own interpreter, offline and with a time limit, then what else of
     `INSTALLED` is there: vLLM imports without its kernels' compiler, and fails when it first needs one.
     After a crash or a hang a new process goes on with the next. What stands on a module that failed is
-    not tried. Of an exception, all that it was raised from is told, the first cause first.
+    not tried. Of an exception, all that it was raised from is shown, the first cause first.
 
     torch and NumPy must hand each other their arrays, which they import without. vLLM only warns if its
     own compiled part does not load, and fails at the first request: its warnings are read.

@@ -133,7 +133,7 @@ def _switches(wanted: Mapping[str, str], config: str) -> Iterator[Finding]:
 
 
 def _setting(name: str, config: str) -> bool | None:
-    """Whether a switch was on; None if torch does not tell."""
+    """Whether a switch was on; None if torch does not say."""
     if match := re.search(rf"(?<![\w-]){name}=(\w+)", config):
         return match[1].upper() in ON
     if name in DEFINED and "CXX_FLAGS=" in config:

@@ -43,8 +43,8 @@ def attempt(command: list[str], suffix: str, source: str, *flags: str) -> dict[s
     except OSError as error:
         return {"program": command[0], "problem": f"does not start: {error.strerror}"}
     lines = done.stderr.strip().splitlines()
-    told = [line for line in lines if "error" in line or "cannot find" in line] or lines[-1:]
-    problem = (told or [f"exit status {done.returncode}"])[0] if done.returncode else ""
+    errors = [line for line in lines if "error" in line or "cannot find" in line] or lines[-1:]
+    problem = (errors or [f"exit status {done.returncode}"])[0] if done.returncode else ""
     return {"program": shutil.which(command[0]) or command[0], "problem": problem[:1000]}
 
 

@@ -4,7 +4,7 @@ MOST = 8  # exceptions of a chain
 
 
 def describe(error: BaseException) -> str:
-    """An exception and those that it was raised from, the first cause first: wrappers tell less.
+    """An exception and those that it was raised from, the first cause first: wrappers say less.
 
     Of a module that stands in for another one which is missing, the last one tried comes first.
     """
