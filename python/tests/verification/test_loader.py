@@ -33,6 +33,8 @@ def library(
     source = file.with_suffix(".c")
     source.write_text(code)
     command = ["gcc", "-w", "-shared", "-fPIC", "-o", str(file), str(source)]
+    # The embedded base's linker adds run paths of its own, but where a file has no loader.
+    command.append("-Wl,--no-dynamic-linker")
     command += ["-Wl,--no-as-needed", f"-Wl,-soname,{file.name}", *map(str, needs), *options]
     subprocess.run(command, check=True)
     source.unlink()
