@@ -54,4 +54,5 @@ def test_offline_and_unknown_are_one_sentence_of_ours(environment: Path, tmp_pat
             result = model(environment, tmp_path, HF_ENDPOINT=hub.address, **variables)
             assert result.returncode == 1
             last = result.stderr.splitlines()[-1]
-            assert last.startswith(f"vllm-nix: hf could not download {NAME}, see above; ")
+            said = f"vllm-nix: hf could not download {NAME} (exit status 1), see above; "
+            assert last.startswith(said)

@@ -110,7 +110,12 @@ def test_a_target_can_be_for_any(capability: str, toolkit: str) -> None:
     del data["vllm"], data["torch"]
     data |= {
         "vllm": {"distribution": "vllm", "version": "0.7.3", "from": "wheel", "device": "empty"},
-        "torch": {"version": "2.5.1", "from": "wheel", "distributed": ["gloo"]},
+        # whose wheel is built with CUDA of that major release
+        "torch": {
+            "version": {"12": "2.5.1", "13": "2.14.0"}[toolkit.split(".")[0]],
+            "from": "wheel",
+            "distributed": ["gloo"],
+        },
         "cuda": {"toolkit": toolkit, "capabilities": [capability]},
     }
     data.pop("triton", None)

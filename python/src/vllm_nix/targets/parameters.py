@@ -85,6 +85,7 @@ Wheels = TypedDict(
         "index": dict[str, Index],
         "libraries": dict[str, list[str]],
         "optional-libraries": dict[str, str],
+        "diet": bool,
         "slim": Slim,
     },
     total=False,

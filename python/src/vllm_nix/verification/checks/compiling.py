@@ -39,10 +39,11 @@ def triton(context: Context) -> Iterator[Finding]:
     """Triton's assembler knows the device.
 
     Triton compiles kernels on the machine, with the ptxas of its wheel or the one that
-    TRITON_PTXAS_PATH names; from 3.6 on, for capability 10.0 and above, with ptxas-blackwell or the one
-    that TRITON_PTXAS_BLACKWELL_PATH names. One that is named and does not start is passed over without a
-    word. An old ptxas does not know a new device ("Value 'sm_121' is not defined for option
-    'gpu-name'"), and one for another processor does not start. It is asked for its own list.
+    TRITON_PTXAS_PATH names; from 3.6 on, for capability 10.0 and above, with ptxas-blackwell or
+    the one that TRITON_PTXAS_BLACKWELL_PATH names. One that is named and does not start is passed
+    over without a word. An old ptxas does not know a new device ("Value 'sm_121' is not defined
+    for option 'gpu-name'"), and one for another processor does not start. It is asked for its own
+    list.
 
     Seen in triton#8096, triton#5498, triton#10331, vllm#34470. The choice is made in Triton's
     knobs.py and backends/nvidia/compiler.py.
@@ -153,11 +154,12 @@ FIXES = {
 def compilers(context: Context) -> Iterator[Finding]:
     """The compilers that kernels are made with on first use are there, and compile.
 
-    Triton compiles a launcher for its kernels in C, with CC, gcc or clang, against Python.h; on the CPU
-    torch's inductor compiles C++ with CXX or g++, with OpenMP. Both are found as these libraries find
-    them, in the environment, and a few lines with the same headers are compiled. Without them vLLM fails
-    at its start ("Failed to find C compiler", "fatal error: Python.h", InvalidCxxCompiler). For a device
-    that is not here, this machine's say little: then it is a warning.
+    Triton compiles a launcher for its kernels in C, with CC, gcc or clang, against Python.h; on
+    the CPU torch's inductor compiles C++ with CXX or g++, with OpenMP. Both are found as these
+    libraries find them, in the environment, and a few lines with the same headers are compiled.
+    Without them vLLM fails at its start ("Failed to find C compiler", "fatal error: Python.h",
+    InvalidCxxCompiler). For a device that is not here, this machine's say little: then it is a
+    warning.
 
     Seen in vllm#2942, vllm#9129, triton#2521; triton/runtime/build.py, torch/_inductor/cpp_builder.py.
     """

@@ -19,9 +19,9 @@ FIRST, LAST = Version("0.5.5"), Version("0.6.4.post1")
 def nvml(context: Context) -> Iterator[Finding]:
     """On Jetson, vLLM does not need NVML to find its platform.
 
-    vLLM 0.5.5 to 0.6.4.post1 take it for a CUDA platform after a successful `nvmlInit`. Jetson's driver has no
-    NVML for its GPU, so these versions see no device there ("Failed to infer device type", "NVML Shared
-    Library Not Found"). Only the version is looked at: nothing is run.
+    vLLM 0.5.5 to 0.6.4.post1 take it for a CUDA platform after a successful `nvmlInit`. Jetson's
+    driver has no NVML for its GPU, so these versions see no device there ("Failed to infer device
+    type", "NVML Shared Library Not Found"). Only the version is looked at: nothing is run.
 
     Seen in vllm#9728; fixed by vllm#9735, in 0.6.5.
     """
@@ -55,10 +55,11 @@ NOTE = (
 def memory(context: Context) -> Iterator[Finding]:
     """A note on memory, where GPU and processor share it.
 
-    An integrated GPU, as Jetson's or GB10, has the host's memory. `--gpu-memory-utilization` is then a
-    share of all of it, in which the operating system, its page cache and vLLM's own processes count as used: the
-    default of 0.9 leaves them a tenth, and vLLM fails at start ("Free memory on device ... is less than
-    desired") or has the kernel kill something. This is a note: nothing is wrong with the environment.
+    An integrated GPU, as Jetson's or GB10, has the host's memory. `--gpu-memory-utilization` is
+    then a share of all of it, in which the operating system, its page cache and vLLM's own
+    processes count as used: the default of 0.9 leaves them a tenth, and vLLM fails at start
+    ("Free memory on device ... is less than desired") or has the kernel kill something. This is a
+    note: nothing is wrong with the environment.
 
     Seen in vllm#13131, vllm#18679, vllm#48140, vllm#35356, vllm#46307 (GB10).
     """

@@ -442,17 +442,17 @@ CXX11 = b"cxx11"
 def torch_abi(context: Context) -> Iterator[Finding]:
     """What was compiled against torch finds all symbols that it needs, torch's and others.
 
-    An extension calls torch by the mangled names of its functions. Built for another release of torch,
-    or for the other C++11 ABI of strings (`_GLIBCXX_USE_CXX11_ABI`; its names have `cxx11` in them), it
-    fails to load with "undefined symbol", which vLLM reports late or hides. Of torch, vLLM,
-    flash-attention, and all that loads one of torch's libraries, every undefined symbol that is not weak
-    is looked for where the loader looks: in Python and what it loads, in what torch opens for all to see,
-    and in the libraries that the file needs, and those that they need. Nothing is loaded. Where a library
-    is not found, or without Python, only torch's own names are judged.
+    An extension calls torch by the mangled names of its functions. Built for another release of
+    torch, or for the other C++11 ABI of strings (`_GLIBCXX_USE_CXX11_ABI`; its names have `cxx11`
+    in them), it fails to load with "undefined symbol", which vLLM reports late or hides. Of
+    torch, vLLM, flash-attention, and all that loads one of torch's libraries, every undefined
+    symbol that is not weak is looked for where the loader looks: in Python and what it loads, in
+    what torch opens for all to see, and in the libraries that the file needs, and those that they
+    need. Nothing is loaded. Where a library is not found, or without Python, only torch's own
+    names are judged.
 
-    Seen in vllm#13608, vllm#20361. The tables are described in the System V gABI, chapter 4; the order of
-    the search in ld.so's "Lookup scope" (Drepper, How To Write Shared Libraries, 1.5.4).
-    """
+    Seen in vllm#13608, vllm#20361. The tables are described in the System V gABI, chapter 4; the
+    order of the search in ld.so's "Lookup scope" (Drepper, How To Write Shared Libraries, 1.5.4)."""
     folder = _torch(context) / "lib"
     own = {file.name for file in folder.glob("*.so*")}
     if not own:

@@ -13,13 +13,14 @@ from vllm_nix.verification.checks.gpu_code import drivers, too_old
 def torch_build(context: Context) -> Iterator[Finding]:
     """torch is the build that the target asks for, not another that took its place.
 
-    pip replaces torch when another package asks for a version, by the first build that its index has:
-    for the CPU, for another CUDA, for another system. The version with its label, and the CUDA release
-    that it was built with, are compared with the target and with torch's own metadata; and where a GPU
-    was asked for, torch must have been built for one. A registry's wheel may be built with an older
-    CUDA of the target's major release, which the target's driver runs (CUDA's minor version
-    compatibility). The other way round, the driver must be one for torch's major release of CUDA, or newer:
-    the device's that was asked for, and this machine's ("The NVIDIA driver on your system is too old").
+    pip replaces torch when another package asks for a version, by the first build that its index
+    has: for the CPU, for another CUDA, for another system. The version with its label, and the
+    CUDA release that it was built with, are compared with the target and with torch's own
+    metadata; and where a GPU was asked for, torch must have been built for one. A registry's
+    wheel may be built with an older CUDA of the target's major release, which the target's driver
+    runs (CUDA's minor version compatibility). The other way round, the driver must be one for
+    torch's major release of CUDA, or newer: the device's that was asked for, and this machine's
+    ("The NVIDIA driver on your system is too old").
 
     Seen in FunASR#2973, verl-omni#133, vllm#15169, vllm#7575, jetson-containers#1514, vllm#2021.
     """
