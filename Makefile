@@ -16,9 +16,9 @@ vllm-nix = .venv/bin/vllm-nix
 config = --config python/pyproject.toml
 # The compiler that tests make libraries with is the base's own.
 pytest = PATH="$$(nix-build --no-out-link nix/debian -A gcc --option substituters '')/bin:$$PATH" \
-	.venv/bin/pytest -c python/pyproject.toml --rootdir . python/tests tests
+	.venv/bin/pytest -c python/pyproject.toml --rootdir .
 
-.PHONY: demo test test-slow bench docs setup command fetch build lint lock outdated
+.PHONY: demo test test-library test-builds test-slow bench docs setup command fetch build lint lock outdated
 
 demo: command ## from nothing to a vLLM that answers
 	@$(vllm-nix) demo --base $(BASE) $(TARGET) -- $(options)
@@ -31,13 +31,18 @@ fetch: command
 
 test: setup lint ## everything that CI runs
 	$(vllm-nix) fetch cpu debian-cuda debian-cuda12 debian-docs vllm-sources
-	$(pytest) -m 'not slow'
+	$(MAKE) -j2 --output-sync test-library test-builds
+
+test-library: ## builds wait for one another, and the library's tests for programs: both at once
+	$(pytest) -m 'not slow' python/tests
+test-builds:
+	$(pytest) -m 'not slow' tests
 
 test-slow: setup ## the base on aarch64, emulated: apt-get install qemu-user-static binfmt-support
 	$(vllm-nix) fetch cpu cuda cuda_12 debian-cuda debian-cuda12 debian-cuda12-libraries vllm-sources verl_0_7_0 verl_0_7_1 verl_0_7_2 verl_0_7_3 verl_0_8_3
 	$(vllm-nix) fetch --system aarch64-linux debian ascend jetson jetson_7
 	-$(vllm-nix) fetch ascend # its torch for x86_64 may be out of reach, and is not tested
-	$(pytest) -m slow
+	$(pytest) -m slow python/tests tests
 
 lint: setup
 	.venv/bin/ruff check $(config) .

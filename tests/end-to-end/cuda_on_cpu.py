@@ -85,4 +85,6 @@ if __name__ == "__main__":
     flash.is_fa_version_supported = lambda version: True
     sys.modules[flash.__name__] = flash
 # So its functions are this module's, as processes that are spawned look for them.
-exec(compile(probe.read_text(encoding="utf-8"), probe, "exec"))  # noqa: S102
+# Spawned processes go by `__file__`, so that it stays this file's; the probe's neighbours are beside the probe.
+source = probe.read_text(encoding="utf-8").replace("Path(__file__)", f"Path({str(probe)!r})")
+exec(compile(source, probe, "exec"))  # noqa: S102

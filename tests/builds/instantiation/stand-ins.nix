@@ -21,8 +21,11 @@ let
   ];
   python = lib.genAttrs [
     "fsspec"
+    "furo"
+    "myst-parser"
     "networkx"
     "rich"
+    "sphinx"
     "sympy"
   ] (name: standIn name whole);
   cudaPackages =
@@ -67,5 +70,6 @@ in
   cudaPackages_13_0 = prev.cudaPackages_13_0 or (cudaPackages "13.0");
   python311 = prev.python311 // {
     pkgs = python // prev.python311.pkgs;
+    withPackages = choose: prev.python311.withPackages (packages: choose (python // packages));
   };
 }
