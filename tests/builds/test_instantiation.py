@@ -6,13 +6,16 @@ then instantiated on it too. With another Nix first on the PATH all of it is tha
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
 from tests.conftest import Nix
+from vllm_nix.targets import load_target
 
 pytestmark = pytest.mark.nix
 
@@ -45,6 +48,41 @@ def test_every_target_and_component(nix: Nix, tree: str | None) -> None:
     paths = nix(*command).stdout.split()
     for part in ("vllm-cpu", "vllm-jetson", "vllm-jetson_7", "vllm-ascend", "torch-2.5.1-cp311"):
         assert any(f"-{part}" in path for path in paths)
+
+
+@pytest.mark.skipif(not TREE, reason="VLLM_NIX_NIXPKGS names no tree like nixpkgs")
+@pytest.mark.parametrize("system", ["aarch64-linux", "x86_64-linux"])
+def test_nixpkgs_own_fetchers_ask_where_the_lock_was_resolved(nix: Nix, system: str) -> None:
+    """Each locked file: from the registry, or from the index that the target names for this system."""
+    expression = f"""
+      let
+        pkgs = import ./tests/builds/instantiation/packages.nix {{ system = "{system}"; tree = {TREE}; }};
+        # a patched wheel is made of the registry's
+        address = wheel: let src = wheel.src.wheel or wheel.src; in {{
+          file = src.name;
+          urls = src.urls or [ src.url ];
+        }};
+      in
+      builtins.mapAttrs (name: _: map address pkgs.vllmPackages.${{name}}.lockedWheels)
+        ((import ./nix/lib).lockedTargets "{system}")
+    """
+    answer = nix("nix-instantiate", "--eval", "--strict", "--json", "--expr", expression).stdout
+    for target, wheels in json.loads(answer).items():
+        indexes = load_target(target).data.get("wheels", {}).get("index", {})
+        own = [row["url"] for row in indexes.values() if system in row["systems"]]
+        for wheel in wheels:
+            name = wheel["file"].partition("-")[0]
+            for url in wheel["urls"]:
+                index = next((index for index in own if url.startswith(index)), None)
+                if index:
+                    assert name.replace("_", "-") in indexes
+                    assert url == f"{index}/{quote(wheel['file'])}", (target, url)
+                else:  # a mirror's name, or its address
+                    assert re.search(rf"pypi|/packages/[\w.]+/\w/{re.escape(name)}/", url), (
+                        target,
+                        url,
+                    )
+                    assert url.endswith(f"/{wheel['file']}"), (target, url)
 
 
 def instantiate(
