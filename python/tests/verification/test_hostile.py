@@ -194,8 +194,9 @@ def test_stopped_by_ctrl_c_within_a_second(sample: Sample) -> None:
     (sample.site / "big.bin").touch()
     os.truncate(sample.site / "big.bin", 1 << 34)
     sample.record(f"big.bin,sha256=x,{1 << 34}")
-    program = (
-        "import sys; from vllm_nix.verification import verify; print('here', flush=True);"
+    program = (  # a shell's job in the background ignores the signal, and so would its children
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        "from vllm_nix.verification import verify; print('here', flush=True);"
         "verify(sys.argv[1], only=['record'], files_only=True)"
     )
     with subprocess.Popen(
