@@ -97,14 +97,20 @@ def _around(path: Path) -> Path:
     return next((parent for parent in path.parents if parent.name == "site-packages"), path.parent)
 
 
+def _measured(path: Path, folder: Path, devices: Sequence[Device]) -> list[Slimmed]:
+    """What each library in `folder`, which holds what was asked for as `path`, would save."""
+    names = list(_libraries(folder))
+    if not names:
+        raise InputError(f"{path}: no shared library with GPU code")
+    measured = [_named(folder, name, slim.measure(folder / name, devices)) for name in names]
+    _refuse(path, measured, devices)
+    return measured
+
+
 def _folder(
     path: Path, devices: Sequence[Device], out: Path | None, progress: Progress
 ) -> list[Slimmed]:
-    names = list(_libraries(path))
-    if not names:
-        raise InputError(f"{path}: no shared library with GPU code")
-    measured = [_named(path, name, slim.measure(path / name, devices)) for name in names]
-    _refuse(path, measured, devices)
+    measured = _measured(path, path, devices)
     if out is None:
         for one in measured:
             progress(one)
@@ -324,11 +330,7 @@ def _slim_wheel(
         raise InputError(f"{path}: its libraries unpack to {size} bytes: more than a wheel's do")
     for member in libraries:
         wheel.extract(member, folder)
-    names = list(_libraries(folder))
-    if not names:
-        raise InputError(f"{path}: no shared library with GPU code")
-    measured = [_named(folder, name, slim.measure(folder / name, devices)) for name in names]
-    _refuse(path, measured, devices)
+    measured = _measured(path, folder, devices)
     if out is None:
         for one in measured:
             progress(one)
