@@ -3,6 +3,9 @@
 Without PROFILE, shows the target's profiles. Without --environment, prints the command in the words
 of the target's vLLM release; with it, runs it there. Every value of the profile has an option that
 goes before it; extra vLLM arguments come after `--`.
+
+With --format, prints another program's configuration instead: nginx's, for one address before
+several servers of the profile, each --replica HOST:PORT.
 """
 
 import argparse
@@ -10,8 +13,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from vllm_nix.errors import InputError
 from vllm_nix.paths import expand
-from vllm_nix.serve import Profile, load_profile
+from vllm_nix.serve import Profile, load_profile, nginx
 from vllm_nix.serve.command import check_target_of, read_api_key, release_of
 from vllm_nix.targets import load_target, profile_keys
 
@@ -28,6 +32,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--print", action="store_true", help="print, with --environment as well")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--format", choices=("nginx",), help="print its configuration instead")
+    parser.add_argument(
+        "--replica",
+        action="append",
+        metavar="HOST:PORT",
+        help="for nginx: a server to pass requests on to",
+    )
     values = parser.add_argument_group("the profile's values")
     for key, spec in profile_keys().items():
         if key == "summary":
@@ -59,6 +70,11 @@ def run(args: argparse.Namespace) -> int:
     profile = load_profile(
         args.target, args.profile, overrides, release=release, environment=args.environment
     )
+    if args.replica and args.format != "nginx":
+        raise InputError("--replica is nginx's: add --format nginx")
+    if args.format == "nginx":
+        print(nginx.render(profile, args.replica or ()), end="")
+        return 0
     command = profile.command(getattr(args, "rest", ()))
     if args.environment and not (args.print or args.json):
         profile.check_folders()
