@@ -45,6 +45,7 @@ in
           self.python.pkgs.cmake;
       maxJobsHook = final.makeSetupHook { name = "max-jobs"; } ../nix/wheels/build/max-jobs.sh;
       cudaHome = self.callPackage ../nix/environment/cuda-home.nix { };
+      libcudaStub = self.callPackage ../nix/cuda/libcuda-stub.nix { };
       environment = self.callPackage ../nix/environment { };
       environmentTests = self.callPackage ../nix/environment/tests { };
       due = self.callPackage ../nix/wheels/patch/due.nix { };

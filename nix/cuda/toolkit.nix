@@ -4,7 +4,7 @@
 {
   cudaPackages,
   lib,
-  runCommandCC,
+  libcudaStub,
   symlinkJoin,
 }:
 let
@@ -21,18 +21,12 @@ let
     cudaPackages.libcusparse
     cudaPackages.libnvjitlink
   ];
-  # The driver's library is on the host, at run time; the linker needs no more than its name.
-  driver = runCommandCC "libcuda-stub" { } ''
-    mkdir -p $out/lib/stubs
-    echo > stub.c
-    $CC -shared -Wl,-soname,libcuda.so.1 -o $out/lib/stubs/libcuda.so stub.c
-  '';
 in
 symlinkJoin {
   name = "cuda-${cudaPackages.cudaMajorMinorVersion}";
   paths = [
     cudaPackages.cudatoolkit
-    driver
+    libcudaStub
   ]
   # nixpkgs has headers apart, and cudart's static library, which nvcc links with by default.
   ++ lib.concatMap (library: [

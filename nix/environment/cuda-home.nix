@@ -4,11 +4,12 @@
 # https://docs.flashinfer.ai/installation.html. What the wheels lack of a toolkit's shape is added.
 {
   lib,
+  libcudaStub,
   python,
-  runCommandCC,
+  runCommand,
 }:
 wheels:
-runCommandCC "cuda-home" { } ''
+runCommand "cuda-home" { } ''
   mkdir $out
   for wheel in ${toString (lib.filter (wheel: lib.hasPrefix "nvidia-" wheel.pname) wheels)}; do
     for toolkit in $wheel/${python.sitePackages}/nvidia/cu[0-9]*; do
@@ -19,7 +20,5 @@ runCommandCC "cuda-home" { } ''
   for library in $out/lib/lib*.so.*; do
     [[ -e ''${library%%.so.*}.so ]] || ln -s ''${library##*/} ''${library%%.so.*}.so
   done
-  # Only to link with: the driver's own is loaded.
-  mkdir $out/lib/stubs
-  cc -shared -Wl,-soname,libcuda.so.1 -o $out/lib/stubs/libcuda.so -x c /dev/null
+  ln -s ${libcudaStub}/lib/stubs $out/lib
 ''
