@@ -29,7 +29,7 @@ def test_the_package_has_the_targets_and_the_locks(
     # The parts of the base have data in folders of their own; python/tests/test_packaging.py has all sets.
     for name in ("cpu", "debian-cuda12", "debian-cuda12-libraries"):
         listed = json.loads(run("fetch", name, "--list", "--system", "x86_64-linux", "--json"))
-        assert {file["path"] for file in listed} >= {
+        assert {file["path"] for file in listed["files"]} >= {
             str(source.path) for source in load_sources([name], "x86_64-linux").files
         }
     assert run("--version") == f"vllm-nix {vllm_nix.__version__}\n"

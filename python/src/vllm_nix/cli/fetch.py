@@ -65,7 +65,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _print_list(sources: Sources, missing: set[Source], as_json: bool) -> None:
     if as_json:
-        print(json.dumps([_entry(s) | {"present": s not in missing} for s in sources.files]))
+        files = [_entry(source) | {"present": source not in missing} for source in sources.files]
+        print(json.dumps({"exit_code": 0, "files": files}))
         return
     for source in sources.files:
         size = "?" if source.size is None else f"{source.size:,}"
