@@ -1,5 +1,4 @@
 import importlib
-import os
 import shutil
 import struct
 import subprocess
@@ -154,16 +153,6 @@ def test_damage_is_an_elf_error_and_nothing_else(
             elf.parse(candidate)
         except elf.ElfError as error:
             assert str(error)
-
-
-def test_is_elf(tmp_path: Path) -> None:
-    (tmp_path / "yes").write_bytes(SAMPLE)
-    (tmp_path / "no").write_text("#!/bin/sh\n")
-    os.mkfifo(tmp_path / "pipe")
-    answers = {name: elf.is_elf(tmp_path / name) for name in ("yes", "no", "pipe", ".")}
-    assert answers == {"yes": True, "no": False, "pipe": False, ".": False}
-    with pytest.raises(FileNotFoundError):
-        elf.is_elf(tmp_path / "missing")
 
 
 def test_read_names_the_file(tmp_path: Path) -> None:

@@ -87,18 +87,6 @@ class Elf:
     segments: tuple[Segment, ...]
 
 
-def is_elf(path: str | os.PathLike[str]) -> bool:
-    """Whether a file starts as ELF files do, of either word size; folders, pipes ...: False.
-
-    What is missing or unreadable raises its OSError: "no" would hide a library from a check.
-    """
-    path = Path(path)
-    if not stat.S_ISREG(path.stat().st_mode):
-        return False
-    with path.open("rb") as file:
-        return file.read(len(MAGIC)) == MAGIC
-
-
 def read(path: str | os.PathLike[str]) -> Elf:
     """Read the headers of a file. Raises ElfError, which then names the file, or OSError."""
     try:
