@@ -65,7 +65,7 @@ def reranker(client: Client, model: TinyModel) -> str:
         right = score(model, [*OTHER.encode(), *tokens])
         assert math.isclose(scores[i], right, abs_tol=0.02), (documents[i], scores[i], right)
     assert [each["index"] for each in results] == sorted(scores, key=scores.get, reverse=True)  # type: ignore[arg-type]
-    assert max(scores.values()) - min(scores.values()) > 0.1, "they are told apart"
+    assert max(scores.values()) - min(scores.values()) > 0.1, "they differ"
     return f"scores {', '.join(f'{scores[i]:.3f}' for i in sorted(scores))}"
 
 

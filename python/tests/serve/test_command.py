@@ -88,16 +88,16 @@ def test_the_printed_line_starts_no_open_server(key: Path, text: str | None, she
 
 def test_files_are_named_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    told = json.loads(serve("cpu", "chat", "--json", "--api-key-file", "key").stdout)
-    assert told["api-key-file"] == str(tmp_path / "key")
+    reported = json.loads(serve("cpu", "chat", "--json", "--api-key-file", "key").stdout)
+    assert reported["api-key-file"] == str(tmp_path / "key")
 
 
 def test_json_has_the_same_words(key: Path) -> None:
     words = ("cpu", "chat", "--api-key-file", key)
-    told = json.loads(serve(*words, "--json").stdout)
-    assert shlex.split(serve(*words).stdout)[-len(told["command"]) :] == told["command"]
-    assert told["api-key-variable"] == "VLLM_API_KEY"
-    assert KEY not in json.dumps(told)
+    reported = json.loads(serve(*words, "--json").stdout)
+    assert shlex.split(serve(*words).stdout)[-len(reported["command"]) :] == reported["command"]
+    assert reported["api-key-variable"] == "VLLM_API_KEY"
+    assert KEY not in json.dumps(reported)
 
 
 def test_it_becomes_the_environments_server(tmp_path: Path, key: Path) -> None:

@@ -1,4 +1,4 @@
-"""Which target a machine is told, by its files: fakes of each machine, and of hostile ones."""
+"""Which target is for a machine, by its files: fakes of each machine, and of hostile ones."""
 
 import os
 from collections.abc import Mapping
@@ -51,7 +51,7 @@ def cann(release: str) -> dict[str, str]:
 
 
 NPU = pci("0x19e5", "0x120000", "0xd802")
-# A machine: its kind, its files, the target that it is told, and how that fits.
+# A machine: its kind, its files, the target that is for it, and how that fits.
 MACHINES: Mapping[str, tuple[str, dict[str, str], str | None, Fit]] = {
     "nothing": ("x86_64", X86, "cpu", Fit.YES),
     "two A6000": ("x86_64", X86 | driver("580.95.05", *["NVIDIA RTX A6000"] * 2), "cuda", Fit.YES),

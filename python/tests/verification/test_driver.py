@@ -207,8 +207,8 @@ def test_no_driver_hides_what_an_environment_for_cuda_needs(gpu_sample: Sample) 
     assert list(lines(report.results[1])) == ["not done here: no NVIDIA driver here"]
     data = report.to_json()
     assert data["complete"] is False
-    told = {check["id"]: (check["status"], check["harmless"]) for check in data["checks"]}
-    assert told == {
+    reported = {check["id"]: (check["status"], check["harmless"]) for check in data["checks"]}
+    assert reported == {
         "live-device": ("skipped", False),
         "live-nccl": ("skipped", False),
         "imports": ("ok", None),

@@ -26,20 +26,21 @@ def on_orin(sample: Sample, only: Collection[str] = (), skip: Collection[str] = 
 def test_healthy(gpu_sample: Sample) -> None:
     report = on_orin(gpu_sample)
     assert faults(report) == {}
-    told = {result.id: result.reason or result.findings[-1].found for result in report.results}
-    assert told["gpu-code"] == "orin (8.7) with CUDA 12.6: 1 jit, 3 native, 1 dead"
-    assert "runs the kernels of vllm" in told["attention"]
-    assert "--gpu-memory-utilization" in told["memory"]
-    assert told["nccl"] == "NCCL 2.21.5"
-    assert told["token"].startswith("tokens")
+    reported = {result.id: result.reason or result.findings[-1].found for result in report.results}
+    assert reported["gpu-code"] == "orin (8.7) with CUDA 12.6: 1 jit, 3 native, 1 dead"
+    assert "runs the kernels of vllm" in reported["attention"]
+    assert "--gpu-memory-utilization" in reported["memory"]
+    assert reported["nccl"] == "NCCL 2.21.5"
+    assert reported["token"].startswith("tokens")
 
 
 @pytest.mark.parametrize(
-    ("device", "told"), [("gb10", "shares the host's memory"), ("rtx 5090", "memory of its own")]
+    ("device", "reported"),
+    [("gb10", "shares the host's memory"), ("rtx 5090", "memory of its own")],
 )
-def test_memory_that_gpu_and_host_share(gpu_sample: Sample, device: str, told: str) -> None:
+def test_memory_that_gpu_and_host_share(gpu_sample: Sample, device: str, reported: str) -> None:
     [result] = verify(gpu_sample.root, device=device, cuda="13.0", only=["memory"]).results
-    assert told in (result.reason or result.findings[-1].found)
+    assert reported in (result.reason or result.findings[-1].found)
 
 
 def test_without_a_device_nothing_is_judged(gpu_sample: Sample) -> None:
@@ -54,8 +55,8 @@ def test_flash_attention_3_counts_on_hopper_alone(gpu_sample: Sample) -> None:
     place = "vllm/vllm_flash_attn/_vllm_fa3_C.abi3.so"
     gpu_sample.install("fa3", "1", {place: carrier([("cubin", 80)])})
     assert "gpu-code" not in faults(on_orin(gpu_sample, only=["gpu-code"]))
-    told = on_orin(gpu_sample, only=["gpu-code"]).results[0].findings[-1].found
-    assert told.endswith("1 dead"), "as `archs --for` says"
+    reported = on_orin(gpu_sample, only=["gpu-code"]).results[0].findings[-1].found
+    assert reported.endswith("1 dead"), "as `archs --for` says"
     found = faults(verify(gpu_sample.root, device="9.0", cuda="12.6", only=["gpu-code"]))
     assert f"{place}: its one fatbin has only sm_80" in found["gpu-code"]
 

@@ -174,7 +174,7 @@ for step in json.loads(sys.argv[5]):
     ["{'x': 1}", "{'step': step, 'value': 5}", "{'step': step, 'value': {}}"],
 )
 def test_answers_of_the_survey(sample: Sample, answer: str) -> None:
-    """One line for each check that asked, and none of our own errors where that can be told."""
+    """One line for each check that asked, and none of our own errors where they can be kept apart."""
     python = sample.root / "bin/python"
     real = python.resolve()
     python.unlink()

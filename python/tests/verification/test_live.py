@@ -124,7 +124,7 @@ def fake(sample: Sample, count: int = 1, torch: str = TORCH, reduce: str = REDUC
     cuda_torch(sample, torch, reduce, files)
 
 
-def told(report: Report) -> Mapping[str, str]:
+def reported(report: Report) -> Mapping[str, str]:
     return {result.id: result.reason or result.findings[-1].found for result in report.results}
 
 
@@ -132,14 +132,14 @@ def test_good(live: Sample) -> None:
     report = verify(live.root, only=[*LIVE, "gpu-code", "memory"])
     assert faults(report) == {}
     assert report.to_json()["devices"] == ["Orin (8.7) with CUDA 12.6"]
-    assert told(report) == {
+    assert reported(report) == {
         "gpu-code": "Orin (8.7) with CUDA 12.6: 1 jit, 3 native, 1 dead",
-        "memory": told(report)["memory"],
+        "memory": reported(report)["memory"],
         "live-device": "Orin (8.7); driver for CUDA 12.6, torch for 12.6",
         "live-nccl": "world size 1",
         "live-triton": "two vectors added",
     }
-    assert told(report)["memory"].startswith("Orin (64 GiB) shares the host's memory")
+    assert reported(report)["memory"].startswith("Orin (64 GiB) shares the host's memory")
 
 
 def test_two_devices(live: Sample, tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_two_devices(live: Sample, tmp_path: Path) -> None:
     fake(live, count=2)
     report = verify(live.root, only=LIVE)
     assert faults(report) == {}
-    assert told(report)["live-nccl"] == "world size 2"
+    assert reported(report)["live-nccl"] == "world size 2"
 
 
 OOM = "def arange(count, **where): raise type('OutOfMemoryError', (RuntimeError,), {})('CUDA out of memory. Tried')"
@@ -258,7 +258,7 @@ def test_a_build_for_the_cpu_on_a_machine_with_a_gpu(
     monkeypatch.setenv("LD_LIBRARY_PATH", str(compile_driver(tmp_path).parent))
     report = verify(sample.root)
     assert faults(report) == {}
-    assert told(report)["live-device"] == told(report)["attention"] == "a vLLM for the CPU"
+    assert reported(report)["live-device"] == reported(report)["attention"] == "a vLLM for the CPU"
 
 
 def test_driver_that_lacks_a_library_of_its_own(live: Sample, tmp_path: Path) -> None:

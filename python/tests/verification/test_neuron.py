@@ -48,8 +48,8 @@ def test_vllm_does_not_start_there(neuron: Sample, devices: Path) -> None:
     for status in (Status.SKIPPED, Status.FAILED):
         results = verify(neuron.root, only=["token", "vllm-version"]).results
         assert [found.status for found in results] == [status, status]
-        told = [found.reason.endswith(DRIVERLESS) for found in results]
-        assert told == [status is Status.SKIPPED] * 2
+        reported = [found.reason.endswith(DRIVERLESS) for found in results]
+        assert reported == [status is Status.SKIPPED] * 2
         (devices / "neuron0").touch()
 
 

@@ -40,10 +40,10 @@ def source_of(sample: Sample) -> Path:
 def editable(sample: Sample, pth: str, files: Mapping[str, str] = {}) -> Path:
     """As PEP 660 has it: metadata in site-packages, and a line of Python or a path in a .pth."""
     source = source_of(sample)
-    told = {"url": source.as_uri(), "dir_info": {"editable": True}}
+    stated = {"url": source.as_uri(), "dir_info": {"editable": True}}
     url = "vllm-0.7.3.dist-info/direct_url.json"
     line = pth.format(source=source)
-    sample.install("vllm", "0.7.3", {**files, "_vllm.pth": line, url: json.dumps(told)})
+    sample.install("vllm", "0.7.3", {**files, "_vllm.pth": line, url: json.dumps(stated)})
     return source
 
 
@@ -195,8 +195,8 @@ def test_sees_what_importlib_metadata_sees() -> None:
         "import importlib.metadata as m, json, sys\n"
         "print(json.dumps([sys.path, [[d.metadata['Name'], d.version] for d in m.distributions()]]))"
     )
-    told = subprocess.run([python, "-I", "-c", code], capture_output=True, text=True, check=True)
-    path, distributions = json.loads(told.stdout)
+    stated = subprocess.run([python, "-I", "-c", code], capture_output=True, text=True, check=True)
+    path, distributions = json.loads(stated.stdout)
     seen = {found.name: found.version for found in read_distributions(*map(Path, path))}
     wanted: dict[str, str] = {}
     for name, version in distributions:
