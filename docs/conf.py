@@ -11,11 +11,12 @@ project = "vllm-nix"
 copyright = "the vllm-nix maintainers"
 version = release = vllm_nix.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinxarg.ext"]
 # Headings get the anchors that GitHub gives them, which the documents link to.
 myst_heading_anchors = 6
 exclude_patterns = ["_build"]
 
+smartquotes = False  # `--option` is not a dash
 default_role = "code"  # docstrings write `names` as Markdown does
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True

@@ -22,6 +22,7 @@ let
     packages.packaging
     packages.rich
     packages.sphinx
+    packages.sphinx-argparse
   ]);
 in
 runCommand "vllm-nix-docs"

@@ -38,6 +38,18 @@ def test_the_checks_of_verify() -> None:
 
 
 @pytest.mark.skipif(not (ROOT / "docs").is_dir(), reason="the documents are in the repository only")
+def test_the_picture_of_the_demo() -> None:
+    """It shows the recording, and loads nothing; `python -m docs.recording` draws it anew."""
+    program = "from docs.recording import RECORDING, picture; print(picture(RECORDING.read_text()), end='')"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert (ROOT / "docs/demo.svg").read_text(encoding="utf-8") == done.stdout
+    assert "The&#160;capital&#160;of&#160;France&#160;is&#160;Paris." in done.stdout
+    assert not re.search(r"https?://(?!www\.w3\.org/)|<script|href", done.stdout)
+
+
+@pytest.mark.skipif(not (ROOT / "docs").is_dir(), reason="the documents are in the repository only")
 def test_every_page_has_its_place_in_the_site() -> None:
     """docs/index.md lists them in a reader's order; the site's build refuses a page that it lacks."""
     lists = re.findall(r"```{toctree}\n(.*?)```", (ROOT / "docs/index.md").read_text(), re.DOTALL)

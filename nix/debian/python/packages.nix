@@ -79,6 +79,7 @@ let
       "sphinxcontrib-qthelp"
       "sphinxcontrib-serializinghtml"
     ];
+    sphinx-argparse = [ "sphinx" ];
     sphinx-basic-ng = [ "sphinx" ];
     sympy = [ "mpmath" ];
     vcs-versioning = [ "packaging" ];
