@@ -53,8 +53,8 @@ def test_refused(replica: str) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--format", "nginx"], "give each: --replica HOST:PORT"),
-        (["--replica", "10.0.0.1:8000"], "--replica is nginx's: add --format nginx"),
+        (["--format", "nginx"], "--format nginx needs each server: --replica HOST:PORT"),
+        (["--replica", "10.0.0.1:8000"], "--replica is for --format nginx"),
         (
             ["--format", "nginx", "--replica", "a:1", "--host", "x y"],
             "host 'x y' is neither an address nor a name",

@@ -5,21 +5,31 @@ of the target's vLLM release; with it, runs it there. Every value of the profile
 goes before it; extra vLLM arguments come after `--`.
 
 With --format, prints another program's configuration instead: nginx's, for one address before
-several servers of the profile, each --replica HOST:PORT.
+several servers of the profile, each --replica HOST:PORT; or Kubernetes's, for the target's --image.
 """
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from vllm_nix.errors import InputError
 from vllm_nix.paths import expand
-from vllm_nix.serve import Profile, load_profile, nginx
+from vllm_nix.serve import Profile, kubernetes, load_profile, nginx
 from vllm_nix.serve.command import check_target_of, read_api_key, release_of
 from vllm_nix.targets import load_target, profile_keys
 
 TYPES: dict[str, Any] = {"string": str, "integer": int, "float": float}
+# What they need besides the profile.
+FORMATS = {
+    "nginx": {"replica": "each server: --replica HOST:PORT"},
+    "kubernetes": {
+        "image": "the image that nodes pull: --image registry/vllm-cpu:0.32.0",
+        "secret": "the Secret with the clients' key: --secret NAME, of kubectl create secret generic"
+        " NAME --from-file=api-key=FILE",
+    },
+}
 PATHS = ("api-key-file", "download-dir")  # on a command line, from the current folder
 
 
@@ -32,12 +42,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--print", action="store_true", help="print, with --environment as well")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--format", choices=("nginx",), help="print its configuration instead")
+    parser.add_argument("--format", choices=FORMATS, help="print its configuration instead")
     parser.add_argument(
         "--replica",
         action="append",
         metavar="HOST:PORT",
         help="for nginx: a server to pass requests on to",
+    )
+    parser.add_argument("--image", metavar="NAME", help="for Kubernetes: registry/vllm-cpu:0.32.0")
+    parser.add_argument(
+        "--secret", metavar="NAME", help="for Kubernetes: the Secret that has the clients' api-key"
     )
     values = parser.add_argument_group("the profile's values")
     for key, spec in profile_keys().items():
@@ -63,6 +77,12 @@ def run(args: argparse.Namespace) -> int:
         for key in profile_keys()
         if (value := getattr(args, key.replace("-", "_"), None)) is not None
     }
+    for program, options in FORMATS.items():
+        for option, needed in options.items():
+            if getattr(args, option) and args.format != program:
+                raise InputError(f"--{option} is for --format {program}")
+            if args.format == program and not getattr(args, option):
+                raise InputError(f"--format {program} needs {needed}")
     release = None
     if args.environment:
         check_target_of(args.environment, args.target)
@@ -70,12 +90,11 @@ def run(args: argparse.Namespace) -> int:
     profile = load_profile(
         args.target, args.profile, overrides, release=release, environment=args.environment
     )
-    if args.replica and args.format != "nginx":
-        raise InputError("--replica is nginx's: add --format nginx")
-    if args.format == "nginx":
-        print(nginx.render(profile, args.replica or ()), end="")
+    words = getattr(args, "rest", ())
+    if args.format:
+        print(_render(profile, args, words), end="")
         return 0
-    command = profile.command(getattr(args, "rest", ()))
+    command = profile.command(words)
     if args.environment and not (args.print or args.json):
         profile.check_folders()
         command.run(args.environment)
@@ -83,6 +102,12 @@ def run(args: argparse.Namespace) -> int:
         read_api_key(command.api_key_file)
     print(json.dumps(command.to_json(), indent=2) if args.json else command.line())
     return 0
+
+
+def _render(profile: Profile, args: argparse.Namespace, words: Sequence[str]) -> str:
+    if args.format == "nginx":
+        return nginx.render(profile, args.replica)
+    return kubernetes.render(profile, image=args.image, secret=args.secret, arguments=words)
 
 
 def _path(text: str) -> str:

@@ -57,16 +57,16 @@ class Profile:
             if _is_path(model) and not self.place(model):
                 raise InputError(f"{model} is not a model's folder: it has no config.json")
 
-    def command(self, arguments: Sequence[str] = ()) -> Command:
+    def command(self, arguments: Sequence[str] = (), *, here: bool = True) -> Command:
         """What serves this; `arguments` are words of vLLM's own, put last.
 
-        Models that are on this machine are named by their folders. Raises `InputError` with what the
-        release cannot do.
+        Models that are on this machine are named by their folders, if it serves `here`. Raises
+        `InputError` with what the release cannot do.
         """
         check_texts("Profile.command: arguments", arguments)
         values: dict[str, Any] = dict(self.values)
         for key in ("model", "draft-model"):
-            if key in values and (place := self.place(values[key])):
+            if here and key in values and (place := self.place(values[key])):
                 values[key] = str(place)
         values["download-dir"] = str(self.downloads)
         values.setdefault("served-model-name", _name(self.values["model"]))

@@ -1,0 +1,214 @@
+"""A profile as Kubernetes runs it: a Deployment of the target's image, and a Service before it.
+
+>>> from vllm_nix.serve import load_profile
+>>> chat = load_profile("cpu", "chat")
+>>> [each["kind"] for each in manifests(chat, image="vllm-cpu:0.32.0", secret="vllm")]
+['Service', 'Deployment']
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from os.path import commonpath
+from typing import Any, cast
+
+from vllm_nix.arguments import check_text
+from vllm_nix.errors import InputError
+from vllm_nix.serve.command import API_KEY, Command
+from vllm_nix.serve.profile import Profile
+from vllm_nix.targets import ServeProfile, load_target
+
+Data = dict[str, Any]
+
+# What a device is to its vendor's plugin, by what vLLM was built for; a processor is none.
+RESOURCES = {
+    "cuda": "nvidia.com/gpu",
+    "empty": "huawei.com/Ascend910",
+    "neuron": "aws.amazon.com/neuroncore",  # tensor-parallel-size counts cores
+}
+# Of our images. A home of the pod's own holds downloaded models and what is compiled.
+_USER = 1000
+_HOME = "/home/vllm"
+_DOWNLOADS = f"{_HOME}/.cache/huggingface"
+_EMPTY: Mapping[str, tuple[str, Data]] = {
+    "home": (_HOME, {}),
+    "shared-memory": ("/dev/shm", {"medium": "Memory"}),  # a container has 64 MB of its own
+    "tmp": ("/tmp", {}),
+}
+
+# vLLM takes an empty key for none, and one that ends in a newline, as files do, for another.
+_GUARD = f"""\
+read -r {API_KEY} <<<"${API_KEY}"
+: "${{{API_KEY}:?the Secret has no key in api-key}}"
+exec "$@"
+"""
+_START = 3600  # seconds, for the download of a model
+_LEAVE = 10  # seconds until no Service passes requests on to a pod that ends
+_IMAGE = re.compile(r"[a-z0-9][a-zA-Z0-9._/:@-]*")
+_NAME = re.compile("[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
+
+
+def render(profile: Profile, *, image: str, secret: str, arguments: Sequence[str] = ()) -> str:
+    """The manifests as YAML, for `kubectl apply -f -`. Raises `InputError`."""
+    documents = manifests(profile, image=image, secret=secret, arguments=arguments)
+    return "".join(f"---\n{text}\n" for text in map("\n".join, map(_yaml, documents)))
+
+
+def manifests(
+    profile: Profile, *, image: str, secret: str, arguments: Sequence[str] = ()
+) -> list[Data]:
+    """What serves `profile` from `image`; `arguments` are words of vLLM's own.
+
+    The Secret has the clients' key as `api-key`, and may have a token of Hugging Face's as `hf-token`.
+    Raises `InputError`.
+    """
+    check_text("kubernetes: image", image)
+    check_text("kubernetes: secret", secret)
+    if not _IMAGE.fullmatch(image):
+        raise InputError(f"--image '{image}' is no image's name, such as registry/vllm-cpu:0.32.0")
+    if not _NAME.fullmatch(secret):
+        raise InputError(f"--secret '{secret}' is no Secret's name: a-z, 0-9, - and . alone")
+    for model in profile.models:
+        if model.startswith((".", "~")):
+            raise InputError(f"{model} is a folder of this machine; name one of the image, from /")
+    name = re.sub("[^a-z0-9]+", "-", f"vllm-{profile.target}-{profile.name}".lower())
+    labels = {"app.kubernetes.io/name": "vllm", "app.kubernetes.io/instance": name}
+    inside = {**profile.values, "host": "0.0.0.0", "download-dir": _DOWNLOADS}
+    command = replace(profile, values=cast(ServeProfile, inside)).command(arguments, here=False)
+    template = {"metadata": {"labels": labels}, "spec": _pod(profile, command, image, secret)}
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": name, "labels": labels},
+            "spec": {
+                "selector": labels,
+                "ports": [{"name": "http", "port": command.port, "targetPort": "http"}],
+            },
+        },
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": name, "labels": labels},
+            # No `replicas`: what `kubectl scale` and autoscalers set stays.
+            "spec": {
+                "selector": {"matchLabels": labels},
+                # One goes before another comes: there may be no device to spare.
+                "strategy": {
+                    "type": "RollingUpdate",
+                    "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1},
+                },
+                "progressDeadlineSeconds": _START + 60,
+                "template": template,
+            },
+        },
+    ]
+
+
+def _pod(profile: Profile, command: Command, image: str, secret: str) -> Data:
+    cann = _cann(profile)
+    mounts: list[Data] = [{"name": name, "mountPath": path} for name, (path, _) in _EMPTY.items()]
+    volumes: list[Data] = [{"name": name, "emptyDir": spec} for name, (_, spec) in _EMPTY.items()]
+    if cann:
+        mounts.append({"name": "cann", "mountPath": cann, "readOnly": True})
+        volumes.append({"name": "cann", "hostPath": {"path": cann, "type": "Directory"}})
+    return {
+        "automountServiceAccountToken": False,
+        # A Service of the name vllm would be VLLM_PORT in the environment, which vLLM takes for its own.
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": 60,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": _USER,
+            "runAsGroup": _USER,
+            "fsGroup": _USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [
+            {
+                "name": "vllm",
+                "image": image,
+                "args": ["bash", "-c", _GUARD, "vllm", *map(_literal, command.words)],
+                "env": [
+                    *({"name": key, "value": value} for key, value in command.variables.items()),
+                    _secret(API_KEY, secret, "api-key"),
+                    _secret("HF_TOKEN", secret, "hf-token", optional=True),
+                ],
+                "ports": [{"name": "http", "containerPort": command.port}],
+                "startupProbe": _probe(every=10, limit=5, failures=_START // 10),
+                "readinessProbe": _probe(every=5, limit=5, failures=2),
+                "livenessProbe": _probe(every=10, limit=10, failures=6),
+                "lifecycle": {"preStop": {"exec": {"command": ["sleep", str(_LEAVE)]}}},
+                "resources": _resources(profile),
+                "securityContext": {
+                    "allowPrivilegeEscalation": False,
+                    "capabilities": {"drop": ["ALL"]},
+                    "readOnlyRootFilesystem": True,
+                },
+                "volumeMounts": mounts,
+            }
+        ],
+        "volumes": volumes,
+    }
+
+
+def _secret(variable: str, name: str, key: str, *, optional: bool = False) -> Data:
+    reference: Data = {"name": name, "key": key} | ({"optional": True} if optional else {})
+    return {"name": variable, "valueFrom": {"secretKeyRef": reference}}
+
+
+def _literal(word: str) -> str:
+    """A word in which Kubernetes replaces no $(VARIABLE)."""
+    return word.replace("$", "$$")
+
+
+def _probe(*, every: int, limit: int, failures: int) -> Data:
+    return {
+        "httpGet": {"path": "/health", "port": "http"},
+        "periodSeconds": every,
+        "timeoutSeconds": limit,
+        "failureThreshold": failures,
+    }
+
+
+def _resources(profile: Profile) -> Data:
+    if profile.device not in RESOURCES:
+        return {}
+    return {"limits": {RESOURCES[profile.device]: profile.values.get("tensor-parallel-size", 1)}}
+
+
+def _cann(profile: Profile) -> str | None:
+    """The folder of the node that has CANN, which no image may."""
+    cann = load_target(profile.target).data.get("cann")
+    if not cann:
+        return None
+    return commonpath([path for key in ("toolkit", "atb", "driver") for path in cann[key][:1]])
+
+
+_PLAIN = re.compile("-{0,2}[A-Za-z_/][A-Za-z0-9_./:@-]*[A-Za-z0-9_./@-]|[A-Za-z]")
+_WORDS = ("true", "false", "yes", "no", "on", "off", "null", "y", "n")
+
+
+def _yaml(value: Any, indent: str = "") -> Iterator[str]:
+    """The lines of YAML for what JSON can say."""
+    items = value.items() if isinstance(value, dict) else (("-", each) for each in value)
+    for key, each in items:
+        head = indent + ("-" if key == "-" else f"{_scalar(key)}:")
+        if not each or not isinstance(each, (dict, list)):
+            text, *rest = _scalar(each).splitlines()
+            yield f"{head} {text}"
+            yield from (f"{indent}  {line}" for line in rest)
+        elif key == "-":
+            first, *rest = _yaml(each, indent + "  ")
+            yield f"{head} {first.lstrip()}"
+            yield from rest
+        else:
+            yield head
+            yield from _yaml(each, indent + "  ")
+
+
+def _scalar(value: Any) -> str:
+    if isinstance(value, str) and _PLAIN.fullmatch(value) and value.lower() not in _WORDS:
+        return value
+    return f"|\n{value}" if value == _GUARD else json.dumps(value)

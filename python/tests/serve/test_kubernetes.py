@@ -1,0 +1,130 @@
+"""A profile as Kubernetes's manifests. Kubernetes's own schemas: tests/fleet/test_kubernetes.py."""
+
+import os
+import subprocess
+from typing import Any
+
+import pytest
+
+from vllm_nix import cli
+from vllm_nix.errors import InputError
+from vllm_nix.serve import kubernetes, load_profile
+
+
+def manifests(target: str = "cpu", *arguments: str, **values: Any) -> tuple[Any, Any]:
+    profile = load_profile(target, "chat", values)
+    service, deployment = kubernetes.manifests(
+        profile, image="r/vllm:1", secret="keys", arguments=arguments
+    )
+    return service, deployment
+
+
+def container(target: str = "cpu", *arguments: str, **values: Any) -> Any:
+    return manifests(target, *arguments, **values)[1]["spec"]["template"]["spec"]["containers"][0]
+
+
+def test_the_service_finds_the_pods() -> None:
+    service, deployment = manifests(port=9000)
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    assert service["spec"]["selector"] == deployment["spec"]["selector"]["matchLabels"] == labels
+    assert service["spec"]["ports"] == [{"name": "http", "port": 9000, "targetPort": "http"}]
+    assert container(port=9000)["ports"] == [{"name": "http", "containerPort": 9000}]
+
+
+def test_vllm_listens_in_the_pod_and_writes_where_it_may() -> None:
+    words = container(host="127.0.0.1")["args"]
+    assert words[words.index("--host") + 1] == "0.0.0.0"
+    folders = {mount["mountPath"] for mount in container()["volumeMounts"]}
+    assert folders == {"/home/vllm", "/tmp", "/dev/shm"}
+    assert words[words.index("--download-dir") + 1].startswith("/home/vllm/")
+
+
+def test_secrets_are_references() -> None:
+    key, token = container()["env"]
+    assert key == {
+        "name": "VLLM_API_KEY",
+        "valueFrom": {"secretKeyRef": {"name": "keys", "key": "api-key"}},
+    }
+    assert token["name"] == "HF_TOKEN"
+    assert token["valueFrom"]["secretKeyRef"]["optional"]
+
+
+@pytest.mark.parametrize(
+    ("target", "values", "limits"),
+    [
+        ("cpu", {}, None),
+        ("cuda", {}, {"nvidia.com/gpu": 2}),
+        ("cuda", {"tensor-parallel-size": 1}, {"nvidia.com/gpu": 1}),
+        ("jetson", {}, {"nvidia.com/gpu": 1}),
+        ("ascend", {}, {"huawei.com/Ascend910": 1}),
+        ("neuron", {}, {"aws.amazon.com/neuroncore": 2}),
+    ],
+)
+def test_devices_are_the_profiles(target: str, values: Any, limits: Any) -> None:
+    assert container(target, **values)["resources"].get("limits") == limits
+
+
+def test_the_vendors_software_is_the_nodes() -> None:
+    pod = manifests("ascend")[1]["spec"]["template"]["spec"]
+    assert pod["volumes"][-1]["hostPath"]["path"] == "/usr/local/Ascend"
+    assert pod["containers"][0]["volumeMounts"][-1]["readOnly"]
+
+
+def run(key: str | None, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """The container's words, as Kubernetes reads them, with a stand-in for vLLM."""
+    words = [word.replace("$$", "$") for word in container("cpu", *arguments)["args"]]
+    stand_in = 'vllm() { printf "%s\\n" "$VLLM_API_KEY" "$@"; }; export -f vllm;'
+    words[2] = stand_in + words[2].replace("exec ", "")
+    variables = {"PATH": os.environ["PATH"]} | ({} if key is None else {"VLLM_API_KEY": key})
+    return subprocess.run(words, env=variables, check=False, capture_output=True, text=True)
+
+
+def test_a_secret_made_of_a_file_has_the_key_without_its_newline() -> None:
+    said = run("sk-secret\n", "--chat-template", "$(x) $y").stdout.splitlines()
+    assert said[:2] == ["sk-secret", "serve"]
+    assert said[-2:] == ["--chat-template", "$(x) $y"]
+
+
+@pytest.mark.parametrize("key", [None, "", "\n", " \n"])
+def test_an_empty_secret_starts_no_open_server(key: str | None) -> None:
+    result = run(key)
+    assert result.returncode
+    assert "the Secret has no key in api-key" in result.stderr
+    assert not result.stdout
+
+
+REFUSED: list[tuple[dict[str, str], str]] = [
+    ({"image": "-x"}, "--image '-x' is no image's name"),
+    ({"image": "a b"}, "--image 'a b' is no image's name"),
+    ({"secret": "My_Key"}, "--secret 'My_Key' is no Secret's name"),
+    ({"secret": "a\nb"}, "is no Secret's name"),
+    ({"model": "./tiny"}, "./tiny is a folder of this machine"),
+    ({"model": "~/tiny"}, "~/tiny is a folder of this machine"),
+]
+
+
+@pytest.mark.parametrize(("given", "said"), REFUSED)
+def test_refused(given: dict[str, str], said: str) -> None:
+    names = {"image": "r/vllm:1", "secret": "keys"}
+    names |= {key: given[key] for key in given.keys() & names.keys()}
+    values = {key: given[key] for key in given.keys() - names.keys()}
+    with pytest.raises(InputError, match=said):
+        kubernetes.render(load_profile("cpu", "chat", values), **names)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "--format kubernetes needs the image that nodes pull: --image registry/"),
+        (["--image", "r/vllm:1"], "needs the Secret with the clients' key: --secret NAME"),
+        (["--image", "r/vllm:1", "--replica", "a:1"], "--replica is for --format nginx"),
+    ],
+)
+def test_refused_on_a_command_line(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["serve", "cpu", "chat", "--format", "kubernetes", *words]) == 2
+    output = capsys.readouterr()
+    assert not output.out
+    assert said in output.err
+    assert output.err.count("\n") == 1
