@@ -321,6 +321,19 @@ def test_parts_that_are_too_many(write: Write) -> None:
         write(split=7)
 
 
+def test_a_program_that_fails_before_it_has_read_all(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bin").mkdir()
+    fake = tmp_path / "bin/zstd"
+    fake.write_text("#!/bin/sh\n[ $1 = --version ] && exit\necho no memory >&2\nexit 1\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{fake.parent}:{os.environ['PATH']}")
+    with pytest.raises(Unavailable, match="zstd failed: no memory"):
+        write()
+    assert not (tmp_path / "out/vllm.tar.zst").exists()
+
+
 def test_a_store_that_is_damaged(
     store: Path, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,7 +21,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import IO, BinaryIO, Self
 
 from vllm_nix.errors import Error, InputError, Unavailable
 from vllm_nix.process import ask
@@ -29,12 +29,13 @@ from vllm_nix.store import closure, store_dir
 from vllm_nix.text import printable
 
 # By the end of a file's name: a program that compresses, and how. xz takes 20 times as long.
-COMPRESSORS = {".tar.zst": ("zstd", "-3", "-T1"), ".tar.xz": ("xz", "-6", "-T1")}
+COMPRESSORS = {".tar.zst": ("zstd", "-3", "--single-thread"), ".tar.xz": ("xz", "-6", "-T1")}
 SUMS = "SHA256SUMS"
 UNPACK = "unpack.sh"
 MOST_PARTS = 9999  # four digits
 _FRAME = 1 << 25  # bytes of input, about
-_WORKERS = 8  # each takes two frames of memory
+_PIPE = 1 << 20  # bytes; the most that Linux gives any user
+_WORKERS = 8
 _FORMAT = 1  # to be raised when the same closure gives other bytes
 _MTIME = 1  # as in the store: Python compares it with what is byte-compiled
 _WHOLE = "whole"
@@ -243,28 +244,59 @@ def _compressed(
 
 def _compress(frame: Sequence[_Piece], command: Sequence[str]) -> bytes:
     """A filter without an environment, which could hold options; it ends when its input does."""
-    data = b"".join(_bytes(frame)) or bytes(2 * tarfile.BLOCKSIZE)
-    done = subprocess.run(command, input=data, capture_output=True, env={}, check=False)
-    if done.returncode:
-        text = done.stderr.decode(errors="replace").strip() or f"exit status {done.returncode}"
-        raise Unavailable(f"{command[0]} failed: {text}")
-    return done.stdout
+    with _in_memory() as packed, _in_memory() as words:
+        # A pipe that breaks is a filter that has failed, and says why.
+        with (
+            suppress(BrokenPipeError),
+            subprocess.Popen(
+                command, _PIPE, stdin=-1, stdout=packed, stderr=words, env={}
+            ) as filter_,
+        ):
+            assert filter_.stdin
+            with suppress(OSError):  # of Linux's default, where a user has no more
+                fcntl.fcntl(filter_.stdin, fcntl.F_SETPIPE_SZ, _PIPE)
+            _feed(frame, filter_.stdin)
+        if filter_.returncode:
+            words.seek(0)
+            text = words.read().decode(errors="replace").strip()
+            raise Unavailable(f"{command[0]} failed: {text or f'exit status {filter_.returncode}'}")
+        packed.seek(0)
+        return packed.read()
 
 
-def _bytes(frame: Iterable[_Piece]) -> Iterator[bytes]:
+def _in_memory() -> BinaryIO:
+    return os.fdopen(os.memfd_create("vllm-nix"), "w+b")
+
+
+def _feed(frame: Sequence[_Piece], pipe: IO[bytes]) -> None:
+    """What is large goes from the disk's cache to the filter by the kernel alone."""
     for piece in frame:
-        entry = piece.entry
+        entry, size = piece.entry, piece.stop - piece.start
         if not piece.start:
-            yield _header(entry)
-        if entry.kind == tarfile.REGTYPE:
-            with open(entry.path, "rb") as file:  # noqa: PTH123, a Path costs a third more
-                file.seek(piece.start)
-                data = file.read(piece.stop - piece.start)
-            if len(data) != piece.stop - piece.start:
-                raise Error(f"{entry.path} changed while it was read: the store is damaged")
-            yield data
-            if piece.stop == entry.size:
-                yield bytes(-entry.size % tarfile.BLOCKSIZE)
+            pipe.write(_header(entry))
+        if entry.kind != tarfile.REGTYPE:
+            continue
+        with open(entry.path, "rb", buffering=0) as file:  # noqa: PTH123, a Path costs a third more
+            if size < _PIPE:
+                done = pipe.write(os.pread(file.fileno(), size, piece.start))
+            else:
+                pipe.flush()
+                done = _send(file, piece.start, size, pipe)
+        if done != size:
+            raise Error(f"{entry.path} changed while it was read: the store is damaged")
+        if piece.stop == entry.size:
+            pipe.write(bytes(-entry.size % tarfile.BLOCKSIZE))
+    if not frame:
+        pipe.write(bytes(2 * tarfile.BLOCKSIZE))
+
+
+def _send(file: IO[bytes], start: int, size: int, pipe: IO[bytes]) -> int:
+    done = 0
+    while done < size and (
+        more := os.sendfile(pipe.fileno(), file.fileno(), start + done, size - done)
+    ):
+        done += more
+    return done
 
 
 def _header(entry: _Entry) -> bytes:
