@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -55,6 +56,14 @@ class Nix:
         result = self("nix-build", "--no-out-link", "--expr", expression, check=False)
         assert result.returncode != 0, f"built {result.stdout}"
         return result.stderr
+
+    def need_source(self, package: str) -> None:
+        """Skips the test unless the source of a package, an expression, is in the store."""
+        expression = f"let package = {package}; in toString (package.src.src or package.src)"
+        words = ("nix-instantiate", "--eval", "--strict", "--json", "--expr", expression)
+        source = json.loads(self(*words).stdout)
+        if not Path(source).exists():
+            pytest.skip(f"{source} is not in the store: see docs/jetson.md")
 
 
 @pytest.fixture(scope="session")

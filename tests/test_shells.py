@@ -55,6 +55,8 @@ def test_the_launcher_finds_the_driver_for_what_needs_it(
 
 @pytest.mark.slow  # needs `vllm-nix fetch cuda` and the source of nccl-tests
 def test_the_tools_of_a_shell_start(nix: Nix) -> None:
+    packages = "import ./nix/debian { overlays = [ (import ./overlays) ]; }"
+    nix.need_source(f"({packages}).vllmPackages.cuda.nccl-tests")
     script = (
         "all_reduce_perf --help && modelscope --help && nvitop --version"
         " && tmux -V && python -c 'import vllm' && vllm-nix --version"

@@ -46,11 +46,7 @@ def refusal(nix: Nix, expression: str) -> str:
 
 
 def need_source(nix: Nix, package: str) -> None:
-    source = value(
-        nix, f"let {PACKAGES} package = {package}; in toString (package.src.src or package.src)"
-    )
-    if not Path(source).exists():
-        pytest.skip(f"{source} is not in the store: see docs/jetson.md")
+    nix.need_source(f"let {PACKAGES} in {package}")
 
 
 def codes(path: Path) -> set[tuple[str, str]]:
