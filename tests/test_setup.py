@@ -76,7 +76,7 @@ def test_a_nix_without_flakes(tmp_path: Path) -> None:
 
 def test_a_checkout_without_git(tmp_path: Path) -> None:
     if not (ROOT / ".git").exists():
-        pytest.skip("this is no checkout")
+        pytest.skip("this is not a checkout")
     result = setup(
         tmp_path,
         **{"apt-get": "exit 9"},

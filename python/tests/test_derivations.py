@@ -58,5 +58,5 @@ def test_as_nix_writes_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "Derive(", "Derive([1],[2])", "(" * 100_000, "Derive(x())"])
 def test_what_is_none(text: str, tmp_path: Path) -> None:
     (tmp_path / "it.drv").write_text(text)
-    with pytest.raises(InputError, match="is no derivation that can be read"):
+    with pytest.raises(InputError, match="is not a derivation that can be read"):
         read_derivation(tmp_path / "it.drv")

@@ -155,5 +155,5 @@ def test_another_argument_of_a_wrong_type(call: Callable[[], object], message: s
 
 
 def test_a_release_that_is_none() -> None:
-    with pytest.raises(vllm_nix.InputError, match="release: 'newest' is no release, such as"):
+    with pytest.raises(vllm_nix.InputError, match="release: 'newest' is not a release, such as"):
         vllm_nix.load_profile("cpu", "chat", release="newest")

@@ -38,7 +38,7 @@ def read_derivation(path: Path) -> Derivation:
             any(digest for _, _, _, digest in outputs),
         )
     except (OSError, ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
-        raise InputError(f"{path} is no derivation that can be read: {error}") from error
+        raise InputError(f"{path} is not a derivation that can be read: {error}") from error
 
 
 def closure(top: Path) -> dict[Path, Derivation]:

@@ -132,7 +132,7 @@ def test_a_fleet_with_devices_that_cuda_compiles_for_no_more(
     ("target", "text", "said"),
     [
         ("jetson", "8.7;9.9", "unknown capability '9.9'; there are: 5.0, 5.2, "),
-        ("jetson", "orin", "'orin' is no compute capability; write one as 8.7 or sm_87"),
+        ("jetson", "orin", "'orin' is not a compute capability; write one as 8.7 or sm_87"),
         ("jetson", "10.3 12.1", "CUDA 12.6 compiles for none of '10.3 12.1'"),
         ("jetson", "", "CUDA 12.6 compiles for none of ''"),
         ("cpu", "8.6", "--capabilities: cpu is not for CUDA"),

@@ -78,7 +78,7 @@ def test_a_vllm_that_does_not_start(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "is no checkout of vllm-nix"),
+        ([], "is not a checkout of vllm-nix"),
         (["gpu"], "unknown target 'gpu'"),
         (["--environment", "env", "--log", "no/log"], "--log no/log: No such file"),
     ],

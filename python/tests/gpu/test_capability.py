@@ -38,7 +38,7 @@ def test_spellings_are_read(text: str, expected: ComputeCapability) -> None:
     "text", ["", "8", "87", "sm_", "sm_8", "8.77", "8.7b", "-8.7", "8.\u0667", "sm_8.7", "1" * 99]
 )
 def test_what_is_no_capability(text: str) -> None:
-    with pytest.raises(InputError, match="is no compute capability; write one as"):
+    with pytest.raises(InputError, match="is not a compute capability; write one as"):
         parse(text)
 
 

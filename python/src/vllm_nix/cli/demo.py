@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     profile = load_profile(args.target, "chat")
     if args.environment is None and not Path("flake.nix").is_file():
         raise InputError(
-            f"{Path.cwd()} is no checkout of vllm-nix; go to one, or give an environment that is"
+            f"{Path.cwd()} is not a checkout of vllm-nix; go to one, or give an environment that is"
             " built: --environment ./result"
         )
     try:

@@ -34,7 +34,7 @@ class ComputeCapability:
         """From "8.7", "sm_87", "sm_90a" or "compute_120f". Raises `InputError`."""
         found = _parsed(text)
         if found is None:
-            raise InputError(f"'{text}' is no compute capability; write one as 8.7 or sm_87")
+            raise InputError(f"'{text}' is not a compute capability; write one as 8.7 or sm_87")
         return found
 
     @classmethod

@@ -110,7 +110,7 @@ def load_profile(
     check_texts("load_profile: overrides", overrides or (), "keys that are strings")
     check_text("load_profile: release", release, optional=True)
     if release is not None and not _is_release(release):
-        raise InputError(f"load_profile: release: '{release}' is no release, such as 0.32.0")
+        raise InputError(f"load_profile: release: '{release}' is not a release, such as 0.32.0")
     loaded = load_target(target)
     profiles = loaded.data.get("serve", {})
     if name not in profiles:

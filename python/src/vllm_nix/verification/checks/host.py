@@ -34,7 +34,7 @@ def nvml(context: Context) -> Iterator[Finding]:
     try:
         version = Version(Version(vllm.version).public)
     except InvalidVersion:
-        raise SkipError(f"{vllm.version!r} is no version: see `wheel-set`") from None
+        raise SkipError(f"{vllm.version!r} is not a version: see `wheel-set`") from None
     if FIRST <= version <= LAST:
         yield failed(
             f"vLLM {vllm.version} asks NVML for its platform, and {jetsons[0]} has none",
