@@ -66,6 +66,23 @@ class Nix:
             pytest.skip(f"{source} is not in the store: see docs/jetson.md")
 
 
+@dataclass(frozen=True)
+class Built:
+    """An environment. Its programs have a home, and no other variables of ours."""
+
+    path: Path
+    home: Path
+
+    def __call__(self, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(self.path / "bin" / command[0]), *command[1:]],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={"HOME": str(self.home), **variables},
+        )
+
+
 @pytest.fixture(scope="session")
 def nix() -> Nix:
     if not shutil.which("nix"):

@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import zipfile
 from collections.abc import Callable
 from email.parser import HeaderParser
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.builds.ascend.stand_in import install
-from tests.conftest import ROOT, Nix, emulated
+from tests.conftest import ROOT, Built, Nix, emulated
 from vllm_nix.locks.pylock import read_lock
 from vllm_nix.verification import Status, verify
 from vllm_nix.verification.cann import WITHOUT
@@ -67,23 +66,7 @@ def test_a_lock_has_nothing_of_cuda(target: str, torch: str, system: str) -> Non
     assert "vllm" not in versions, "it is built here"
 
 
-class Environment:
-    """A built environment, and how a program of it is run."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __call__(self, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [str(self.path / "bin" / command[0]), *command[1:]],
-            capture_output=True,
-            text=True,
-            check=False,
-            env={"HOME": os.environ["HOME"], **variables},
-        )
-
-
-def check_without_cann(environment: Environment) -> None:
+def check_without_cann(environment: Built) -> None:
     """What there is to see of vLLM and its plugin on a machine that has neither CANN nor an NPU."""
     assert environment("vllm", "--version", **WITHOUT).stdout.splitlines()[-1:] == ["0.7.3"]
     refused = environment("vllm", "--version")
@@ -104,7 +87,7 @@ def check_without_cann(environment: Environment) -> None:
     assert "Version: 0.7.3+empty\n" in shown
 
 
-def failed(environment: Environment) -> list[str]:
+def failed(environment: Built) -> list[str]:
     """The checks of verify that fail."""
     report = verify(environment.path, limit=1200)
     return [result.id for result in report.results if result.status == Status.FAILED]
@@ -120,22 +103,22 @@ def test_the_whole_of_it_on_aarch64(nix: Nix) -> None:
         *("nix-build", "--no-out-link", "--option", "extra-platforms", "aarch64-linux"),
         *("--expr", f"({base}).vllmPackages.vllm-ascend"),
     )
-    environment = Environment(Path(built.stdout.strip()))
+    environment = Built(Path(built.stdout.strip()), Path.home())
     check_without_cann(environment)
     assert failed(environment) == ["platform-plugin"], "CANN is not there, and no more"
 
 
 @pytest.fixture(scope="module")
-def on_x86_64(nix: Nix) -> Environment:
+def on_x86_64(nix: Nix) -> Built:
     """Needs the wheels of verl_0_7_3, and those of `ascend` but for torch (docs/ascend.md, x86_64)."""
     if os.uname().machine != "x86_64":
         pytest.skip("not an x86_64")
-    return Environment(nix.build("import ./tests/builds/ascend/x86_64.nix"))
+    return Built(nix.build("import ./tests/builds/ascend/x86_64.nix"), Path.home())
 
 
 @pytest.mark.nix
 @pytest.mark.slow
-def test_the_whole_of_it_on_x86_64_but_for_torch(on_x86_64: Environment) -> None:
+def test_the_whole_of_it_on_x86_64_but_for_torch(on_x86_64: Built) -> None:
     check_without_cann(on_x86_64)
     assert failed(on_x86_64) == ["platform-plugin", "torch-build"], "CANN, and NVIDIA's torch"
 
@@ -143,7 +126,7 @@ def test_the_whole_of_it_on_x86_64_but_for_torch(on_x86_64: Environment) -> None
 @pytest.mark.nix
 @pytest.mark.slow
 def test_with_cann_in_the_users_home(
-    on_x86_64: Environment,
+    on_x86_64: Built,
     compile_library: Callable[..., bytes],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

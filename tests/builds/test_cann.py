@@ -1,14 +1,14 @@
 """The launcher of an environment for Ascend: CANN found on the host, or missed in one sentence."""
 
 import json
-import subprocess
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.builds.test_wheel import expression
-from tests.conftest import Nix
+from tests.conftest import Built, Nix
 from vllm_nix.verification import cann as verified
 from vllm_nix.verification.environment import Environment
 
@@ -25,21 +25,11 @@ WITHOUT = {"TORCH_DEVICE_BACKEND_AUTOLOAD": "0", "VLLM_PLUGINS": ""}
 VARIABLES = "import os; print(os.environ.get('{}', ''))"
 
 
-class Ascend:
+@dataclass(frozen=True)
+class Ascend(Built):
     """An environment whose CANN would be in `root`."""
 
-    def __init__(self, path: Path, root: Path) -> None:
-        self.path = path
-        self.root = root
-
-    def __call__(self, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [str(self.path / "bin" / command[0]), *command[1:]],
-            capture_output=True,
-            text=True,
-            check=False,
-            env={"HOME": str(self.root / "home"), **variables},
-        )
+    root: Path
 
     def variable(self, name: str, **variables: str) -> list[str]:
         result = self("python", "-c", VARIABLES.format(name), **variables)
@@ -70,9 +60,8 @@ def ascend(
         make_wheel("npu", {"npu/libnpu.so": plugin}, tag="cp311-cp311-linux_x86_64"),
     ]
     arguments = f"more.cann = {{ {cann} }};"
-    return Ascend(
-        nix.build(expression(*wheels, attribute="environment", arguments=arguments)), root
-    )
+    path = nix.build(expression(*wheels, attribute="environment", arguments=arguments))
+    return Ascend(path, root / "home", root)
 
 
 @pytest.fixture
