@@ -48,6 +48,7 @@ in
       libcudaStub = self.callPackage ../nix/cuda/libcuda-stub.nix { };
       environment = self.callPackage ../nix/environment { };
       environmentTests = self.callPackage ../nix/environment/tests { };
+      published = self.callPackage ../nix/environment/published.nix { };
       due = self.callPackage ../nix/wheels/patch/due.nix { };
       patchedSource = self.callPackage ../nix/wheels/patch/source.nix { };
       patchedWheel = self.callPackage ../nix/wheels/patch/wheel.nix { };

@@ -12,7 +12,9 @@
   environmentTests,
   lib,
   linkFarm,
+  patchelf,
   pkgs,
+  published,
   python,
   runCommand,
   stdenv,
@@ -93,6 +95,21 @@ let
           inherit launcher manifest target;
           bundle = bundle environment;
           components = wheels;
+          published = published {
+            inherit environment target wheels;
+            # What unpacks the rest, and makes the environment.
+            base = [
+              bash
+              coreutils
+              patchelf
+              python
+              python.pkgs.installer
+              python.pkgs.packaging
+              python.pkgs.pyelftools
+              stdenv
+            ]
+            ++ tools;
+          };
           tests = environmentTests { inherit target wheels; };
           wheels = linkFarm "vllm-${target.name}-wheels" (
             map (wheel: {

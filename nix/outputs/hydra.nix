@@ -4,11 +4,15 @@
 { packages, checks, ... }:
 let
   isPublished = _: job: (job.meta.hydraPlatforms or null) != [ ];
+  environments = system: pkgs: pkgs.lib.filterAttrs (_: package: package ? published) packages.${system};
   published = system: { lib, ... }: lib.filterAttrs isPublished packages.${system};
 in
 {
   checks = system: _: checks.${system};
   packages = published;
+  # Of environments that are not free, the wheels that are.
+  published =
+    system: pkgs: builtins.mapAttrs (_: package: package.published) (environments system pkgs);
   tests = system: pkgs: builtins.mapAttrs (_: package: package.tests) (published system pkgs);
   components =
     system: pkgs:

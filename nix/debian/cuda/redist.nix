@@ -84,11 +84,6 @@ stdenv.mkDerivation {
   '';
   meta = {
     mainProgram = if pname == "cuda_cuobjdump" then "cuobjdump" else "nvcc";
-    license =
-      {
-        cudnn = lib.licenses.unfreeRedistributable;
-        nccl = lib.licenses.bsd3;
-      }
-      .${pname} or lib.licenses.nvidiaCudaRedist;
+    license = import ./license.nix lib pname;
   };
 }

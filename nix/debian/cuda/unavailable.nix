@@ -9,10 +9,15 @@
 }:
 lib.mapAttrs (
   name: _:
-  runCommandLocal name { pname = name; } ''
-    echo ${lib.escapeShellArg sentence} >&2
-    exit 1
-  ''
+  runCommandLocal name
+    {
+      pname = name;
+      meta.license = import ./license.nix lib name;
+    }
+    ''
+      echo ${lib.escapeShellArg sentence} >&2
+      exit 1
+    ''
 ) data.packages
 // {
   cudaVersion = data.release;
