@@ -1,8 +1,10 @@
 """One wheel as a derivation: unpacked, its ELF files resolved, or refused in one sentence."""
 
 import base64
+import ctypes
 import hashlib
 import json
+import struct
 import subprocess
 import zipfile
 from collections.abc import Callable
@@ -75,6 +77,53 @@ def test_what_nothing_uses_is_left_out(
     assert "unused.so" not in (out / "nix-support/elf.json").read_text()
     assert "is not to be left out of a wheel" in nix.fail(without("*.dist-info"))
     assert "is not to be left out of a wheel" in nix.fail(without("../*"))
+
+
+def loaded(library: Path) -> dict[int, bytes]:
+    """What is loaded at which address, but for the file's own tables, which name offsets of the file."""
+    data = bytearray(library.read_bytes())
+    segments, sections = struct.unpack_from("<QQ", data, 32)
+    counts = struct.unpack_from("<HHHHH", data, 54)
+    for start, size in (
+        (0, 64),
+        (segments, counts[0] * counts[1]),
+        (sections, counts[2] * counts[3]),
+    ):
+        data[start : start + size] = bytes(size)
+    loads = [one for one in elf.read(library).segments if one.type == elf.PT_LOAD]
+    return {one.address: bytes(data[one.offset : one.offset + one.size]) for one in loads}
+
+
+@pytest.mark.parametrize("patched", [False, True])
+def test_what_only_debuggers_read_goes(
+    nix: Nix, make_wheel: MakeWheel, compile_library: Callable[..., bytes], patched: bool
+) -> None:
+    # patchelf puts its own part behind the symbols.
+    flags = ["-Wl,-rpath,/nowhere"] if patched else []
+    wheel = make_wheel(
+        "lean",
+        {
+            "lean/__init__.py": "",
+            "lean/plain.so": compile_library("int answer(void) { return 42; }", "-g", *flags),
+            "lean/text.so": "no library",
+        },
+        tag="cp311-cp311-linux_x86_64",
+    )
+    row = 'without = [ { symbols = [ "lean/*.so" "lean" ]; reason = "symbols"; } ]; src ='
+    whole, lean = (
+        nix.build(built) / "lib/python3.11/site-packages"
+        for built in (expression(wheel), expression(wheel).replace("src =", row))
+    )
+    before, after = whole / "lean/plain.so", lean / "lean/plain.so"
+    assert after.stat().st_size < before.stat().st_size - 1000
+    assert after.stat().st_mode == before.stat().st_mode
+    assert loaded(after) == loaded(before)
+    names = {section.name for section in elf.read(after).sections}
+    assert ".dynsym" in names and not names & {".symtab", ".strtab", ".debug_info"}
+    assert ctypes.CDLL(str(after)).answer() == 42
+    digest = base64.urlsafe_b64encode(hashlib.sha256(after.read_bytes()).digest()).decode()
+    row = f"lean/plain.so,sha256={digest.rstrip('=')},{after.stat().st_size}"
+    assert row in (lean / "lean-1.0.dist-info/RECORD").read_text().splitlines()
 
 
 def test_a_wheel_is_built_alike_twice(nix: Nix, make_wheel: MakeWheel) -> None:

