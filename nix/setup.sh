@@ -48,8 +48,14 @@ if [ -n "$missing" ]; then
   esac
 fi
 
-if ! NIX_CONFIG=$flakes nix eval --expr 1 >/dev/null 2>&1; then
-  say "$(command -v nix) has no flakes: $(nix --version 2>&1). Install Nix 2.8 or newer"
+if ! said=$(NIX_CONFIG=$flakes nix eval --expr 1 2>&1); then
+  case $said in
+  *daemon-socket*)
+    user=$(id -un)
+    say "Nix's daemon does not answer $user: ${said##*error: }. As root: adduser $user nix-users; systemctl start nix-daemon. Then log in again"
+    ;;
+  *) say "$(command -v nix) has no flakes: $(nix --version 2>&1). Install Nix 2.8 or newer" ;;
+  esac
   exit 3
 elif ! nix eval --expr 1 >/dev/null 2>&1; then
   say "flakes are off, and on in this Makefile alone; for yourself: echo '$flakes' >>/etc/nix/nix.conf"

@@ -74,6 +74,17 @@ def test_a_nix_without_flakes(tmp_path: Path) -> None:
     )
 
 
+def test_a_daemon_that_does_not_answer(tmp_path: Path) -> None:
+    error = "error: getting status of /nix/var/nix/daemon-socket/socket: Permission denied"
+    result = setup(tmp_path, nix=f"echo '{error}' >&2; exit 1", id="echo ada", python3="exit 0")
+    assert result.returncode == 3
+    assert result.stderr == (
+        "setup: Nix's daemon does not answer ada: getting status of "
+        "/nix/var/nix/daemon-socket/socket: Permission denied. As root: adduser ada nix-users; "
+        "systemctl start nix-daemon. Then log in again\n"
+    )
+
+
 def test_a_checkout_without_git(tmp_path: Path) -> None:
     if not (ROOT / ".git").exists():
         pytest.skip("this is not a checkout")

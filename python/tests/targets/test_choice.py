@@ -79,6 +79,12 @@ MACHINES: Mapping[str, tuple[str, dict[str, str], str | None, Fit]] = {
         "neuron_0_7",
         Fit.ALMOST,
     ),
+    "trn3": (
+        "x86_64",
+        X86 | pci("0x1d0f", "0x088000", "0x7564") | {"dev/neuron0": ""},
+        "cpu",
+        Fit.YES,
+    ),
     "GB10": ("aarch64", ARM | driver("580.95.05", "NVIDIA GB10"), "spark", Fit.YES),
     "GH200": ("aarch64", ARM | driver("580.95.05", "NVIDIA GH200 480GB"), "cuda", Fit.ALMOST),
     "plain aarch64": ("aarch64", ARM, None, Fit.NO),

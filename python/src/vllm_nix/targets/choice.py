@@ -128,12 +128,16 @@ def _ascend(target: Target, machine: Machine) -> Choice:
     return Choice(target, Fit.YES)
 
 
+_NEURON = {"Trainium 1", "Inferentia 2", "AWS Neuron device"}  # the last where its kind is not seen
+
+
 def _neuron(target: Target, machine: Machine) -> Choice:
     if not machine.neuron:
         return Choice(target, Fit.NO, "no device of AWS Neuron's here")
-    names = {one.name for one in machine.neuron}
-    if "Trainium 2" in names:
-        return Choice(target, Fit.NO, "for Trainium 1 and Inferentia 2; here is Trainium 2")
+    others = {one.name for one in machine.neuron} - _NEURON
+    if others:
+        here = _list(sorted(others))
+        return Choice(target, Fit.NO, f"for Trainium 1 and Inferentia 2; here is {here}")
     if not machine.neuron_driver:
         way = "install aws-neuronx-dkms, from AWS's repository"
         return Choice(target, Fit.ALMOST, "there is no /dev/neuron0", way)

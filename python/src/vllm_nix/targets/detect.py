@@ -22,7 +22,12 @@ _NAME = 100  # characters
 # PCI vendors and devices: https://admin.pci-ids.ucw.cz; AWS's in its driver (aws-neuronx-dkms, neuron_pci.c).
 _NVIDIA, _HUAWEI, _AMAZON = "0x10de", "0x19e5", "0x1d0f"
 _NPUS = {"0xd801": "Ascend 910", "0xd802": "Ascend 910B", "0xd500": "Ascend 310P"}
-_NEURON = {"0x7164": "Trainium 1", "0x7264": "Inferentia 2", "0x7364": "Trainium 2"}
+_NEURON = {
+    "0x7164": "Trainium 1",
+    "0x7264": "Inferentia 2",
+    "0x7364": "Trainium 2",
+    "0x7564": "Trainium 3",
+}
 _DISPLAY = "0x03"  # the class of GPUs
 # Jetson's processors, by what the kernel calls them.
 _TEGRA = {"tegra194": "7.2", "tegra234": "8.7", "tegra264": "11.0"}
