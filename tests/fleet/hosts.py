@@ -16,8 +16,9 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -29,12 +30,18 @@ MOST = 8
 # What each program of these tests is in, on Debian.
 PACKAGES = {
     "ip": "iproute2",
+    "nix-store": "nix-bin",
     "nginx": "nginx-light",
     "nsenter": "util-linux",
     "sshd": "openssh-server",
     "ssh": "openssh-client",
     "unshare": "util-linux",
 }
+NIX_CONF = """
+build-users-group =
+experimental-features = nix-command flakes
+substituters =
+"""
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 # A folder of the machine that hosts share would join what they shall not share: Ray's /tmp/ray, sshd's /run.
@@ -81,7 +88,7 @@ class Host:
         self._mac = f"02:00:00:00:00:{number:02x}"  # which others remember
         self._switch = switch
         self._seconds = seconds
-        self._has_store = False
+        self._own_store: Callable[[], None] | None = None
         self.power_on()
 
     def power_on(self) -> None:
@@ -97,8 +104,8 @@ class Host:
             f"ip link set {self._port} master bridge up",
         )
         _in_network(pid, f"ip address add {self.address}/24 dev eth0", "ip link set eth0 up")
-        if self._has_store:
-            self.own_store()
+        if self._own_store:
+            self._own_store()
 
     def power_off(self) -> None:
         """Ends everything at once, and says goodbye to nobody: no connection is closed."""
@@ -119,14 +126,26 @@ class Host:
             f"tc qdisc replace dev {self._port} root tbf rate {rate} burst 64kb latency 400ms",
         )
 
-    def own_store(self) -> None:
-        """A Nix store of this host alone at /nix, empty at first; the machine's is not seen here any more.
+    def own_store(self, settings: str = "", size: str = "") -> None:
+        """A Nix store of this host alone, empty at first, and a nix.conf; the machine's are not seen here.
 
-        Builds run as root in their sandbox: the users of the machine's builds are the machine's.
+        Builds run as root: the users of the machine's builds are the machine's. With a size, such as
+        `8m`, the store lies in memory and holds no more.
         """
-        self._has_store = True
-        (self.home / "nix").mkdir(exist_ok=True)
-        self.run("mount", "--bind", str(self.home / "nix"), "/nix")
+        need("nix-store")
+        if Path(shutil.which("nix-store", path=PATH) or "").resolve().is_relative_to("/nix"):
+            pytest.skip(
+                "Nix itself is in /nix here, which each host has its own of; Debian's is not"
+            )
+        self._own_store = partial(self.own_store, settings, size)
+        for folder in ("nix", "etc-nix"):
+            (self.home / folder).mkdir(exist_ok=True)
+        self.write("etc-nix/nix.conf", f"{NIX_CONF}{settings}\n")
+        self.run("mount", "--bind", str(self.home / "etc-nix"), "/etc/nix")
+        if size:
+            self.run("mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", "/nix")
+        else:
+            self.run("mount", "--bind", str(self.home / "nix"), "/nix")
 
     def start(
         self,
@@ -142,7 +161,6 @@ class Host:
             "PATH": PATH,
             "HOME": str(self.home),
             "LANG": "C.UTF-8",
-            **({"NIX_CONFIG": "build-users-group ="} if self._has_store else {}),
             **(env or {}),
         }
         with (self.home / f"{Path(argv[0]).name}.log").open("ab") as log:
