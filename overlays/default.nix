@@ -17,6 +17,7 @@ in
       python = final.python311;
       aliasWheel = self.callPackage ../nix/wheels/alias { };
       bundle = self.callPackage ../nix/environment/bundle.nix { };
+      image = self.callPackage ../nix/environment/image { };
       buildWheel = self.callPackage ../nix/wheels/build { };
       # nvcc works with some releases of g++ alone.
       buildCudaWheel =

@@ -126,7 +126,7 @@ def write_wheel(
             digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=")
             rows.append(f"{file},sha256={digest.decode()},{len(data)}\n")
             archive.writestr(zipfile.ZipInfo(file), data)
-        archive.writestr(f"{info}/RECORD", "".join(rows) + f"{info}/RECORD,,\n")
+        archive.writestr(zipfile.ZipInfo(f"{info}/RECORD"), "".join(rows) + f"{info}/RECORD,,\n")
     return path
 
 

@@ -61,6 +61,7 @@ lib.genAttrs (import ./absent.nix) (import ./missing.nix)
     writeShellApplication
     ;
   inherit (callPackage ./build-support/trees.nix { }) symlinkJoin linkFarm;
+  dockerTools = callPackage ./build-support/docker { };
   mkShell = callPackage ./build-support/mk-shell.nix { };
   mkShellNoCC = callPackage ./build-support/mk-shell.nix { stdenv = self.stdenvNoCC; };
   makeSetupHook = callPackage ./build-support/make-setup-hook.nix { };

@@ -10,6 +10,7 @@
   coreutils,
   cudaHome,
   environmentTests,
+  image,
   lib,
   linkFarm,
   patchelf,
@@ -92,8 +93,15 @@ let
       {
         nativeBuildInputs = [ python ];
         passthru = passthru // {
-          inherit launcher manifest target;
+          inherit
+            launcher
+            manifest
+            models
+            target
+            tools
+            ;
           bundle = bundle environment;
+          image = image environment;
           components = wheels;
           published = published {
             inherit environment target wheels;

@@ -1,4 +1,4 @@
-# Type: Path -> { digest, wheels = [ { name, version, file, sha256 } ] }
+# Type: Path -> { digest, wheels = [ { name, version, file, size, sha256 } ] }
 # A lock file (PEP 751, one wheel a package, by relative path), and the digest of what it resolves.
 lock:
 let
@@ -15,6 +15,7 @@ let
       {
         inherit (package) name version;
         file = only.path;
+        size = only.size or null;
         inherit (only.hashes) sha256;
       };
 in

@@ -10,6 +10,7 @@ in
         name = "a";
         version = "1.0";
         file = "a-1.0-py3-none-any.whl";
+        size = null;
         sha256 = "00";
       }
     ];

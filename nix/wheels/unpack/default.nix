@@ -49,7 +49,9 @@ runCommand "${python.libPrefix}-${name}-${lib.replaceStrings [ "!" ] [ "-" ] ver
       inherit version file src;
       without = map (row: row.reason) without;
       pname = name;
-      sha256 = wheel.sha256 or null; # of a registry's wheel; what is built here is known by its path
+      # Of a registry's wheel; what is built here is known by its path.
+      sha256 = wheel.sha256 or null;
+      size = wheel.size or null;
     };
     meta =
       licenses.meta (own ++ licenses.ofPackages libraries)
