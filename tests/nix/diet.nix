@@ -41,6 +41,7 @@ in
       "numba"
       "numpy"
       "pillow"
+      "pycountry"
       "pyyaml"
       "regex"
       "setuptools"
