@@ -50,6 +50,11 @@ BASE = {"model": "m", "host": "::1", "port": 7, "download-dir": "/models"}
 VALUES: list[Mapping[str, Any]] = [
     {"served-model-name": "s", "max-model-len": 512, "memory-share": 0.25, "max-num-seqs": 4},
     {"tensor-parallel-size": 2},
+    {"tensor-parallel-size": 2, "pipeline-parallel-size": 2},
+    *(
+        {"nodes": 2, "rank": rank, "head": "10.0.0.1", "master-port": 7777, "headless": rank > 0}
+        for rank in (0, 1)
+    ),
     {"task": "generate"},
     {"task": "embed"},
     {"task": "rerank"},
@@ -165,6 +170,7 @@ def test_every_profile_is_understood(answers: Answers) -> None:
             ("max-num-seqs", "max_num_seqs"),
             ("memory-share", "gpu_memory_utilization"),
             ("tensor-parallel-size", "tensor_parallel_size"),
+            ("pipeline-parallel-size", "pipeline_parallel_size"),
             ("trust-remote-code", "trust_remote_code"),
         ):
             assert key not in profile or values[name] == profile[key], words
@@ -173,6 +179,24 @@ def test_every_profile_is_understood(answers: Answers) -> None:
             ("chunked-prefill", "enable_chunked_prefill"),
         ):
             assert key not in profile or bool(values.get(name)) == profile[key], words
+
+
+def test_several_hosts_are_understood(answers: Answers) -> None:
+    ranks = []
+    for profile, words, line in answers.pairs:
+        if "nodes" not in profile:
+            continue
+        values = line["values"]
+        ranks.append(profile["rank"])
+        if "nnodes" not in values:  # then it is Ray that starts vLLM on the others
+            by_ray = values.get("distributed_executor_backend") == "ray"
+            assert by_ray or values["worker_use_ray"] is True, words
+            continue
+        assert (values["nnodes"], values["node_rank"]) == (2, profile["rank"]), words
+        assert (values["master_addr"], values["master_port"]) == ("10.0.0.1", 7777), words
+        assert values["headless"] == (profile["rank"] > 0), words
+    by_itself = Version(answers.release) >= Version("0.11.1")
+    assert ranks == ([0, 1] if by_itself else [0])
 
 
 def test_the_optimization_level_arrives(answers: Answers) -> None:

@@ -21,15 +21,15 @@ GROUPS: Mapping[str, Sequence[str]] = {
     "Begin": ("targets", "demo"),
     "Build": ("fetch", "params", "lock", "outdated"),
     "Check": ("verify", "archs", "slim"),
-    "Serve": ("serve", "model"),
+    "Serve": ("serve", "model", "ray"),
     "Carry": ("bundle",),
     "Set up": ("completion",),
 }
 COMMANDS = tuple(name for names in GROUPS.values() for name in names)
 # Commands that pass the words after `--` on to another program, as `args.rest`.
-PASS_ON = ("demo", "serve")
+PASS_ON = ("demo", "serve", "ray")
 # Commands that start programs.
-STARTING = ("demo", "fetch", "lock", "outdated", "verify", "model", "bundle")
+STARTING = ("demo", "fetch", "lock", "outdated", "verify", "model", "bundle", "serve", "ray")
 _GRACE = 0.7  # seconds for unwinding after a signal
 
 

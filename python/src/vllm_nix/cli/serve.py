@@ -10,6 +10,7 @@ several servers of the profile, each --replica HOST:PORT; or Kubernetes's, for t
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from vllm_nix.paths import expand
 from vllm_nix.serve import Profile, kubernetes, load_profile, nginx
 from vllm_nix.serve.command import check_target_of, read_api_key, release_of
 from vllm_nix.targets import load_target, profile_keys
+from vllm_nix.text import printable
 
 TYPES: dict[str, Any] = {"string": str, "integer": int, "float": float}
 # What they need besides the profile.
@@ -30,6 +32,7 @@ FORMATS = {
         " NAME --from-file=api-key=FILE",
     },
 }
+WAIT = "seconds for the other hosts to come (default: 300)"
 PATHS = ("api-key-file", "download-dir")  # on a command line, from the current folder
 
 
@@ -53,6 +56,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--secret", metavar="NAME", help="for Kubernetes: the Secret that has the clients' api-key"
     )
+    several = parser.add_argument_group("of several hosts that serve together (--nodes)")
+    several.add_argument("--rank", type=int, help="this host's number, from 0, the head's")
+    several.add_argument("--head", metavar="HOST", help="the head's address for the others")
+    several.add_argument("--wait", type=seconds, default=300, help=WAIT)
     values = parser.add_argument_group("the profile's values")
     for key, spec in profile_keys().items():
         if key == "summary":
@@ -94,12 +101,19 @@ def run(args: argparse.Namespace) -> int:
     if args.format:
         print(_render(profile, args, words), end="")
         return 0
-    command = profile.command(words)
-    if args.environment and not (args.print or args.json):
+    here = bool(args.environment) and not (args.print or args.json)
+    command = profile.command(words, host=profile.host(args.rank, args.head, here=here))
+    if here:
         profile.check_folders()
-        command.run(args.environment)
-    if command.api_key_file.exists():
+        if command.group is None:
+            command.run(args.environment)
+        command.run_in_group(args.environment, profile.facts(words), args.wait, say)
+        return 0
+    if command.has_clients and command.api_key_file.exists():
         read_api_key(command.api_key_file)
+    if command.group and command.group.address is None:
+        names = "VLLM_HOST_IP, GLOO_SOCKET_IFNAME and the like"
+        say(f"this is for another host than this one: {names} are left to be set there")
     print(json.dumps(command.to_json(), indent=2) if args.json else command.line())
     return 0
 
@@ -108,6 +122,17 @@ def _render(profile: Profile, args: argparse.Namespace, words: Sequence[str]) ->
     if args.format == "nginx":
         return nginx.render(profile, args.replica)
     return kubernetes.render(profile, image=args.image, secret=args.secret, arguments=words)
+
+
+def say(text: str) -> None:
+    print(f"vllm-nix: {printable(text)}", file=sys.stderr, flush=True)
+
+
+def seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 86400:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 86400")
+    return value
 
 
 def _path(text: str) -> str:

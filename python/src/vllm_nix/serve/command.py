@@ -6,13 +6,16 @@ import os
 import shlex
 import socket
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from packaging.version import InvalidVersion, Version
 
 from vllm_nix.errors import InputError, Unavailable
+from vllm_nix.hosts.likeness import Facts
+from vllm_nix.serve.flags import in_background
+from vllm_nix.serve.group import Host
 
 # vLLM of every release takes it from there, so that no process list has it.
 API_KEY = "VLLM_API_KEY"
@@ -21,13 +24,22 @@ _LONGEST_KEY = 1 << 16  # bytes that are read
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """Words to execute, the variables to set before, and the file with the clients' API key."""
+    """Words to execute, the variables to set before, and the file with the clients' API key.
+
+    Of several hosts (`group`), the head alone has clients. `first` is what must run before, on others too.
+    """
 
     words: tuple[str, ...]
     variables: Mapping[str, str]
     api_key_file: Path
     host: str
     port: int
+    group: Host | None = None
+    first: tuple[str, ...] = ()
+
+    @property
+    def has_clients(self) -> bool:
+        return self.group is None or self.group.rank == 0
 
     def line(self) -> str:
         """A line for a shell, which reads the API key when it runs, and stops without one.
@@ -35,32 +47,71 @@ class Command:
         With an empty key, vLLM would serve everybody.
         """
         assignments = [f"{name}={shlex.quote(value)}" for name, value in self.variables.items()]
+        if not self.has_clients:
+            return " ".join([*assignments, shlex.join(self.words)])
+        before = [*assignments, shlex.join(in_background(self.first)), "&&"] if self.first else []
         read = f"key=$(cat {shlex.quote(str(self.api_key_file))}) &&"
         key = f'{API_KEY}="${{key:?the API key file is empty}}"'
-        return " ".join([read, *assignments, key, shlex.join(self.words)])
+        return " ".join([*before, read, *assignments, key, shlex.join(self.words)])
 
     def to_json(self) -> dict[str, object]:
         """The same for a program; the API key itself is not in it."""
         return {
             "command": list(self.words),
             "env": dict(self.variables),
-            "api-key-file": str(self.api_key_file),
+            "api-key-file": str(self.api_key_file) if self.has_clients else None,
             "api-key-variable": API_KEY,
             "host": self.host,
             "port": self.port,
+            **({"first": list(self.first)} if self.first else {}),
+            **({"group": self.group.to_json()} if self.group else {}),
         }
 
     def run(self, environment: str | os.PathLike[str]) -> None:
         """Becomes the server: replaces this process by it. Raises `InputError`, `Unavailable`."""
-        program = Path(environment).absolute() / "bin" / self.words[0]
-        if not os.access(program, os.X_OK):
-            raise InputError(f"{environment} is not an environment with vLLM: it has no {program}")
+        program = _program(environment, self.words[0])
         variables = {**os.environ, **self.variables, API_KEY: read_api_key(self.api_key_file)}
         check_port(self.host, self.port)
         try:
             os.execve(program, [str(program), *self.words[1:]], variables)
         except OSError as error:
             raise Unavailable(f"{program} does not start: {error.strerror}") from error
+
+    def run_in_group(
+        self,
+        environment: str | os.PathLike[str],
+        facts: Facts,
+        wait: float,
+        say: Callable[[str], None],
+    ) -> None:
+        """Serves with the other hosts, for as long as all are there. Raises `Error` and its kinds."""
+        from vllm_nix.hosts.together import Programs, run_together  # takes long to import
+
+        assert self.group
+        place, port = self.group.place, self.group.port
+        words, first = (
+            [str(_program(environment, words[0])), *words[1:]] if words else []
+            for words in (self.words, self.first)
+        )
+        variables = dict(self.variables)
+        if self.has_clients:
+            variables[API_KEY] = read_api_key(self.api_key_file)
+            check_port(self.host, self.port)
+            check_port(place.address, port, "--master-port")
+        programs = Programs(words, first, (self.group.head, port))
+        run_together(place, facts, programs, variables, wait, say)
+
+
+def _program(environment: str | os.PathLike[str], name: str) -> Path:
+    program = Path(environment).absolute() / "bin" / name
+    if os.access(program, os.X_OK):
+        return program
+    if name == "ray":
+        raise InputError(
+            f"{environment} has no {program}: its vLLM goes to other hosts by Ray; add it to the"
+            ' target\'s wheels: add.wheels.require = ["ray"]'
+        )
+    raise InputError(f"{environment} is not an environment with vLLM: it has no {program}")
 
 
 def release_of(environment: Path) -> str:
@@ -116,7 +167,7 @@ def read_api_key(file: Path) -> str:
     return words[0]
 
 
-def check_port(host: str, port: int) -> None:
+def check_port(host: str, port: int, option: str = "--port") -> None:
     """Checks that a server can listen there. Raises `InputError`."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -132,7 +183,7 @@ def check_port(host: str, port: int) -> None:
         reason = (
             "is in use" if error.errno == errno.EADDRINUSE else f"is not ours: {error.strerror}"
         )
-        raise InputError(f"port {port} of {host} {reason}; give another: --port") from error
+        raise InputError(f"port {port} of {host} {reason}; give another: {option}") from error
 
 
 def _is_credential(file: Path) -> bool:

@@ -43,6 +43,41 @@ def render(profile: Data, release: str, device: str) -> tuple[str, ...]:
     return tuple(words)
 
 
+def starts_by_ray(release: str, device: str) -> bool:
+    """Whether it is Ray that starts this release on other hosts, instead of vLLM itself."""
+    rows = [row for row in _table()["spelling"]["nodes"] if device in row.get("devices", [device])]
+    return bool(_row("nodes", rows, Version(release), release, 2).get("ray", False))
+
+
+def ray_words(rank: int, head: str, port: int, address: str | None) -> tuple[str, ...]:
+    """The words that start Ray in the foreground, on the head at its `port` or on another host."""
+    table = _table()["ray"]
+    words = table["other" if rank else "first"]
+    values = {"head": head, "address": address, "port": port}
+    known = (word for word in words if address or "{address}" not in word)
+    return (*(word.format(**values) for word in known), table["block"])
+
+
+def in_background(words: Sequence[str]) -> tuple[str, ...]:
+    """Ray's words for a shell, in which others follow."""
+    return tuple(word for word in words if word != _table()["ray"]["block"])
+
+
+def network_variables(
+    release: str, device: str, address: str | None, interface: str | None
+) -> dict[str, str]:
+    """What tells this release and its libraries by which address and interface others reach a host."""
+    version = Version(release)
+    values = {"address": address, "interface": interface}
+    return {
+        row["variable"]: row["value"].format(**values)
+        for row in _table()["network"]
+        if _is_for(row, version)
+        and device in row.get("devices", [device])
+        and not any(f"{{{name}}}" in row["value"] for name in values if not values[name])
+    }
+
+
 def check_arguments(arguments: Sequence[str], release: str) -> None:
     """Checks words of vLLM's own for flags that a `release` lacks. Raises `InputError`."""
     version = Version(release)

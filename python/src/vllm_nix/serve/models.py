@@ -180,3 +180,37 @@ def parameters(model: str) -> float | None:
     )
     sizes = [float(number) / (1 if unit in "bB" else 1000) for number, unit in found]
     return max(sizes, default=None)
+
+
+def check_division(values: Mapping[str, Any], folder: Path | None) -> None:
+    """Checks that a model can be cut into as many parts as a profile says, as its configuration has it.
+
+    That can be said if its folder is known. Raises `InputError`.
+    """
+    tensors, stages = values.get("tensor-parallel-size", 1), values.get("pipeline-parallel-size", 1)
+    if folder is None or tensors == stages == 1:
+        return
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = config.get("text_config") or config
+        heads, groups, layers = (config.get(key) for key in _PARTS)
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        raise InputError(f"{folder / 'config.json'} is damaged: {error}") from error
+    model = values["model"]
+    if isinstance(heads, int) and heads % tensors:
+        raise InputError(
+            f"the {heads} attention heads of {model} cannot be shared by"
+            f" tensor-parallel-size {tensors}; it must divide them"
+        )
+    if isinstance(groups, int) and groups > 0 and groups % tensors and tensors % groups:
+        raise InputError(
+            f"the {groups} key-value heads of {model} cannot be shared by"
+            f" tensor-parallel-size {tensors}; one must divide the other"
+        )
+    if isinstance(layers, int) and layers < stages:
+        raise InputError(
+            f"the {layers} layers of {model} are fewer than pipeline-parallel-size {stages}"
+        )
+
+
+_PARTS = ("num_attention_heads", "num_key_value_heads", "num_hidden_layers")

@@ -1,7 +1,7 @@
 """One profile of a target: its values, checked, and the command that they make."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,8 +11,15 @@ from vllm_nix.arguments import check_text, check_texts, wrong
 from vllm_nix.errors import InputError
 from vllm_nix.paths import expand
 from vllm_nix.serve.command import Command
-from vllm_nix.serve.flags import check_arguments, render
-from vllm_nix.serve.models import check_sizes, is_whole, provided
+from vllm_nix.serve.flags import (
+    check_arguments,
+    network_variables,
+    ray_words,
+    render,
+    starts_by_ray,
+)
+from vllm_nix.serve.group import MASTER_PORT, Host, check_world, facts_of, host_of, unset
+from vllm_nix.serve.models import check_division, check_sizes, is_whole, provided
 from vllm_nix.targets import ServeProfile, Target, check_target, load_target
 
 
@@ -57,11 +64,31 @@ class Profile:
             if _is_path(model) and not self.place(model):
                 raise InputError(f"{model} is not a model's folder: it has no config.json")
 
-    def command(self, arguments: Sequence[str] = (), *, here: bool = True) -> Command:
+    def host(self, rank: int | None, head: str | None, *, here: bool = True) -> Host | None:
+        """This host among those that serve the profile together; None if one does.
+
+        `here`, if it is to run here, and not only to be shown. Raises `InputError`, `Unavailable`.
+        """
+        check_world(self.values, here=here)
+        nodes = self.values.get("nodes", 1)
+        if nodes > 1:
+            port = self.values.get("master-port", MASTER_PORT)
+            if self.values["port"] in (port, port + 1):
+                raise InputError(
+                    f"port {port} and the next are the hosts' own; give another --port"
+                )
+            return host_of(nodes, rank, head, port, here=here)
+        if rank is not None or head is not None:
+            raise InputError("one host serves this: --rank and --head go with --nodes 2 and more")
+        return None
+
+    def command(
+        self, arguments: Sequence[str] = (), *, here: bool = True, host: Host | None = None
+    ) -> Command:
         """What serves this; `arguments` are words of vLLM's own, put last.
 
-        Models that are on this machine are named by their folders, if it serves `here`. Raises
-        `InputError` with what the release cannot do.
+        Models that are on this machine are named by their folders, if it serves `here`; on `host`, if
+        several serve it together. Raises `InputError` with what the release cannot do.
         """
         check_texts("Profile.command: arguments", arguments)
         values: dict[str, Any] = dict(self.values)
@@ -75,14 +102,44 @@ class Profile:
         for flag in (word.partition("=")[0] for word in arguments):
             if flag in ("--host", "--port"):  # what is checked to be free would not be what is used
                 raise InputError(f"{flag} is the profile's own option: give it before the --")
+            if flag in _HOSTS:
+                raise InputError(f"{flag} follows from --nodes, --rank and --head, before the --")
         check_sizes(values)
-        return Command(
-            words=(*render(values, self.release, self.device), *arguments),
-            variables=dict(values.get("env", {})),
+        check_division(values, self.place(self.values["model"]))
+        values.pop("master-port", None)
+        if values.pop("nodes", 1) > 1 and not host:
+            raise InputError(f"{self.values['nodes']} hosts serve this together, and not one alone")
+        if host:
+            values |= {"nodes": host.nodes, "rank": host.rank, "headless": host.rank > 0}
+            values |= {"head": host.head, "master-port": host.port}
+        variables = dict(values.get("env", {}))
+        command = Command(
+            words=(),
+            variables=variables,
             api_key_file=expand(values["api-key-file"]),
             host=values["host"],
             port=values["port"],
+            group=host,
         )
+        if host:
+            network = network_variables(self.release, self.device, host.address, host.interface)
+            variables |= unset(network, values)
+        if host and starts_by_ray(self.release, self.device):
+            render({**values, "headless": False}, self.release, self.device)  # may be refused
+            ray = ray_words(host.rank, host.head, host.port, host.address)
+            if host.rank:
+                return replace(command, words=ray)
+            variables["RAY_ADDRESS"] = f"{host.head}:{host.port}"
+            command = replace(command, first=ray)
+        return replace(command, words=(*render(values, self.release, self.device), *arguments))
+
+    def facts(self, arguments: Sequence[str]) -> dict[str, str]:
+        """What all hosts that serve this together must have alike. Raises `InputError`."""
+        if self.environment is None:
+            raise InputError("hosts that serve together are compared by their environments")
+        models = zip(("model", "draft-model"), self.models, strict=False)
+        folders = {role: (model, self.place(model)) for role, model in models}
+        return facts_of(self.environment, self.release, self.values, arguments, folders)
 
 
 def profile_names(target: str) -> tuple[str, ...]:
@@ -139,11 +196,14 @@ def _check(target: Target, name: str, values: Mapping[str, Any]) -> None:
         raise InputError(f"{place}: {drafts[0]} needs {' and '.join(lacking)}")
 
 
+_HOSTS = ("--headless", "--master-addr", "--master-port", "--nnodes", "--node-rank")
 _DRAFTS = ("draft-model", "draft-tokens", "draft-tensor-parallel-size")  # the last may be left out
 _COUNTS = (
     "draft-tokens",
     "draft-tensor-parallel-size",
     "tensor-parallel-size",
+    "pipeline-parallel-size",
+    "nodes",
     "max-model-len",
     "max-num-seqs",
 )
