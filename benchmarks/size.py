@@ -1,58 +1,95 @@
 """python -m benchmarks.size [TARGET...]: prints the tables of docs/size.md.
 
-What each row of nix/wheels/diet.toml leaves out is read from the tables of the wheels that the store has;
-the closure and the bundle are of environments that are built.
+What each row of nix/wheels/diet.toml leaves out is read from the wheels that the store has. Closures, bundles
+and images are those of the environments that are built, of this system's targets or the named ones; nothing is
+built for it, and no bundle or image kept.
 """
 
+import importlib
+import json
+import subprocess
 import sys
 import tempfile
-import tomllib
 import zipfile
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
-from benchmarks.environment import _output
+from benchmarks.environment import PACKAGES, _output
 from benchmarks.measure import ROOT
 from vllm_nix.bundle import write_bundle
+from vllm_nix.errors import InputError
 from vllm_nix.fetching.sources import this_system
 from vllm_nix.locks.pylock import read_lock
 from vllm_nix.locks.requirements import load_requirements
 from vllm_nix.store import closure, fixed_path, store_name
+from vllm_nix.targets import load_target, target_names
 
-TARGETS = ("cpu",)
-DIET = tomllib.loads((ROOT / "nix/wheels/diet.toml").read_text())
-PACKAGES = "(import ./nix/debian { overlays = [ (import ./overlays) ]; }).vllmPackages"
+UNPACK = ROOT / "nix/wheels/unpack"
+sys.path[:0] = [str(UNPACK), str(UNPACK / "builder")]
+strip = importlib.import_module("strip").strip
+
+ROWS = """
+    let diet = import ./nix/wheels/diet.nix (import ./nix/lib).targets.@;
+    in builtins.mapAttrs (name: _: diet name) (fromTOML (builtins.readFile ./nix/wheels/diet.toml))
+"""
+# What an environment is with and without, and where it is. The unfree one is not to be passed on.
+FORMS = {
+    "whole": "(@.overrideTarget (old: old // { wheels = old.wheels or { } // { diet = false; }; })).vllm-@",
+    "without what is unused": "vllm-@",
+    "slim": "vllm-@.slim",
+    "all slim (unfree)": "vllm-@.slim.unfree",
+}
 
 
 def main() -> None:
-    targets = sys.argv[1:] or TARGETS
-    print("| wheel | left out | why | MB |")
-    print("|---|---|---|---|")
-    lines = [line for target in targets for line in _lines(target)]
-    print("\n".join(dict.fromkeys(lines)))
-    print("\n| target | download, MB | closure, MB | bundle, MB |")
-    print("|---|---|---|---|")
+    here = [name for name in target_names() if load_target(name).builds_on(this_system())]
+    targets = sys.argv[1:] or here
+    print("| wheel | left out | MB |")
+    print("|---|---|---|")
+    lines = (line for target in targets for line in _lines(target))
+    for line in dict.fromkeys(lines):
+        print(line, flush=True)
+    print("\n| target | | download, MB | closure, MB | bundle, MB | image, MB |")
+    print("|---|---|---|---|---|---|")
     for target in targets:
-        print(_sizes(target), flush=True)
+        for form, attribute in FORMS.items():
+            if built := _built(attribute.replace("@", target)):
+                print(f"| {target} | {form} | {_sizes(target, built)} |", flush=True)
 
 
 def _wheels(target: str) -> Iterator[tuple[str, Path]]:
-    lock = read_lock(load_requirements(target).lock_file(this_system()))
+    try:
+        lock = read_lock(load_requirements(target).lock_file(this_system()))
+    except InputError:
+        return  # a target without a lock for this system
     for wheel in lock.wheels:
-        yield wheel.name, fixed_path(store_name(wheel.file), wheel.sha256)
+        file = fixed_path(store_name(wheel.file), wheel.sha256)
+        if file.exists():
+            yield wheel.name, file
 
 
 def _lines(target: str) -> Iterator[str]:
+    rows = json.loads(_nix("--strict", ROWS.replace("@", target)))
     for name, file in _wheels(target):
-        if name in DIET and file.exists():
+        for row in rows.get(name, ()):
             with zipfile.ZipFile(file) as wheel:
-                members = wheel.infolist()
-            for row in DIET[name]:
-                sizes = [m.file_size for m in members if _matches(m.filename, row["paths"])]
-                if sizes:
-                    paths = ", ".join(f"`{path}`" for path in row["paths"])
-                    yield f"| {name} | {paths} | {row['reason']} | {sum(sizes) / 1e6:.1f} |"
+                size = _size(wheel, row)
+            if size:
+                yield f"| {name} | {row['reason']} | {size / 1e6:.1f} |"
+
+
+def _size(wheel: zipfile.ZipFile, row: dict[str, Any]) -> int:
+    members = wheel.infolist()
+    size = sum(m.file_size for m in members if _matches(m.filename, row.get("paths", ())))
+    for member in members:
+        if not member.is_dir() and _matches(member.filename, row.get("symbols", ())):
+            with tempfile.TemporaryDirectory() as folder:
+                file = Path(wheel.extract(member, folder))
+                strip(file)
+                size += member.file_size - file.stat().st_size
+    return size
 
 
 def _matches(path: str, patterns: list[str]) -> bool:
@@ -70,15 +107,38 @@ def _is_match(parts: list[str], pattern: list[str]) -> bool:
     return bool(parts) and fnmatchcase(parts[0], pattern[0]) and _is_match(parts[1:], pattern[1:])
 
 
-def _sizes(target: str) -> str:
-    download = sum(file.stat().st_size for _, file in _wheels(target) if file.exists())
-    built = _output("nix-build", "--no-out-link", "--expr", f"{PACKAGES}.vllm-{target}").strip()
-    paths = closure(Path(built))
-    listed = _output("nix-store", "--query", "--size", *map(str, paths)).split()
+def _nix(*words: str) -> str:
+    return _output("nix-instantiate", "--eval", "--json", *words[:-1], "--expr", words[-1])
+
+
+def _built(attribute: str) -> str:
+    """An environment's attribute of vllmPackages, if it is in the store, else ""."""
+    try:
+        path: str = json.loads(_nix(f"(let p = {PACKAGES}; in with p; {attribute}).outPath"))
+    except subprocess.CalledProcessError:
+        return ""  # no target for this system, or nothing to slim for
+    return attribute if Path(path).exists() else ""
+
+
+def _sizes(target: str, attribute: str) -> str:
+    expression = f"(let p = {PACKAGES}; in with p; {attribute})"
+    top = Path(_output("nix-build", "--no-out-link", "--expr", expression).strip())
+    listed = _output("nix-store", "--query", "--size", *map(str, closure(top))).split()
+    image = _output("nix-build", "--no-out-link", "--expr", f"{expression}.image").strip()
+    download = sum(file.stat().st_size for _, file in _wheels(target))
     with tempfile.TemporaryDirectory() as folder:
-        done = write_bundle(Path(built), Path(folder, "all.tar.zst"))
-    sizes = (download, sum(map(int, listed)), done.after)
-    return f"| {target} | " + " | ".join(f"{size / 1e6:,.0f}" for size in sizes) + " |"
+        bundle = write_bundle(top, Path(folder, "all.tar.zst"))
+    sizes = (download, sum(map(int, listed)), bundle.after, _written(image))
+    return " | ".join(f"{size / 1e6:,.0f}" for size in sizes)
+
+
+def _written(program: str) -> int:
+    with subprocess.Popen([program], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as run:
+        assert run.stdout
+        size = sum(map(len, iter(lambda: run.stdout.read(1 << 20), b"")))
+    if run.returncode:
+        raise RuntimeError(f"{program}: exit status {run.returncode}")
+    return size
 
 
 if __name__ == "__main__":

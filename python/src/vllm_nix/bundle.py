@@ -15,6 +15,7 @@ import shutil
 import stat
 import subprocess
 import tarfile
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -28,8 +29,9 @@ from vllm_nix.process import ask
 from vllm_nix.store import closure, store_dir
 from vllm_nix.text import printable
 
-# By the end of a file's name: a program that compresses, and how. xz takes 20 times as long.
-COMPRESSORS = {".tar.zst": ("zstd", "-3", "--single-thread"), ".tar.xz": ("xz", "-6", "-T1")}
+# By the end of a file's name: a program that compresses, and how. -3 makes 5 % less of it in 1.4 times the time,
+# xz takes 20 times as long.
+COMPRESSORS = {".tar.zst": ("zstd", "-2", "--single-thread"), ".tar.xz": ("xz", "-6", "-T1")}
 SUMS = "SHA256SUMS"
 UNPACK = "unpack.sh"
 MOST_PARTS = 9999  # four digits
@@ -310,7 +312,7 @@ def _header(entry: _Entry) -> bytes:
 
 
 class _Parts:
-    """The compressed stream, in files of `split` bytes, and a journal with the size and hash of each frame
+    """The compressed stream, in files of `split` bytes, and a journal with the size and checksum of each frame
     in it. `size` and `frames` are what is there already, of the same closure and whole."""
 
     def __init__(self, out: Path, digest: str, split: int | None) -> None:
@@ -370,7 +372,7 @@ class _Parts:
             rest = rest[written:]
         assert self._file
         self._file.flush()
-        self._note(f"{len(data)} {hashlib.sha256(data).hexdigest()}")
+        self._note(f"{len(data)} {zlib.crc32(data)}")
 
     def finish(self, script: str) -> list[Path]:
         """Gives all their names; SHA256SUMS comes last."""
@@ -430,8 +432,8 @@ def _whole_frames(lines: Iterable[str], files: Sequence[Path]) -> Iterator[int]:
     """The sizes of the frames in these files, until one is not as its line says."""
     chunks = _Chunks(files)
     for line in lines:
-        size, _, digest = line.partition(" ")
-        if not size.isdigit() or hashlib.sha256(chunks.read(int(size))).hexdigest() != digest:
+        size, _, checksum = line.partition(" ")
+        if not size.isdigit() or str(zlib.crc32(chunks.read(int(size)))) != checksum:
             return
         yield int(size)
 
