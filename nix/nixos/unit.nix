@@ -92,10 +92,13 @@ in
       StateDirectory = "vllm-nix";
       CacheDirectory = "vllm-nix";
       UMask = "0077";
-      Restart = "on-failure";
+      # Not on-failure: a vLLM whose engine has died says so, and ends with 0.
+      Restart = "always";
       RestartSec = 10;
       RestartSteps = 4;
       RestartMaxDelaySec = 300;
+      # When it is stopped, vLLM ends what it is at, and then waits for those clients without a limit.
+      TimeoutStopSec = 20;
       # A wrong argument, key or file stays wrong.
       RestartPreventExitStatus = 2;
       # Not MemoryDenyWriteExecute: torch.compile and Triton write code and run it.

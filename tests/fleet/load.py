@@ -3,8 +3,8 @@
     load.py ADDRESS KEY CLIENTS BODY REQUESTS [SECONDS]
 
 Ends after so many requests or seconds. Prints a line of JSON for each: its number, when it began, how
-long it took, its status (0: none came) and the text that it got, or what failed. BODY is that of each, whose prompt
-becomes its number.
+long it took, its status (0: none came) and the text that it got, or what failed. BODY is that of each; its prompt
+is its number, unless BODY has one.
 """
 
 import http.client
@@ -40,7 +40,7 @@ def ask(number: int) -> tuple[int, str]:
     connection = http.client.HTTPConnection(server.hostname, server.port, timeout=120)
     headers = {"content-type": "application/json", "authorization": f"Bearer {key}"}
     try:
-        words = json.dumps({**json.loads(body), "prompt": f"number {number}"})
+        words = json.dumps({"prompt": f"number {number}", **json.loads(body)})
         connection.request("POST", server.path, words, headers)
         response = connection.getresponse()
         said = response.read().decode()

@@ -8,7 +8,7 @@ import json
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,9 +63,14 @@ class Fleet:
         return self.ask("-d", json.dumps({"prompt": "hello", **body}), path=path, key=key)
 
 
-def start_nginx(host: Host, replicas: list[str]) -> None:
+def start_nginx(host: Host, replicas: list[str], changes: Mapping[str, str] | None = None) -> None:
+    """nginx as we configure it but for `changes`, what stands there and what in its place."""
     profile = load_profile("cpu", "chat", {"host": "0.0.0.0", "port": 80})
-    host.write("vllm.conf", nginx.render(profile, replicas))
+    text = nginx.render(profile, replicas)
+    for old, new in (changes or {}).items():
+        assert old in text
+        text = text.replace(old, new)
+    host.write("vllm.conf", text)
     file = host.write("nginx.conf", NGINX.format(home=host.home))
     host.run("nginx", "-t", "-c", file)
     host.start("nginx", "-c", file)

@@ -2,6 +2,8 @@
 
 import os
 import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
@@ -91,6 +93,42 @@ def test_an_empty_secret_starts_no_open_server(key: str | None) -> None:
     assert result.returncode
     assert "the Secret has no key in api-key" in result.stderr
     assert not result.stdout
+
+
+@pytest.mark.parametrize(
+    ("answers", "pauses"),
+    [
+        (["running 0.0"], 1),
+        (["running 2.0", "waiting 1.0", "running 0.0"], 3),
+        ([], 1),  # it has gone already
+    ],
+)
+def test_a_pod_that_is_to_end_answers_first(answers: list[str], pauses: int) -> None:
+    left = list(answers)
+
+    class Metrics(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            assert self.path == "/metrics"
+            self.send_response(200)
+            self.end_headers()
+            name, value = left.pop(0).split()
+            self.wfile.write(f'vllm:num_requests_{name}{{engine="0"}} {value}\n'.encode())
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Metrics) as server:
+        port = server.server_port
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        if not answers:
+            server.shutdown()
+            server.server_close()
+        command = container(port=port)["lifecycle"]["preStop"]["exec"]["command"]
+        command[2] = f"sleep() {{ echo $1; }}\n{command[2]}"
+        result = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+        server.shutdown()
+    assert result.stdout.split() == ["10", *["1"] * (pauses - 1)]
+    assert not left
 
 
 REFUSED: list[tuple[dict[str, str], str]] = [

@@ -44,7 +44,21 @@ read -r {API_KEY} <<<"${API_KEY}"
 exec "$@"
 """
 _START = 3600  # seconds, for the download of a model
-_LEAVE = 10  # seconds until no Service passes requests on to a pod that ends
+# Of a pod that is to end: first no Service may pass requests on to it any more, then it answers those that it
+# has. vLLM itself would end them.
+_LEAVE = """\
+sleep 10
+busy() {{
+  exec 3<>/dev/tcp/127.0.0.1/{port} || return
+  printf 'GET /metrics HTTP/1.0\\r\\n\\r\\n' >&3
+  while read -r name value; do
+    [[ $name == vllm:num_requests_@(running|waiting)* && $value != 0.0* ]] && return
+  done <&3
+  return 1
+}}
+while busy; do sleep 1; done
+"""
+_GRACE = 600  # seconds for that, after which it is killed
 _IMAGE = re.compile(r"[a-z0-9][a-zA-Z0-9._/:@-]*")
 _NAME = re.compile("[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 
@@ -107,6 +121,7 @@ def manifests(
 
 
 def _pod(profile: Profile, command: Command, image: str, secret: str) -> Data:
+    leave = _LEAVE.format(port=command.port)
     cann = _cann(profile)
     mounts: list[Data] = [{"name": name, "mountPath": path} for name, (path, _) in _EMPTY.items()]
     volumes: list[Data] = [{"name": name, "emptyDir": spec} for name, (_, spec) in _EMPTY.items()]
@@ -117,7 +132,7 @@ def _pod(profile: Profile, command: Command, image: str, secret: str) -> Data:
         "automountServiceAccountToken": False,
         # A Service of the name vllm would be VLLM_PORT in the environment, which vLLM takes for its own.
         "enableServiceLinks": False,
-        "terminationGracePeriodSeconds": 60,
+        "terminationGracePeriodSeconds": _GRACE,
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": _USER,
@@ -139,7 +154,7 @@ def _pod(profile: Profile, command: Command, image: str, secret: str) -> Data:
                 "startupProbe": _probe(every=10, limit=5, failures=_START // 10),
                 "readinessProbe": _probe(every=5, limit=5, failures=2),
                 "livenessProbe": _probe(every=10, limit=10, failures=6),
-                "lifecycle": {"preStop": {"exec": {"command": ["sleep", str(_LEAVE)]}}},
+                "lifecycle": {"preStop": {"exec": {"command": ["bash", "-c", leave]}}},
                 "resources": _resources(profile),
                 "securityContext": {
                     "allowPrivilegeEscalation": False,
@@ -196,8 +211,8 @@ def _yaml(value: Any, indent: str = "") -> Iterator[str]:
     for key, each in items:
         head = indent + ("-" if key == "-" else f"{_scalar(key)}:")
         if not each or not isinstance(each, (dict, list)):
-            text, *rest = _scalar(each).splitlines()
-            yield f"{head} {text}"
+            first, *rest = _scalar(each).splitlines()
+            yield f"{head} {first}"
             yield from (f"{indent}  {line}" for line in rest)
         elif key == "-":
             first, *rest = _yaml(each, indent + "  ")
@@ -211,4 +226,9 @@ def _yaml(value: Any, indent: str = "") -> Iterator[str]:
 def _scalar(value: Any) -> str:
     if isinstance(value, str) and _PLAIN.fullmatch(value) and value.lower() not in _WORDS:
         return value
-    return f"|\n{value}" if value == _GUARD else json.dumps(value)
+    return f"|\n{value}" if _is_text(value) else json.dumps(value)
+
+
+def _is_text(value: Any) -> bool:
+    """Whether it is lines that YAML shows as they are."""
+    return isinstance(value, str) and bool(re.fullmatch(r"(\S[ -~]*\n)( *\S[ -~]*\n)+", value))
