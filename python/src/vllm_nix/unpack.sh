@@ -4,12 +4,12 @@ set -eu
 fail() { echo "unpack.sh: $*" >&2; exit 1; }
 root=$(cd "${1:-/}" && pwd) && root=${root%/} || fail "${1:-/} is not a folder"
 store=$root@store@ new=$root@store@/.@name@.new
-cd "$(dirname "$0")"
-command -v @program@ >/dev/null || fail "needs @program@"
+cd "$(dirname "$0")" && command -v @program@ >/dev/null || fail "needs @program@"
 [ ! -e "$store/../var/nix/db" ] || fail "Nix is there, and must know its paths: use nix copy"
 [ ! -e "$root/opt/@name@" ] && [ ! -L "$root/opt/@name@" ] || fail "$root/opt/@name@ is there already"
 sha256sum -c SHA256SUMS >/dev/null || fail "the bundle is damaged, or a part is missing"
-mkdir -p "$store" "$root/opt" && mkdir "$new" || fail "another run is at work, or left $new: remove it"
+mkdir -p "$store" "$root/opt" && [ -w "$store" ] && [ -w "$root/opt" ] || fail "${root:-/} cannot be written to; run it as root"
+mkdir "$new" || fail "another run is at work, or left $new: remove it"
 trap 'chmod -R u+w "$new" && rm -rf "$new"' EXIT && trap 'exit 130' HUP INT TERM
 cat @parts@ | @program@ -dc | tar -x -f - -C "$new" || fail "not unpacked: is the disk full?"
 for path in "$new@store@"/*; do # what is there has the same name, so the same content
