@@ -18,9 +18,9 @@ PROFILES = [(target, name) for target in target_names() for name in profile_name
 Check = subprocess.CompletedProcess[str]
 
 
-def render(target: str, profile: str, *arguments: str) -> str:
+def render(target: str, profile: str, *arguments: str, nodes: int = 1) -> str:
     return kubernetes.render(
-        load_profile(target, profile),
+        load_profile(target, profile, {"nodes": nodes} if nodes > 1 else None),
         image="registry.example/vllm:1",
         secret="vllm",
         arguments=arguments,
@@ -50,7 +50,9 @@ def test_every_profile_is_as_kubernetes_publishes_it(checker: list[str], tmp_pat
     files = [tmp_path / f"{target}-{name}.yaml" for target, name in PROFILES]
     for file, (target, name) in zip(files, PROFILES, strict=True):
         file.write_text(render(target, name))
-    result = check(checker, *files)
+    several = tmp_path / "several.yaml"
+    several.write_text(render("cuda", "chat", nodes=2))
+    result = check(checker, *files, several)
     assert (result.stdout, result.returncode) == ("", 0), result.stderr
 
 
@@ -61,6 +63,7 @@ def test_every_profile_is_as_kubernetes_publishes_it(checker: list[str], tmp_pat
         ("failureThreshold: 2", "failureTreshold: 2", "'failureTreshold' was unexpected"),
         ("containerPort: 8000", 'containerPort: "8000"', "containerPort: '8000' is not of type"),
         ("      containers:", "      container:", "'container' was unexpected"),
+        ("kind: Deployment", "kind: Deploy", "apps/v1 Deploy is none of Kubernetes's"),
     ],
 )
 def test_the_check_finds_faults(

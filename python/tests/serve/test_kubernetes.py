@@ -72,6 +72,28 @@ def test_the_vendors_software_is_the_nodes() -> None:
     assert pod["containers"][0]["volumeMounts"][-1]["readOnly"]
 
 
+def test_several_hosts_are_a_leader_and_its_workers() -> None:
+    service, group = manifests("cuda", nodes=2)
+    assert service["spec"]["selector"]["leaderworkerset.sigs.k8s.io/worker-index"] == "0"
+    assert group["kind"] == "LeaderWorkerSet"
+    template = group["spec"]["leaderWorkerTemplate"]
+    assert template["size"] == 2
+    leader, worker = (
+        template[name]["spec"]["containers"][0] for name in ("leaderTemplate", "workerTemplate")
+    )
+    for pod in (leader, worker):
+        words = pod["args"]
+        assert words[words.index("--nnodes") + 1] == "2"
+        assert words[words.index("--node-rank") + 1] == "$(LWS_WORKER_INDEX)"
+        assert words[words.index("--master-addr") + 1] == "$(LWS_LEADER_ADDRESS)"
+        assert pod["env"][0]["valueFrom"]["fieldRef"]["fieldPath"] == "status.podIP"
+        assert pod["resources"] == {"limits": {"nvidia.com/gpu": 1}}
+    assert "--headless" in worker["args"]
+    assert "--headless" not in leader["args"]
+    answering = {"ports", "startupProbe", "readinessProbe", "livenessProbe", "lifecycle"}
+    assert leader.keys() - worker.keys() == answering
+
+
 def run(key: str | None, *arguments: str) -> "subprocess.CompletedProcess[str]":
     """The container's words, as Kubernetes reads them, with a stand-in for vLLM."""
     words = [word.replace("$$", "$") for word in container("cpu", *arguments)["args"]]
@@ -131,23 +153,26 @@ def test_a_pod_that_is_to_end_answers_first(answers: list[str], pauses: int) -> 
     assert not left
 
 
-REFUSED: list[tuple[dict[str, str], str]] = [
+REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"image": "-x"}, "--image '-x' is no image's name"),
     ({"image": "a b"}, "--image 'a b' is no image's name"),
     ({"secret": "My_Key"}, "--secret 'My_Key' is no Secret's name"),
     ({"secret": "a\nb"}, "is no Secret's name"),
     ({"model": "./tiny"}, "./tiny is a folder of this machine"),
     ({"model": "~/tiny"}, "~/tiny is a folder of this machine"),
+    ({"target": "cuda", "nodes": 3}, "3 hosts cannot share 2 devices evenly"),
+    ({"target": "cuda_12", "release": "0.7.3", "nodes": 2}, "has Ray start it on 2 hosts"),
 ]
 
 
 @pytest.mark.parametrize(("given", "said"), REFUSED)
-def test_refused(given: dict[str, str], said: str) -> None:
-    names = {"image": "r/vllm:1", "secret": "keys"}
-    names |= {key: given[key] for key in given.keys() & names.keys()}
-    values = {key: given[key] for key in given.keys() - names.keys()}
+def test_refused(given: dict[str, Any], said: str) -> None:
+    values = dict(given)
+    target, release = values.pop("target", "cpu"), values.pop("release", None)
+    image, secret = values.pop("image", "r/vllm:1"), values.pop("secret", "keys")
     with pytest.raises(InputError, match=said):
-        kubernetes.render(load_profile("cpu", "chat", values), **names)
+        profile = load_profile(target, "chat", values, release=release)
+        kubernetes.render(profile, image=image, secret=secret)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """A profile as Kubernetes runs it: a Deployment of the target's image, and a Service before it.
 
+For several hosts it is a LeaderWorkerSet, of https://lws.sigs.k8s.io.
+
 >>> from vllm_nix.serve import load_profile
 >>> chat = load_profile("cpu", "chat")
 >>> [each["kind"] for each in manifests(chat, image="vllm-cpu:0.32.0", secret="vllm")]
@@ -16,6 +18,8 @@ from typing import Any, cast
 from vllm_nix.arguments import check_text
 from vllm_nix.errors import InputError
 from vllm_nix.serve.command import API_KEY, Command
+from vllm_nix.serve.flags import starts_by_ray
+from vllm_nix.serve.group import MASTER_PORT, Host, check_world
 from vllm_nix.serve.profile import Profile
 from vllm_nix.targets import ServeProfile, load_target
 
@@ -58,6 +62,13 @@ busy() {{
 }}
 while busy; do sleep 1; done
 """
+# Of LeaderWorkerSet: what it sets in each pod, and its label for the first.
+_HEAD = "$(LWS_LEADER_ADDRESS)"
+_LEADER = {"leaderworkerset.sigs.k8s.io/worker-index": "0"}
+_POD_ADDRESS: Data = {
+    "name": "VLLM_HOST_IP",
+    "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}},
+}
 _GRACE = 600  # seconds for that, after which it is killed
 _IMAGE = re.compile(r"[a-z0-9][a-zA-Z0-9._/:@-]*")
 _NAME = re.compile("[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
@@ -89,23 +100,49 @@ def manifests(
     name = re.sub("[^a-z0-9]+", "-", f"vllm-{profile.target}-{profile.name}".lower())
     labels = {"app.kubernetes.io/name": "vllm", "app.kubernetes.io/instance": name}
     inside = {**profile.values, "host": "0.0.0.0", "download-dir": _DOWNLOADS}
-    command = replace(profile, values=cast(ServeProfile, inside)).command(arguments, here=False)
-    template = {"metadata": {"labels": labels}, "spec": _pod(profile, command, image, secret)}
-    return [
+    profile = replace(profile, values=cast(ServeProfile, inside))
+    check_world(profile.values, here=False)
+    nodes = profile.values.get("nodes", 1)
+    if nodes > 1 and starts_by_ray(profile.release, profile.device):
+        raise InputError(
+            f"vLLM {profile.release} has Ray start it on {nodes} hosts, which is not written for"
+            " Kubernetes here; KubeRay runs such a cluster"
+        )
+    templates = [
         {
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": {"name": name, "labels": labels},
-            "spec": {
-                "selector": labels,
-                "ports": [{"name": "http", "port": command.port, "targetPort": "http"}],
-            },
+            "metadata": {"labels": labels},
+            "spec": _pod(profile, profile.command(arguments, here=False, host=host), image, secret),
+        }
+        for host in _hosts(profile, nodes)
+    ]
+    service = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name, "labels": labels},
+        "spec": {
+            "selector": labels | (_LEADER if nodes > 1 else {}),
+            "ports": [{"name": "http", "port": profile.values["port"], "targetPort": "http"}],
         },
+    }
+    # No `replicas`: what `kubectl scale` and autoscalers set stays.
+    if nodes > 1:
+        group = {"size": nodes, "restartPolicy": "RecreateGroupOnPodRestart"}
+        group |= dict(zip(("leaderTemplate", "workerTemplate"), templates, strict=True))
+        return [
+            service,
+            {
+                "apiVersion": "leaderworkerset.x-k8s.io/v1",
+                "kind": "LeaderWorkerSet",
+                "metadata": {"name": name, "labels": labels},
+                "spec": {"leaderWorkerTemplate": group},
+            },
+        ]
+    return [
+        service,
         {
             "apiVersion": "apps/v1",
             "kind": "Deployment",
             "metadata": {"name": name, "labels": labels},
-            # No `replicas`: what `kubectl scale` and autoscalers set stays.
             "spec": {
                 "selector": {"matchLabels": labels},
                 # One goes before another comes: there may be no device to spare.
@@ -114,14 +151,13 @@ def manifests(
                     "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1},
                 },
                 "progressDeadlineSeconds": _START + 60,
-                "template": template,
+                "template": templates[0],
             },
         },
     ]
 
 
 def _pod(profile: Profile, command: Command, image: str, secret: str) -> Data:
-    leave = _LEAVE.format(port=command.port)
     cann = _cann(profile)
     mounts: list[Data] = [{"name": name, "mountPath": path} for name, (path, _) in _EMPTY.items()]
     volumes: list[Data] = [{"name": name, "emptyDir": spec} for name, (_, spec) in _EMPTY.items()]
@@ -144,17 +180,14 @@ def _pod(profile: Profile, command: Command, image: str, secret: str) -> Data:
             {
                 "name": "vllm",
                 "image": image,
-                "args": ["bash", "-c", _GUARD, "vllm", *map(_literal, command.words)],
+                "args": ["bash", "-c", _GUARD, "vllm", *_words(command)],
                 "env": [
+                    *([_POD_ADDRESS] if command.group else []),
                     *({"name": key, "value": value} for key, value in command.variables.items()),
                     _secret(API_KEY, secret, "api-key"),
                     _secret("HF_TOKEN", secret, "hf-token", optional=True),
                 ],
-                "ports": [{"name": "http", "containerPort": command.port}],
-                "startupProbe": _probe(every=10, limit=5, failures=_START // 10),
-                "readinessProbe": _probe(every=5, limit=5, failures=2),
-                "livenessProbe": _probe(every=10, limit=10, failures=6),
-                "lifecycle": {"preStop": {"exec": {"command": ["bash", "-c", leave]}}},
+                **(_serving(command.port) if command.has_clients else {}),
                 "resources": _resources(profile),
                 "securityContext": {
                     "allowPrivilegeEscalation": False,
@@ -173,9 +206,32 @@ def _secret(variable: str, name: str, key: str, *, optional: bool = False) -> Da
     return {"name": variable, "valueFrom": {"secretKeyRef": reference}}
 
 
-def _literal(word: str) -> str:
-    """A word in which Kubernetes replaces no $(VARIABLE)."""
-    return word.replace("$", "$$")
+def _hosts(profile: Profile, nodes: int) -> list[Host | None]:
+    """The first of several and one for all others; or None, for the only one."""
+    port = profile.values.get("master-port", MASTER_PORT)
+    if nodes == 1:
+        return [None]
+    return [Host(nodes, rank, _HEAD, port, address=None, interface=None) for rank in (0, 1)]
+
+
+def _words(command: Command) -> list[str]:
+    """The words of a command, in which Kubernetes replaces no $(VARIABLE) but the group's own."""
+    words = [word if word == _HEAD else word.replace("$", "$$") for word in command.words]
+    if command.group:
+        words[words.index("--node-rank") + 1] = "$(LWS_WORKER_INDEX)"
+    return words
+
+
+def _serving(port: int) -> Data:
+    """Of a container that answers clients."""
+    leave = ["bash", "-c", _LEAVE.format(port=port)]
+    return {
+        "ports": [{"name": "http", "containerPort": port}],
+        "startupProbe": _probe(every=10, limit=5, failures=_START // 10),
+        "readinessProbe": _probe(every=5, limit=5, failures=2),
+        "livenessProbe": _probe(every=10, limit=10, failures=6),
+        "lifecycle": {"preStop": {"exec": {"command": leave}}},
+    }
 
 
 def _probe(*, every: int, limit: int, failures: int) -> Data:
@@ -190,7 +246,9 @@ def _probe(*, every: int, limit: int, failures: int) -> Data:
 def _resources(profile: Profile) -> Data:
     if profile.device not in RESOURCES:
         return {}
-    return {"limits": {RESOURCES[profile.device]: profile.values.get("tensor-parallel-size", 1)}}
+    values = profile.values
+    devices = values.get("tensor-parallel-size", 1) * values.get("pipeline-parallel-size", 1)
+    return {"limits": {RESOURCES[profile.device]: devices // values.get("nodes", 1)}}
 
 
 def _cann(profile: Profile) -> str | None:
