@@ -59,6 +59,20 @@ in
       '';
     };
 
+    rank = mkOption {
+      type = types.nullOr types.ints.unsigned;
+      default = null;
+      example = 1;
+      description = "Which of `settings.nodes` hosts this is. The head, which answers clients, is 0.";
+    };
+
+    head = mkOption {
+      type = types.nullOr types.str;
+      default = null;
+      example = "192.0.2.1";
+      description = "Where the others of `settings.nodes` hosts reach the head.";
+    };
+
     extraArgs = mkOption {
       type = types.listOf types.str;
       default = [ ];

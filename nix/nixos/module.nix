@@ -83,6 +83,14 @@ in
           message = "${option instance.name}.settings: '${lib.concatStringsSep "', '" instance.strangers}' is neither the name of a model, owner/model, nor a folder's path from /.";
         }
         {
+          assertion = (instance.nodes > 1) == (instance.rank != null && instance.head != null);
+          message = "${option instance.name}: rank and head go with settings.nodes, ${toString instance.nodes} here; each of several hosts has both.";
+        }
+        {
+          assertion = instance.rank != null -> instance.rank < instance.nodes;
+          message = "${option instance.name}.rank is ${toString instance.rank}; of ${toString instance.nodes} hosts the last is ${toString (instance.nodes - 1)}.";
+        }
+        {
           assertion = instance.openFirewall -> !isLocal instance.values.host;
           message = "${option instance.name}.openFirewall: it listens on ${instance.values.host} alone; set ${option instance.name}.settings.host.";
         }

@@ -1,6 +1,6 @@
 # Type: String -> AttrSet -> AttrSet
 # One server, from its options: with `values`, all of its profile's, checked; `given`, those that `vllm-nix
-# serve` does not know by itself; `models`, which a hub has, and `strangers`, which are no model's name.
+# serve` does not know by itself; `nodes`, how many hosts serve it; `models`, which a hub has, and `strangers`, which are no model's name.
 { lib }:
 let
   inherit (import ../lib) changeTarget targets;
@@ -27,6 +27,7 @@ else
   options
   // {
     inherit name parameters values;
+    nodes = values.nodes or 1;
     given = lib.filterAttrs (key: value: keys ? ${key} && (known.${key} or null) != value) values;
     models = lib.filter isName models;
     strangers = lib.filter (model: !isName model && !lib.hasPrefix "/" model) models;

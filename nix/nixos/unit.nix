@@ -18,7 +18,13 @@ let
         "--${key}"
         (toString value)
       ];
-  options = lib.concatLists (lib.mapAttrsToList option instance.given);
+  options = lib.concatLists (
+    lib.mapAttrsToList option (
+      instance.given // lib.optionalAttrs isOfSeveral { inherit (instance) head rank; }
+    )
+  );
+  # Hosts that find one another different end, until the last of them is changed as well.
+  isOfSeveral = instance.nodes > 1;
 
   # What it may open of the host's devices.
   devices =
@@ -47,7 +53,7 @@ in
   };
   # A server that ends five times in an hour stays down. One that waits for its models does not end.
   startLimitBurst = 5;
-  startLimitIntervalSec = 3600;
+  startLimitIntervalSec = if isOfSeveral then 0 else 3600;
   script =
     lib.optionalString (instance.huggingFaceTokenFile != null) ''
       HF_TOKEN=$(<"$CREDENTIALS_DIRECTORY/hugging-face")
@@ -77,6 +83,10 @@ in
     '';
   serviceConfig =
     devices
+    // lib.optionalAttrs (!isOfSeveral) {
+      # A wrong argument, key or file stays wrong.
+      RestartPreventExitStatus = 2;
+    }
     // lib.optionalAttrs (instance.environmentFile != null) {
       EnvironmentFile = toString instance.environmentFile;
     }
@@ -99,8 +109,6 @@ in
       RestartMaxDelaySec = 300;
       # When it is stopped, vLLM ends what it is at, and then waits for those clients without a limit.
       TimeoutStopSec = 20;
-      # A wrong argument, key or file stays wrong.
-      RestartPreventExitStatus = 2;
       # Not MemoryDenyWriteExecute: torch.compile and Triton write code and run it.
       CapabilityBoundingSet = "";
       LockPersonality = true;

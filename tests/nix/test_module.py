@@ -101,6 +101,18 @@ REFUSED = {
         chat(openFirewall="true"),
         r"chat\.openFirewall: it listens on 127\.0\.0\.1 alone; set services\.vllm\.chat\.settings\.host",
     ),
+    "several hosts without a place": (
+        chat(settings_nodes="2", **{"settings_tensor-parallel-size": "2"}),
+        r"services\.vllm\.chat: rank and head go with settings\.nodes, 2 here",
+    ),
+    "a place without several hosts": (
+        chat(rank="0", head='"192.0.2.1"'),
+        r"rank and head go with settings\.nodes, 1 here",
+    ),
+    "a rank too high": (
+        chat(settings_nodes="2", rank="2", head='"192.0.2.1"'),
+        r"services\.vllm\.chat\.rank is 2; of 2 hosts the last is 1",
+    ),
     "another target's package": (
         chat(package="pkgs.vllmPackages.vllm-cuda"),
         r"chat\.package is of target 'cuda', not 'cpu'; set services\.vllm\.chat\.target",
@@ -251,6 +263,18 @@ def test_a_download_that_cannot_succeed_ends_the_service(
     status, log = run(services["vllm-chat"]["script"], tmp_path, f"1 {refusal}")
     assert log == [MODEL, "sleep 10", MODEL]
     assert status == services["vllm-chat"]["serviceConfig"]["RestartPreventExitStatus"]
+
+
+def test_one_of_several_hosts(nix: Nix) -> None:
+    """Says which, and does not give up: the others may be changed after it."""
+    options = {"settings_nodes": "2", "settings_tensor-parallel-size": "2", "rank": "1"}
+    modules = chat(head='"192.0.2.1"', **options)
+    service = evaluate(nix, f"{{ {modules} }}", "config.systemd.services")["vllm-chat"]
+    words = service["script"].split()
+    for option, value in (("--nodes", "2"), ("--rank", "1"), ("--head", "192.0.2.1")):
+        assert words[words.index(option) + 1] == value
+    assert service["startLimitIntervalSec"] == 0
+    assert "RestartPreventExitStatus" not in service["serviceConfig"]
 
 
 @pytest.mark.skipif(not REAL, reason="VLLM_NIX_NIXPKGS_LIB names no lib of nixpkgs")
