@@ -7,41 +7,55 @@ libraries=(@libraries@)
 first=${libraries[0]}
 system=/usr/lib/@triplet@
 l4t=("$system"/{nvidia,tegra})
+any='[0-9][0-9][0-9]*.*' # release
+
+# Where no ldconfig has run, as in a container, there is no link to the file with the release in its name.
+library_in() { # FOLDER LIBRARY RELEASE: REPLY, the library's path
+  # shellcheck disable=SC2231 # a release may be a pattern
+  for REPLY in "$1/$2" "$1/${2%.so.*}.so."$3; do
+    [[ ! -e $REPLY ]] || return 0
+  done
+  return 1
+}
 
 find_driver() { # REPLY: the folder that has the first library
-  local IFS=:
+  local IFS=: place
   set -f
   # shellcheck disable=SC2206 # a list is to be split
   local named=($given)
   set +f
-  for REPLY in /run/opengl-driver/lib /usr/lib/wsl/lib "$system"{,/nvidia/current} "${l4t[@]}" \
+  for place in /run/opengl-driver/lib /usr/lib/wsl/lib "$system"{,/nvidia/current} "${l4t[@]}" \
     /usr/lib64 /usr/local/nvidia/lib64 "${named[@]}"; do
-    [[ $REPLY != /* || ! -e $REPLY/$first ]] || return 0
+    if [[ $place == /* ]] && library_in "$place" "$first" "$any"; then
+      REPLY=$place
+      return 0
+    fi
   done
   return 1
 }
 
 names=() files=() # of the links
 find_libraries() { # FOLDER
-  local index library own place places release=
+  local index library own place places release=$any
   # Debian's is a folder of links: what is no link there may be another release's.
-  own=$(@coreutils@/bin/readlink -f "$1/$first")
+  library_in "$1" "$first" "$any"
+  own=$(@coreutils@/bin/readlink -f "$REPLY")
+  [[ ! $own =~ \.so\.([0-9]{3,}\.[0-9.]+)$ ]] || release=${BASH_REMATCH[1]}
   own=("${own%/*}" "$1")
   [[ " ${l4t[*]} " != *" $1 "* && " ${l4t[*]} " != *" ${own[0]} "* ]] || own+=("${l4t[@]}")
   for library in "${libraries[@]}"; do
     places=("${own[@]}")
     [[ $library == lib@(cuda|nvidia-*).so* ]] || places+=("$system" "${l4t[@]}" /usr/lib/wsl/lib)
     for place in "${places[@]}"; do
-      [[ -e $place/$library ]] || continue
-      names+=("$library") files+=("$place/$library")
+      library_in "$place" "$library" "$release" || continue
+      names+=("$library") files+=("$REPLY")
       break
     done
   done
   mapfile -t files < <(@coreutils@/bin/readlink -f "${files[@]}")
   for index in "${!names[@]}"; do
     [[ ${files[index]} =~ \.so\.([0-9]{3,}\.[0-9.]+)$ ]] || continue
-    ((index)) || release=${BASH_REMATCH[1]}
-    if [[ $release && $release != "${BASH_REMATCH[1]}" ]]; then
+    if [[ $release != "$any" && $release != "${BASH_REMATCH[1]}" ]]; then
       echo "@name@: left out ${files[index]}: $first is of driver $release; install one release of NVIDIA's driver" >&2
       unset "names[index]" "files[index]"
     fi

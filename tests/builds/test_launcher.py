@@ -194,6 +194,18 @@ def test_a_link_follows_to_the_drivers_own_folder(cuda: Path, tmp_path: Path) ->
     assert {Path(end).parent for name, end in found.items() if name != "folder"} == {own}
 
 
+def test_a_container_in_which_no_ldconfig_has_run(cuda: Path, tmp_path: Path) -> None:
+    """NVIDIA's container toolkit mounts the files alone; an older release's may lie beside them."""
+    driver = tmp_path / "driver"
+    install(driver, "580.95.05")
+    (driver / "libnvidia-ml.so.535.216.01").touch()
+    for name in DRIVER:
+        (driver / name).unlink()
+    found = links(cuda / "bin/python", HOME=str(tmp_path), LD_LIBRARY_PATH=str(driver))
+    assert found.keys() == {"folder", "libcuda.so", *DRIVER}
+    assert all(end.endswith(".so.580.95.05") for end in ends(found))
+
+
 def test_a_process_that_it_starts_finds_the_same(cuda: Path, tmp_path: Path) -> None:
     """vLLM's workers start the environment's Python again, with LD_LIBRARY_PATH as it is by then."""
     install(tmp_path / "driver", "580.95.05")
