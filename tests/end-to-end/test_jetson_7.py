@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.nix, pytest.mark.slow, emulated]
 def environment(nix: Nix, tmp_path_factory: pytest.TempPathFactory) -> Path:
     link = tmp_path_factory.mktemp("build") / "result"
     nix(
-        *("nix", "build", ".#packages.aarch64-linux.vllm-jetson7", "--out-link", str(link)),
+        *("nix", "build", ".#packages.aarch64-linux.vllm-jetson_7", "--out-link", str(link)),
         *("--option", "extra-platforms", "aarch64-linux", *EMBEDDED),
     )
     return link

@@ -178,6 +178,19 @@ def test_another_package_may_open_it_itself(gpu_sample: Sample, made: Path) -> N
     assert found(gpu_sample) == ""
 
 
+@pytest.mark.parametrize(("text", "status"), [("", "warning"), ("import gone", "failed")])
+def test_a_part_of_a_package_that_nix_built(
+    gpu_sample: Sample, made: Path, text: str, status: str
+) -> None:
+    """As cupy's cusolver: the rest of the package is tried."""
+    part = library(gpu_sample.site / "part/lib/libpart.so")
+    extra = library(gpu_sample.site / "extra/deep.abi3.so", INIT, part)
+    files = {"extra/deep.abi3.so": extra.read_bytes(), "extra/__init__.py": f"{text}\n"}
+    gpu_sample.install("extra", "1", files)
+    gpu_sample.declare()
+    assert found(gpu_sample).startswith(f"{status} extra/deep.abi3.so: needs libpart.so, which it")
+
+
 # A loader that is not the host's. -----------------------------------------------------------------
 
 
@@ -360,6 +373,42 @@ def test_what_a_library_sees(gpu_sample: Sample, made: Path) -> None:
     assert "vllm/_C.abi3.so: needs lib (expected" in found(gpu_sample, "torch-abi")
 
 
+@pytest.mark.parametrize(
+    "first", ["import torch_npu._C", "from torch_npu import _C", "from ._C import x"]
+)
+def test_a_package_may_load_its_library_first(gpu_sample: Sample, made: Path, first: str) -> None:
+    """As torch_npu does: what its _C loads is there for all that lies in the package."""
+    folder = gpu_sample.site / "torch_npu"
+    own = library(folder / "lib/libnpu.so")
+    library(folder / "_C.abi3.so", INIT, own, options=["-Wl,-rpath,$ORIGIN/lib"])
+    part = library(folder / "deep/_part.abi3.so", INIT, own)
+    (folder / "__init__.py").write_text(f"x = 1\n{first}\n")
+    assert found(gpu_sample) == ""
+    (folder / "__init__.py").write_text(f"# {first}\n")
+    assert "torch_npu/deep/_part.abi3.so: needs libnpu.so, which it does not find" in found(
+        gpu_sample
+    )
+    load = "import ctypes; ctypes.CDLL({!r})"
+    assert "libnpu.so: cannot open" in imports(gpu_sample, load.format(str(part)))
+    both = load.format(str(folder / "_C.abi3.so")) + "; " + load.format(str(part))
+    assert imports(gpu_sample, both) == "ok"
+
+
+def test_a_library_sees_what_is_loaded_with_it(gpu_sample: Sample, made: Path) -> None:
+    """What needs it, and what that needs; of which nothing is known where a part of that is away."""
+    folder = gpu_sample.site / "vllm"
+    use = "int lib(void);\nint use(void) { return lib(); }\n"
+    part = library(folder / "libpart.so", use)
+    path = ["-Wl,-rpath,$ORIGIN"]
+    library(folder / "libwhole.so", "int lib(void) { return 1; }\n", part, options=path)
+    assert found(gpu_sample, "torch-abi") == ""
+    whole = library(folder / "libwhole.so", "int other(void) { return 1; }\n", part, options=path)
+    assert "vllm/libpart.so: needs lib (expected" in found(gpu_sample, "torch-abi")
+    away = library(made / "libaway.so", "int lib(void) { return 1; }\n")
+    library(whole, "int other(void) { return 1; }\n", part, away, options=path)
+    assert found(gpu_sample, "torch-abi") == ""
+
+
 def test_the_drivers_symbols_are_another_machines(gpu_sample: Sample, made: Path) -> None:
     driver = library(made / "driver/libcuda.so.1", "int cuLaunchKernel(void) { return 0; }\n")
     code = f"int cuLaunchKernel(void);\nint use(void) {{ return cuLaunchKernel(); }}\n{INIT}"
@@ -369,7 +418,7 @@ def test_the_drivers_symbols_are_another_machines(gpu_sample: Sample, made: Path
     assert "needs cuLaunchKernel" in found(gpu_sample, "torch-abi")
 
 
-def test_torchs_names_are_told_apart(gpu_sample: Sample) -> None:
+def test_torchs_names_differ(gpu_sample: Sample) -> None:
     cuda_torch(gpu_sample, files={"torch/lib/libc10.so": with_symbols(defined=(CPP,))})
     needs = with_symbols(needed=(CPP, "_ZN2at4_ops3newEv", "other"), libraries=("libc10.so",))
     gpu_sample.install("flash-attn", "2.5.9", {"flash_attn_2_cuda.so": needs})

@@ -35,13 +35,12 @@ _PRELOADED = re.compile(
 class Linking:
     """`bare` is a process of Python alone, `torch` one that has imported torch; `shared` are the
     objects whose symbols every library sees, `images` the environment's files that such a process can
-    load, `wanted` the names that these need, `provided` those that count as found wherever they are."""
+    load, `provided` the names that count as found wherever they are."""
 
     bare: Process
     torch: Process
     shared: tuple[Object, ...]
     images: Mapping[Path, Elf]
-    wanted: frozenset[str]
     provided: Collection[str]
 
 
@@ -71,9 +70,7 @@ def link(
     bare = Process(linker)
     bare.start(str(binary), own)
     torch, shared = _with_torch(bare, images, packages)
-    dynamics = (image.dynamic for image in images.values())
-    wanted = frozenset(name for dynamic in dynamics if dynamic for name in dynamic.needed)
-    return Linking(bare, torch, (*bare.objects, *shared), images, wanted, provided)
+    return Linking(bare, torch, (*bare.objects, *shared), images, provided)
 
 
 def _with_torch(

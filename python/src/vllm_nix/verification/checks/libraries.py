@@ -4,7 +4,7 @@ import os
 import platform
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -136,7 +136,7 @@ def elf_files(context: Context) -> Iterator[Finding]:
     A truncated file is found as well; one for another processor is `machine`'s. A plain environment may
     have libraries that only some uses load, as torchaudio has one for each release of FFmpeg: there,
     what torch and vLLM need is an error, the rest a warning for each package, with what importing it
-    says. The driver's libraries count as found: `live-device` tries them.
+    says. So is in Nix's what part of a package alone misses, if the package imports. The driver's libraries count as found: `live-device` tries them.
 
     Seen in vllm#36099, vllm#31018, vllm#52300.
     """
@@ -156,6 +156,7 @@ def elf_files(context: Context) -> Iterator[Finding]:
         )
         return
     optional: defaultdict[str, dict[str, Path]] = defaultdict(dict)
+    works: dict[str, bool] = {}  # packages that do without what a part of them needs
     for file, lack in _problems(context):
         if isinstance(lack, LinkerError):
             fix = "install the wheel that owns it again, from where you trust"
@@ -165,7 +166,14 @@ def elf_files(context: Context) -> Iterator[Finding]:
         is_essential = bool(context.manifest) or package in ESSENTIAL
         for name, place in lack.elsewhere.items():
             finding = _out_of_reach(context, file, package, name, place)
-            yield finding if is_essential else replace(finding, status=Status.WARNING)
+            if package not in works:
+                works[package] = package not in ESSENTIAL and (
+                    not context.manifest or _import_error(context, package) == ""
+                )
+            if works[package] and context.manifest:
+                fix = f"{finding.fix}, for that part of it; `import {package}` works without"
+                finding = replace(finding, fix=fix)
+            yield replace(finding, status=Status.WARNING) if works[package] else finding
         if lack.nowhere and is_essential:
             fix = f"install what has {lack.nowhere[0]}"
             if context.manifest:
@@ -188,18 +196,25 @@ def elf_files(context: Context) -> Iterator[Finding]:
 def _partly(context: Context, package: str, names: list[str]) -> Finding:
     """The finding for a package that may well do without libraries: that it imports is tried."""
     needs, fix = _needs(names), f"install what has {names[0]}, if you use that part of {package}"
-    if not package.isidentifier():
+    problem = _import_error(context, package)
+    if problem is None:
         return warning(needs, where=package, fix=fix)
-    step = ("import", package)
-    survey = Survey(context.environment, [step])
-    try:
-        survey.answer(*step)
-    except StepError as problem:
+    if problem:
         found = f"{needs}; it does not import: {problem}"
-        return warning(
-            found, where=package, fix=fix_for(str(problem), f"install what has {names[0]}")
-        )
+        return warning(found, where=package, fix=fix_for(problem, f"install what has {names[0]}"))
     return warning(needs, where=package, fix=f"{fix}; `import {package}` works without")
+
+
+def _import_error(context: Context, package: str) -> str | None:
+    """What importing a package says, "" if it works; None if no package has such a name."""
+    if not package.isidentifier():
+        return None
+    step = ("import", package)
+    try:
+        Survey(context.environment, [step]).answer(*step)
+    except StepError as problem:
+        return str(problem)
+    return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,22 +248,29 @@ def _problems(context: Context) -> Iterator[tuple[Path, Problem | LinkerError]]:
             missing[file] = list(dict.fromkeys(names))
         if found := list(_versions(context, process, file)):
             versions[file] = found
-    by_name = {file.name: file for file in linking.images}
-    by_name |= {_soname(image): file for file, image in linking.images.items() if _soname(image)}
+    by_name: defaultdict[str, list[Path]] = defaultdict(list)
+    for file, image in linking.images.items():
+        for name in {file.name, _soname(image)}:
+            by_name[name].append(file)
     for file in sorted(missing.keys() | versions.keys()):
         names = missing.get(file, []) if str(file) not in whole else []
         elsewhere = {
             name: by_name[name]
             for name in names
-            if name in by_name and not _is_opened_before(context, file, by_name[name])
+            if name in by_name
+            and not any(_is_opened_before(context, file, at) for at in by_name[name])
         }
         if elsewhere:
             loaded = _mapped(context)
-            elsewhere = {} if file.resolve() in loaded else elsewhere
-            elsewhere = {name: at for name, at in elsewhere.items() if at.resolve() not in loaded}
+            elsewhere = {
+                name: places
+                for name, places in elsewhere.items()
+                if loaded.isdisjoint({file.resolve(), *(place.resolve() for place in places)})
+            }
         nowhere = [name for name in names if name not in by_name]
         if nowhere or elsewhere or file in versions:
-            yield file, Problem(nowhere, elsewhere, versions.get(file, []))
+            places = {name: found[0] for name, found in elsewhere.items()}
+            yield file, Problem(nowhere, places, versions.get(file, []))
 
 
 def _loaded(
@@ -297,6 +319,8 @@ def _is_opened_before(context: Context, file: Path, library: Path) -> bool:
     one that it requires, that is a module or comes with Python that opens libraries by their paths.
     How torch and vLLM do that is known, so that it is not assumed."""
     package, other = context.packages.top(file), context.packages.top(library)
+    if package == other and _comes_with(context, package, library):
+        return True
     if package.startswith(BUILT_FOR_TORCH):
         return False
     if package == other and _is_module(context, library):
@@ -310,6 +334,26 @@ def _is_opened_before(context: Context, file: Path, library: Path) -> bool:
 
 
 BUILT_FOR_TORCH = ("torch", "vllm", "flash_attn", "xformers")
+
+
+def _comes_with(context: Context, package: str, library: Path) -> bool:
+    """Whether importing a package loads one of its libraries: by its _C, if its __init__ imports that."""
+    linking = context.linking()
+    for folder in context.packages.find(package):
+        with (
+            suppress(LinkerError, OSError),
+            open_regular(folder / "__init__.py") as stream,
+        ):
+            if not IMPORTS_C.search(stream.read(1 << 20)):
+                continue
+            for file, image in linking.images.items():
+                if file.parent == folder and file.name.startswith("_C."):
+                    scope, _ = linking.torch.copy().load(str(file), image)
+                    return any(os.path.normpath(one.path) == str(library) for one in scope)
+    return False
+
+
+IMPORTS_C = re.compile(rb"^(?:(?:import|from) [\w.]*\._C|from [\w.]+ import _C)\b", re.MULTILINE)
 
 
 def requires(requirement: str, name: str) -> bool:
@@ -509,32 +553,51 @@ def _undefined(context: Context, file: Path, of_torch: set[bytes]) -> set[bytes]
         return set()  # for another processor: see `machine`
     process = linking.torch.copy()
     scope, missing = process.load(str(file), linking.images[file])
+    left, is_whole = _without(context, left, (*scope, *linking.shared))
+    others = list(_loaded_with(linking, file)) if left else []
+    left, are_whole = _without(context, left, others)
+    if missing:
+        left -= _beside(context, file)
+    there = {name for one in others for name in (Path(one.path).name, _soname(one.image))}
+    away = {
+        name
+        for one in (*scope, *others)
+        for name in (one.image.dynamic.needed if one.image.dynamic else ())
+        if process.names.get(name) is None and name not in there
+    }
+    is_whole = is_whole and are_whole and not missing
+    if away <= DRIVER_LIBRARIES and is_whole:
+        return {name for name in left if not (away and OF_DRIVER.match(name))}
+    return {name for name in left if OF_TORCH.match(name)}
+
+
+def _without(
+    context: Context, names: set[bytes], objects: Iterable[Object]
+) -> tuple[set[bytes], bool]:
+    """The names that none of the objects defines, and whether all that each defines is known."""
     is_whole = True
-    # A library that others need sees what they see: torch's are loaded as one.
-    own = {file.name, _soname(linking.images[file])}
-    others = linking.torch.objects if own & linking.wanted else ()
-    for one in (*scope, *linking.shared, *others):
-        if not left:
-            return left
+    for one in objects:
+        if not names:
+            break
         try:
             known = context.facts.symbols(Path(one.path))
         except (ElfError, OSError):
             is_whole = False
             continue
         is_whole &= known.known
-        left = {name for name in left if name not in known.defined}
-    if missing:
-        left -= _beside(context, file)
-        is_whole = False
-    away = {
-        name
-        for one in scope
-        for name in (one.image.dynamic.needed if one.image.dynamic else ())
-        if process.names.get(name) is None
-    }
-    if away <= DRIVER_LIBRARIES and is_whole:
-        return {name for name in left if not (away and OF_DRIVER.match(name))}
-    return {name for name in left if OF_TORCH.match(name)}
+        names = {name for name in names if name not in known.defined}
+    return names, is_whole
+
+
+def _loaded_with(linking: Linking, library: Path) -> Iterator[Object]:
+    """What a library sees besides: all that is loaded as one with it, by what needs it. torch's are."""
+    if any(os.path.normpath(one.path) == str(library) for one in linking.torch.objects):
+        yield from linking.torch.objects
+    own = {library.name, _soname(linking.images[library])}
+    for file, image in linking.images.items():
+        if image.dynamic and own & set(image.dynamic.needed):
+            with suppress(LinkerError):
+                yield from linking.torch.copy().load(str(file), image)[0]
 
 
 def _soname(image: Elf) -> str:
