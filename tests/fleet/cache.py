@@ -18,13 +18,17 @@ http {
   access_log moved.log moved;
   client_body_temp_path temp; proxy_temp_path temp; fastcgi_temp_path temp;
   uwsgi_temp_path temp; scgi_temp_path temp;
-  server {
-    listen 80;
-    root cache;
-    MORE
-  }
+  SERVER
 }
 """
+
+
+def start_nginx(host: Host, server: str) -> subprocess.Popen[str]:
+    need("nginx")
+    host.write("nginx.conf", NGINX.replace("SERVER", server))
+    process = host.start("nginx", "-e", "stderr", "-p", str(host.home), "-c", "nginx.conf")
+    host.reach("127.0.0.1", 80)
+    return process
 
 
 @dataclass(frozen=True)
@@ -35,16 +39,16 @@ class Answer:
 
 
 class Cache:
-    """`folder` is the cache; `key` what hosts trust; `more` is for nginx."""
+    """`folder` is the cache, `key` what hosts trust."""
 
-    def __init__(self, host: Host, more: str = "") -> None:
-        need("nginx", "nix")
+    def __init__(self, host: Host) -> None:
+        need("nix")
         self.host = host
         self.folder = host.home / "cache"
         self.folder.mkdir(exist_ok=True)
+        self.log = host.home / "moved.log"
         self.url = f"http://{host.name}"
         self.key = self.make_key("cache.example.org-1")
-        host.write("nginx.conf", NGINX.replace("MORE", more))
         self.start()
 
     def make_key(self, name: str, file: str = "") -> str:
@@ -54,9 +58,7 @@ class Cache:
         return Path(files[1]).read_text()
 
     def start(self) -> None:
-        home = str(self.host.home)
-        self._nginx = self.host.start("nginx", "-e", "stderr", "-p", home, "-c", "nginx.conf")
-        self.host.reach("127.0.0.1", 80)
+        self._nginx = start_nginx(self.host, "server { listen 80; root cache; }")
 
     def stop(self) -> None:
         stop(self._nginx)
@@ -82,9 +84,8 @@ class Cache:
 
     def answers(self) -> list[Answer]:
         """What was asked for since the last time, and how many bytes went out."""
-        log = self.host.home / "moved.log"
-        rows = [line.split(maxsplit=2) for line in log.read_text().splitlines()]
-        log.write_text("")
+        rows = [line.split(maxsplit=2) for line in self.log.read_text().splitlines()]
+        self.log.write_text("")
         return [Answer(int(status), int(size), path) for status, size, path in rows]
 
 

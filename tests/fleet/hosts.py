@@ -30,6 +30,7 @@ MOST = 8
 # What each program of these tests is in, on Debian.
 PACKAGES = {
     "ip": "iproute2",
+    "nix": "nix-bin",
     "nix-store": "nix-bin",
     "nginx": "nginx-light",
     "nsenter": "util-linux",
@@ -201,7 +202,7 @@ class Host:
     def reach(self, address: str, port: int, seconds: float = 20) -> None:
         """Waits until something there accepts connections from this host."""
         knock = f"until (exec 3<>/dev/tcp/{address}/{port}) 2>&-; do sleep 0.1; done"
-        self.run("timeout", str(seconds), "bash", "-c", knock)
+        self.run("timeout", str(seconds), "bash", "-c", knock, timeout=seconds + 60)
 
     def write(self, name: str, text: str) -> str:
         """A file in `home`; its path."""
@@ -271,7 +272,7 @@ def _release(process: subprocess.Popen[str]) -> None:
     assert process.stdin and process.stdout
     process.stdin.close()
     process.stdout.close()
-    process.wait(timeout=60)
+    process.wait(timeout=300)  # a large store takes its time to remove
 
 
 def _in_network(pid: int, *commands: str) -> None:

