@@ -185,8 +185,8 @@ def test_a_part_of_a_package_that_nix_built(
     """As cupy's cusolver: the rest of the package is tried."""
     part = library(gpu_sample.site / "part/lib/libpart.so")
     extra = library(gpu_sample.site / "extra/deep.abi3.so", INIT, part)
-    files = {"extra/deep.abi3.so": extra.read_bytes(), "extra/__init__.py": f"{text}\n"}
-    gpu_sample.install("extra", "1", files)
+    (gpu_sample.site / "extra/__init__.py").write_text(f"{text}\n")
+    gpu_sample.install("extra", "1", {"extra/deep.abi3.so": extra.read_bytes()})
     gpu_sample.declare()
     assert found(gpu_sample).startswith(f"{status} extra/deep.abi3.so: needs libpart.so, which it")
 
