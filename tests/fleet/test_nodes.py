@@ -74,10 +74,13 @@ def programs(host: Host) -> list[str]:
     return [line for line in lines if " boot " not in line and not line.startswith("ps ")]
 
 
-def wait_for(host: Host, text: str, seconds: float = 60) -> None:
+def wait_for(
+    host: Host, text: str, seconds: float = 60, server: "subprocess.Popen[str] | None" = None
+) -> None:
     end = time.monotonic() + seconds
     while text not in log(host):
-        assert time.monotonic() < end, f"{host.name} does not say {text!r}: {log(host)[-3000:]}"
+        lost = time.monotonic() > end or (server and server.poll() is not None)
+        assert not lost, f"{host.name} does not say {text!r}: {log(host)[-3000:]}"
         time.sleep(0.2)
 
 
@@ -146,8 +149,10 @@ def test_two_hosts_give_the_tokens_of_one_and_tell_when_one_is_gone(environment:
     with hosts("head", "other", seconds=4 * READY) as (head, other):
         for outage in ("power off", "cut off", "killed"):
             begun = time.monotonic()
-            servers = [serve(host, rank, environment) for rank, host in enumerate((head, other))]
-            wait_for(head, "Application startup complete", READY)
+            servers = [
+                serve(host, rank, environment.resolve()) for rank, host in enumerate((head, other))
+            ]
+            wait_for(head, "Application startup complete", READY, servers[0])
             print(f"ready after {time.monotonic() - begun:.0f} s")
             begun = time.monotonic()
             assert head.run("python3", "-c", ASK, "8", timeout=600).stdout == right
