@@ -176,6 +176,17 @@ def test_a_supervisor_that_is_halted_does_not_help(tmp_path: Path) -> None:
     assert gone(int((tmp_path / "pid").read_text()))
 
 
+def test_shared_memory_goes_with_the_killed(tmp_path: Path) -> None:
+    """Of which vLLM has much: it would stay in the machine's memory."""
+    code = """if True:
+        from multiprocessing.shared_memory import SharedMemory
+        memory = SharedMemory(create=True, size=1000)
+        open("name", "w").write(memory.name)
+        time.sleep(100)"""
+    assert python(tmp_path, code, limit=3).stopped
+    assert not (Path("/dev/shm") / (tmp_path / "name").read_text()).exists()
+
+
 def test_processes_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vllm_nix.process._PROCESSES", 20)
     code = "for n in range(50): os.fork() or time.sleep(600)\ntime.sleep(600)"

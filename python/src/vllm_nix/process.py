@@ -30,7 +30,7 @@ _OUTPUT = 1 << 26  # bytes that a stream may have in all
 _PROCESSES = 1024  # processes at a time
 _CHUNK = 1 << 16
 _TICK = 0.05  # seconds between two looks at `stop` and at the clock
-_PATIENCE = 2.5  # seconds that the supervisor has to end all; it takes up to two itself
+_PATIENCE = 3.5  # seconds that the supervisor has to end all; it takes up to three itself
 
 # What Python prints between the tracebacks of a chain.
 _CHAINED = (

@@ -23,6 +23,7 @@ from contextlib import suppress
 
 _PDEATHSIG, _SUBREAPER = 1, 36  # linux/prctl.h
 _PERIOD = 0.5  # seconds between two looks at how many processes there are
+_CLEANING = 1.0  # seconds for those who remove what the killed have left
 _PATIENCE = (
     2.0  # seconds after which a process that cannot be killed is left: it hangs in the kernel
 )
@@ -159,6 +160,13 @@ def _ended() -> Iterator[tuple[int, int]]:
 
 
 def _end_all(child: int) -> None:
+    if cleaners := [each for each in descendants(os.getpid()) if _cleans_up(each)]:
+        start = time.monotonic()
+        while time.monotonic() < start + _CLEANING and any(map(_cleans_up, cleaners)):
+            kill_below(os.getpid(), cleaners)
+            for _ in _ended():
+                pass
+            time.sleep(0.002)
     with suppress(OSError):
         os.killpg(child, signal.SIGKILL)
     start = time.monotonic()
@@ -171,6 +179,15 @@ def _end_all(child: int) -> None:
                 time.sleep(0.002)
         except ChildProcessError:
             return
+
+
+def _cleans_up(process: int) -> bool:
+    """Whether it is Python's own, which removes shared memory once all that use it have ended."""
+    try:
+        with open(f"/proc/{process}/cmdline", "rb") as words:  # noqa: PTH123
+            return b"from multiprocessing.resource_tracker import main" in words.read(1 << 12)
+    except OSError:
+        return False
 
 
 def _prctl(option: int, value: int) -> None:

@@ -13,8 +13,8 @@ from vllm_nix.cli.serve import WAIT, say, seconds
 from vllm_nix.errors import InputError
 from vllm_nix.hosts.likeness import of_environment
 from vllm_nix.serve.command import check_port
-from vllm_nix.serve.flags import network_variables, ray_words
-from vllm_nix.serve.group import host_of
+from vllm_nix.serve.flags import network_variables, ray_variables, ray_words
+from vllm_nix.serve.group import host_of, unset
 
 PORT = 6379  # Ray's own default
 
@@ -45,9 +45,10 @@ def run(args: argparse.Namespace) -> int:
     address = f"{host.head}:{host.port}"
     if host.rank == 0:
         check_port(host.head, host.port)
-    variables = network_variables("0.7.0", "cuda", host.address, host.interface)
-    variables = {name: value for name, value in variables.items() if name not in os.environ}
+    # By which gloo, NCCL and any release of vLLM since 0.5.1 find the network: verl's are for NVIDIA's GPUs.
+    network = network_variables("0.7.0", "cuda", host.address, host.interface)
     programs = Programs(words) if host.rank else Programs((), words, (host.head, host.port))
+    variables = unset(ray_variables() | network, {})
     facts = {"vllm-nix": __version__} | of_environment(args.environment)
     if host.rank == 0:
         say(f"when all are there, trainings find Ray by RAY_ADDRESS={address}")

@@ -58,6 +58,11 @@ def ray_words(rank: int, head: str, port: int, address: str | None) -> tuple[str
     return (*(word.format(**values) for word in known), table["block"])
 
 
+def ray_variables() -> dict[str, str]:
+    """What Ray's programs are told besides."""
+    return dict(_table()["ray"]["variables"])
+
+
 def in_background(words: Sequence[str]) -> tuple[str, ...]:
     """Ray's words for a shell, in which others follow."""
     return tuple(word for word in words if word != _table()["ray"]["block"])

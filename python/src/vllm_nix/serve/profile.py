@@ -14,6 +14,7 @@ from vllm_nix.serve.command import Command
 from vllm_nix.serve.flags import (
     check_arguments,
     network_variables,
+    ray_variables,
     ray_words,
     render,
     starts_by_ray,
@@ -126,6 +127,7 @@ class Profile:
             variables |= unset(network, values)
         if host and starts_by_ray(self.release, self.device):
             render({**values, "headless": False}, self.release, self.device)  # may be refused
+            variables |= unset(ray_variables(), values)
             ray = ray_words(host.rank, host.head, host.port, host.address)
             if host.rank:
                 return replace(command, words=ray)
