@@ -86,17 +86,19 @@ def run(
     whole: bool = False,
     shown: bool = False,
     stop: threading.Event | None = None,
+    processes: int | None = None,
 ) -> Outcome:
     """Runs `command` in `folder`; each "{answers}" in it becomes a file descriptor to write to.
 
     An answer is a JSON object on a line. `limit`, in seconds, starts anew with each answer, `total`
     does not, and is `limit` if not given; None is no limit. Output is kept by its last 64 kB or, if
     `whole`, as a whole, of up to 16 MiB; if `shown`, it goes where ours goes, and is not kept.
-    More output than 64 MiB, or more than 1024 processes at a time, stop the program, as does setting
-    `stop`. When this returns, everything that the program started has been killed.
+    More output than 64 MiB, or more `processes` at a time (1024, if not given; 0 is no limit), stop the
+    program, as does setting `stop`. When this returns, everything that the program started has been killed.
 
     Raises OSError if the program cannot be started.
     """
+    most = _PROCESSES if processes is None else processes
     if stop and stop.is_set():
         return Outcome(None, (), "", "", "stopped")
     with ExitStack() as stack:
@@ -109,7 +111,7 @@ def run(
             child = subprocess.Popen(
                 [
                     *(sys.executable, "-I", "-S", "-B", "-X", "utf8", str(_SUPERVISOR)),
-                    *(str(reporting.fileno()), str(watched.fileno()), str(_PROCESSES)),
+                    *(str(reporting.fileno()), str(watched.fileno()), str(most)),
                     *(str(part).replace("{answers}", str(answering.fileno())) for part in command),
                 ],
                 cwd=folder,

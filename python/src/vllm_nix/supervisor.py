@@ -8,7 +8,7 @@ command is killed. As a subreaper (prctl(2)) it inherits daemons, which otherwis
 A process of its own, it changes nothing in the program that uses this library.
 
 REPORT takes one line: `error ERRNO` if the command did not start, `ended STATUS` as in waitpid(2),
-or `crowd COUNT` if it had more than PROCESSES descendants. Where there is no prctl or no /proc (not
+or `crowd COUNT` if it had more than PROCESSES descendants, unless that is 0. Where there is no prctl or no /proc (not
 Linux), only the command's process group is killed.
 """
 
@@ -145,7 +145,7 @@ def _follow(child: int, life: int, woken: int, most: int) -> bytes | None:
                 return b"ended %d" % status
         if time.monotonic() > counted + _PERIOD:
             counted = time.monotonic()
-            if (count := len(descendants(os.getpid()))) > most:
+            if most and (count := len(descendants(os.getpid()))) > most:
                 return b"crowd %d" % count
 
 

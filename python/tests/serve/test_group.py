@@ -157,6 +157,20 @@ def test_bad_input_is_said(line: str, fault: str) -> None:
     assert "Traceback" not in result.stderr and result.stdout == ""
 
 
+def test_what_hosts_are_compared_by(tmp_path: Path) -> None:
+    (tmp_path / "lib/python3.11/site-packages/torch-2.13.0.dist-info").mkdir(parents=True)
+    values = {"arguments": ["--seed", "1"], "port": 9000, "env": {"A": "b"}, "nodes": 2}
+    profile = load_profile("cuda", "chat", values, environment=tmp_path)
+    facts = profile.facts(("--enforce-eager",))
+    assert facts["arguments"] == "--seed 1 --enforce-eager"
+    assert (facts["vllm"], facts["torch"]) == (profile.release, "2.13.0")
+    assert (facts["variable A"], facts["tensor-parallel-size"]) == ("b", "2")
+    assert facts["model"] == "Qwen/Qwen2.5-72B-Instruct-AWQ", "which is not here"
+    assert not {"port", "host", "api-key-file", "download-dir", "summary"} & facts.keys()
+    with pytest.raises(InputError, match="2 hosts serve this together, and not one alone"):
+        profile.command()
+
+
 def test_neuron_has_one_host() -> None:
     for target in ("neuron", "neuron_0_7"):
         with pytest.raises(InputError, match="Neuron engine drives the cores of one host"):

@@ -29,7 +29,7 @@ COMMANDS = tuple(name for names in GROUPS.values() for name in names)
 # Commands that pass the words after `--` on to another program, as `args.rest`.
 PASS_ON = ("demo", "serve", "ray")
 # Commands that start programs.
-STARTING = ("demo", "fetch", "lock", "outdated", "verify", "model", "bundle", "serve", "ray")
+STARTING = ("demo", "fetch", "lock", "outdated", "verify", "model", "bundle", "ray")
 _GRACE = 0.7  # seconds for unwinding after a signal
 
 

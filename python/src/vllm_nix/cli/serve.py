@@ -17,6 +17,7 @@ from typing import Any
 
 from vllm_nix.errors import InputError
 from vllm_nix.paths import expand
+from vllm_nix.process import inherit_orphans
 from vllm_nix.serve import Profile, kubernetes, load_profile, nginx
 from vllm_nix.serve.command import check_target_of, read_api_key, release_of
 from vllm_nix.targets import load_target, profile_keys
@@ -107,6 +108,7 @@ def run(args: argparse.Namespace) -> int:
         profile.check_folders()
         if command.group is None:
             command.run(args.environment)
+        inherit_orphans()
         command.run_in_group(args.environment, profile.facts(words), args.wait, say)
         return 0
     if command.has_clients and command.api_key_file.exists():

@@ -83,7 +83,7 @@ def sentence(keys: Sequence[str], one: tuple[str, Facts], other: tuple[str, Fact
 
 
 def _fact(key: str, facts: Facts) -> str:
-    return f"{key} {facts[key][:200]}" if key in facts else f"no {key}"
+    return f"{key[:100]} {facts[key][:200]}" if key in facts else f"no {key[:100]}"
 
 
 def _flat(value: Any, key: str = "") -> Iterator[tuple[str, str]]:

@@ -59,7 +59,9 @@ async def _run(
     running: list[asyncio.Task[Outcome]] = []
 
     def start(words: Sequence[str]) -> None:
-        task = asyncio.to_thread(run, words, environment=variables, shown=True, stop=stop)
+        task = asyncio.to_thread(
+            run, words, environment=variables, shown=True, stop=stop, processes=0
+        )
         running.append(asyncio.create_task(task))
 
     try:

@@ -16,7 +16,17 @@ from vllm_nix.text import counted
 MASTER_PORT = 29501  # vLLM's own default; vllm-nix meets on the next
 _GPUS = Path("/proc/driver/nvidia/gpus")
 # What each host may have of its own.
-_OWN = {"api-key-file", "download-dir", "draft-model", "env", "host", "model", "port", "summary"}
+_OWN = {
+    "api-key-file",
+    "arguments",
+    "download-dir",
+    "draft-model",
+    "env",
+    "host",
+    "model",
+    "port",
+    "summary",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +116,8 @@ def facts_of(
     models: Mapping[str, tuple[str, Path | None]],
 ) -> dict[str, str]:
     """What all hosts must have alike. Raises `InputError`."""
-    facts = {"vllm-nix": __version__, "vllm": release, "arguments": " ".join(arguments)}
+    words = [*values.get("arguments", ()), *arguments]
+    facts = {"vllm-nix": __version__, "vllm": release, "arguments": " ".join(words)}
     facts |= {key: str(value) for key, value in values.items() if key not in _OWN}
     facts |= {f"variable {name}": value for name, value in values.get("env", {}).items()}
     for role, (name, folder) in models.items():
