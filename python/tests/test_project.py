@@ -1,5 +1,6 @@
 """The project file, and the module's own interface, which docs/api.md describes."""
 
+import ast
 import doctest
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import vllm_nix
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
 API = ROOT / "docs/api.md"
+SOURCE = Path(vllm_nix.__file__).parent
 
 
 def as_poetry(requirements: list[str]) -> dict[str, str]:
@@ -52,6 +54,34 @@ def test_the_module_offers_what_it_names() -> None:
 def test_what_it_does_not_offer_is_an_ordinary_error() -> None:
     with pytest.raises(AttributeError, match="module 'vllm_nix' has no attribute 'verfy'"):
         _ = vllm_nix.verfy
+
+
+def imported(file: Path) -> set[str]:
+    """The rooms of vllm_nix that a file imports from."""
+    names = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name.split(".")[1] for name in names if name.startswith("vllm_nix.")} - {"__version__"}
+
+
+@pytest.mark.skipif(not API.is_file(), reason="the documents are in the repository only")
+def test_nothing_imports_upwards() -> None:
+    """By the floors in docs/design.md, from the ground up, which are all that there are."""
+    design = (ROOT / "docs/design.md").read_text()
+    rows = design.partition("and in Python")[2].split("\n\n")[1].splitlines()
+    floors = [row.strip().partition("  ")[0].split() for row in rows]
+    floor = {room: number for number, rooms in enumerate(floors) for room in rooms}
+    files = {file for file in SOURCE.rglob("*.py") if "data" not in file.parts}
+    rooms = {file: file.relative_to(SOURCE).parts[0].removesuffix(".py") for file in files}
+    assert {*rooms.values(), "data"} - {"__init__", "__main__"} == set(floor)
+    for file in files - {SOURCE / "__init__.py", SOURCE / "__main__.py"}:
+        above = {room for room in imported(file) if floor[room] > floor[rooms[file]]}
+        assert not above, f"{file.relative_to(SOURCE)} imports from {above}"
+    for folder in filter(Path.is_dir, (ROOT / "nix").iterdir()):
+        assert f"nix/{folder.name}/" in design
 
 
 def test_importing_it_imports_nothing_else() -> None:
