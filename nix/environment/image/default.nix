@@ -26,7 +26,7 @@ let
   # Layers, from what changes least: what everything stands on, large wheels and models by themselves, small
   # wheels together, vLLM, the environment. There may be 127; leave some to who builds upon the image.
   isVllm = wheel: lib.elem wheel.pname [ "vllm" target.vllm.distribution ];
-  isLarge = wheel: wheel.size == null || wheel.size > 2000000;
+  isLarge = wheel: wheel.size or null == null || wheel.size > 2000000; # the lock has it
   wheels = lib.partition isVllm environment.components;
   inherit (lib.partition isLarge wheels.wrong) right wrong;
   base = commands ++ environment.tools ++ [
@@ -75,7 +75,12 @@ let
       chmod +x $out
     '';
 
-  spdx = license: license.spdxId or "LicenseRef-${lib.replaceStrings [ " " "," ] [ "-" "" ] license.shortName}";
+  spdx =
+    license:
+    if license.spdxId or null != null then
+      license.spdxId
+    else
+      "LicenseRef-${lib.replaceStrings [ " " ] [ "-" ] license.shortName}";
   isModified = license: lib.hasSuffix ", modified" license.shortName;
   licenses = environment.meta.license;
   # Scalars and lists of the target, by the names that its file has.
