@@ -408,6 +408,15 @@ def test_an_environment_in_place(environment: Path) -> None:
     check_environment(environment)
 
 
+def test_an_environment_that_was_slimmed_for_others(environment: Path) -> None:
+    slim_path(environment, [device("8.6")], environment)
+    for out in (None, environment, environment.with_name("other")):
+        with pytest.raises(InputError, match=r"\.so was slimmed for 8\.6; all stays as it is$"):
+            slim_path(environment, [device("8.6"), device("9.0")], out)
+    assert not environment.with_name("other").exists()
+    assert not any(one.is_slimmed for one in slim_path(environment, [device("8.6")], environment))
+
+
 def test_an_environment_of_links(environment: Path, tmp_path: Path) -> None:
     """As Nix makes them: folders with libraries are real ones, of links; others are links."""
     links = tmp_path / "links/lib/python3.11/site-packages"

@@ -38,7 +38,8 @@ _CHUNK = 1 << 20
 @dataclass(frozen=True, slots=True)
 class Slimmed:
     """What became of a library, or would. Sizes in bytes; `after` is `before` where it stays as it is,
-    and `why` says why. `serves` are the devices that run some of it. `loads` says whether the new file was loaded; None: neither does the old one
+    and `why` says why. `serves` are the devices that run some of it; `mark` says for which it was
+    slimmed before. `loads` says whether the new file was loaded; None: neither does the old one
     here, or it was not asked."""
 
     path: Path
@@ -47,6 +48,7 @@ class Slimmed:
     why: str = ""
     serves: tuple[Device, ...] = ()
     loads: bool | None = None
+    mark: Mark | None = None
 
     @property
     def is_slimmed(self) -> bool:
@@ -74,6 +76,12 @@ class _NothingToSaveError(Refused):
         self.serves = serves
 
 
+class _MarkedError(Refused):
+    def __init__(self, mark: Mark, devices: Sequence[Device]) -> None:
+        super().__init__(f"{'already' if mark == Mark.of(devices) else 'was'} slimmed for {mark}")
+        self.mark = mark
+
+
 def is_done(path: Path, devices: Sequence[Device]) -> bool:
     """Whether a library is slimmed for these devices already."""
     with suppress(OSError, fatbin.FatbinError):
@@ -89,6 +97,8 @@ def measure(path: Path, devices: Sequence[Device]) -> Slimmed:
             plan = _plan(data, path, devices)
     except _NothingToSaveError as error:
         return Slimmed(path, before, before, str(error), error.serves)
+    except _MarkedError as error:
+        return Slimmed(path, before, before, str(error), mark=error.mark)
     except (Refused, elf.ElfError, fatbin.FatbinError) as error:
         return Slimmed(path, before, before, str(error))
     except OSError as error:
@@ -161,8 +171,7 @@ def _plan(data: mmap.mmap, path: Path, devices: Sequence[Device]) -> _Plan:
     if contents.damage:
         raise Refused(str(contents.damage[0]))
     if old := contents.mark:
-        same = old == Mark.of(devices)
-        raise Refused(f"{'already' if same else 'was'} slimmed for {old}")
+        raise _MarkedError(old, devices)
     if not any(one.section in _SECTIONS for one in contents.fatbins):
         own = "none but what it loads by itself" if contents.fatbins else "none"
         raise Refused(f"no GPU code to remove: {own}")

@@ -22,6 +22,7 @@ from vllm_nix.binaries import elf
 from vllm_nix.errors import InputError, Unavailable
 from vllm_nix.gpu import fatbin, slim
 from vllm_nix.gpu.device import Device
+from vllm_nix.gpu.mark import Mark
 from vllm_nix.gpu.slim import Neighbours, Slimmed, temporary
 
 _CHUNK = 1 << 20
@@ -105,6 +106,9 @@ def _measured(path: Path, folder: Path, devices: Sequence[Device]) -> list[Slimm
     if not names:
         raise InputError(f"{path}: no shared library with GPU code")
     measured = [_named(folder, name, slim.measure(folder / name, devices)) for name in names]
+    for one in measured:
+        if one.mark and one.mark != Mark.of(devices):
+            raise InputError(f"{path}: {one.path} {one.why}; all stays as it is")
     _refuse(path, measured, devices)
     return measured
 
