@@ -15,10 +15,14 @@ KEY = "the-key-of-the-clients"
 READY = 900  # seconds; 70 on a machine that does nothing else
 NOTICED = 30  # seconds in which clients must be told; 9 until a host that is cut off counts as gone
 
+# Plays vLLM, and Ray, whose first host listens.
 STAND_IN = f"""#!{sys.executable}
-import json, os, sys, time
-names = ("VLLM_HOST_IP", "GLOO_SOCKET_IFNAME", "VLLM_API_KEY")
+import json, os, socket, sys, time
+names = ("VLLM_HOST_IP", "GLOO_SOCKET_IFNAME", "VLLM_API_KEY", "RAY_ADDRESS")
 print(json.dumps([sys.argv[1:], [os.environ.get(name) for name in names]]), flush=True)
+if "--head" in sys.argv:
+    time.sleep(1)
+    server = socket.create_server(("", 29501))
 time.sleep(1000)
 """
 
@@ -38,20 +42,23 @@ def stand_in(host: Host, release: str) -> str:
     """An environment of that release, which serves nothing."""
     folder = host.home / f"environment-{release}"
     (folder / "bin").mkdir(parents=True)
-    (folder / "bin/vllm").write_text(STAND_IN)
-    (folder / "bin/vllm").chmod(0o755)
+    for name in ("ray", "vllm"):
+        (folder / "bin" / name).write_text(STAND_IN)
+        (folder / "bin" / name).chmod(0o755)
     (folder / f"lib/python3.11/site-packages/vllm-{release}.dist-info").mkdir(parents=True)
     return str(folder)
 
 
-def serve(host: Host, rank: int, environment: str | Path, *options: str) -> "subprocess.Popen[str]":
+def serve(
+    host: Host, rank: int, environment: str | Path, *options: str, target: str = "cpu"
+) -> "subprocess.Popen[str]":
     key = host.home / "key"
     if not key.exists():
         TinyModel.make().write(host.home / "tiny")
         key.touch(mode=0o600)
         key.write_text(KEY)
     return host.start(
-        *[sys.executable, "-m", "vllm_nix", "serve", "cpu", "chat"],
+        *[sys.executable, "-m", "vllm_nix", "serve", target, "chat"],
         *["--environment", str(environment), "--model", str(host.home / "tiny")],
         *["--api-key-file", str(key), "--max-model-len", "512"],
         *["--tensor-parallel-size", "2", "--nodes", "2"],
@@ -66,6 +73,12 @@ def serve(host: Host, rank: int, environment: str | Path, *options: str) -> "sub
 
 def log(host: Host) -> str:
     return (host.home / f"{Path(sys.executable).name}.log").read_text()
+
+
+def played(host: Host) -> list[tuple[list[str], list[str | None]]]:
+    """The words and variables of each stand-in."""
+    lines = [line for line in log(host).splitlines() if line.startswith("[[")]
+    return [(words, variables) for words, variables in map(json.loads, lines)]
 
 
 def programs(host: Host) -> list[str]:
@@ -94,13 +107,12 @@ def test_each_host_runs_its_own_command_until_one_is_gone() -> None:
         second = serve(other, 1, stand_in(other, "0.32.0"))
         for rank, host in enumerate((head, other)):
             wait_for(host, "--nnodes")
-            line = next(line for line in log(host).splitlines() if line.startswith("[["))
-            words, variables = json.loads(line)
+            ((words, variables),) = played(host)
             said = " ".join(words)
             assert f"--nnodes 2 --node-rank {rank} --master-addr 10.77.0.1" in said
             assert ("--headless" in words) == (rank > 0)
             # The other host has no clients, and no key of theirs.
-            assert variables == [host.address, "eth0", None if rank else KEY]
+            assert variables == [host.address, "eth0", None if rank else KEY, None]
         other.power_off()
         begun = time.monotonic()
         assert first.wait(timeout=60) == 3
@@ -108,6 +120,32 @@ def test_each_host_runs_its_own_command_until_one_is_gone() -> None:
         wait_for(head, "host 10.77.0.2 (rank 1) is gone: it ended, or nothing came from it for 9 s")
         assert programs(head) == []
         second.wait(timeout=60)
+
+
+def test_a_release_that_goes_by_ray() -> None:
+    """Ray on the head, then on the others; vLLM on the head alone, once its Ray answers."""
+    with hosts("head", "other") as (head, other):
+        servers = [
+            serve(host, rank, stand_in(host, "0.7.3"), target="verl_0_7_3")
+            for rank, host in enumerate((head, other))
+        ]
+        wait_for(head, "--distributed-executor-backend")
+        (ray, variables), (vllm, same) = played(head)
+        assert ray[:4] == ["start", "--head", "--node-ip-address=10.77.0.1", "--port=29501"]
+        assert variables == same == ["10.77.0.1", "eth0", KEY, "10.77.0.1:29501"]
+        assert vllm[:1] == ["serve"] and "--nnodes" not in vllm
+        wait_for(other, "--node-ip-address")
+        ((ray, variables),) = played(other)
+        assert ray == [
+            "start",
+            "--address=10.77.0.1:29501",
+            "--node-ip-address=10.77.0.2",
+            "--block",
+        ]
+        assert variables == ["10.77.0.2", "eth0", None, None]
+        stop(servers[0])
+        assert servers[1].wait(timeout=60) == 3
+        assert programs(other) == []
 
 
 def test_hosts_that_are_not_alike_are_refused_with_the_reason() -> None:

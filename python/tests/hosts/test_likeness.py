@@ -23,7 +23,12 @@ def manifest(folder: Path, text: str) -> None:
 
 def test_an_environment_of_somebody_elses(tmp_path: Path) -> None:
     folder = environment(tmp_path, vllm="0.32.0+cpu", typing_extensions="4.15.0")
-    assert of_environment(folder) == {"vllm": "0.32.0+cpu", "typing-extensions": "4.15.0"}
+    (folder / "pyvenv.cfg").write_text("home = /usr/bin\nversion_info = 3.11.2\n")
+    assert of_environment(folder) == {
+        "vllm": "0.32.0+cpu",
+        "typing-extensions": "4.15.0",
+        "python": "3.11.2",
+    }
 
 
 def test_an_environment_built_here_says_how(tmp_path: Path) -> None:

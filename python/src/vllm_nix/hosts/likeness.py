@@ -38,6 +38,7 @@ def of_environment(environment: Path) -> dict[str, str]:
     for info in environment.glob("lib/python3*/site-packages/*.dist-info"):
         name, _, version = info.name.removesuffix(".dist-info").rpartition("-")
         facts[name.lower().replace("_", "-")] = version
+    facts |= _python(environment / "pyvenv.cfg")
     file = environment / "share/vllm-nix/target.json"
     if not file.is_file():
         return facts  # somebody else's virtual environment
@@ -80,6 +81,17 @@ def sentence(keys: Sequence[str], one: tuple[str, Facts], other: tuple[str, Fact
     more = len(keys) - len(shown)
     rest = f", and {counted(more, 'other difference')}" if more else ""
     return f"{name} has {'; '.join(shown)}{rest}"
+
+
+def _python(config: Path) -> dict[str, str]:
+    """The Python of a virtual environment, as its configuration says."""
+    try:
+        lines = [line.partition("=") for line in config.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError):
+        return {}
+    said = {key.strip(): value.strip() for key, _, value in lines}
+    version = said.get("version_info") or said.get("version")
+    return {"python": version} if version else {}
 
 
 def _fact(key: str, facts: Facts) -> str:
