@@ -1,0 +1,1 @@
+"""Programs that an environment's own Python runs: the standard library, and what is there to try."""
