@@ -17,7 +17,11 @@ from tests.conftest import Nix
 pytestmark = [pytest.mark.nix, pytest.mark.slow]
 
 SCOPE = "(import ./nix/debian { overlays = [ (import ./overlays) ]; }).vllmPackages.cuda_12"
-PART = """(_: super: { vllm = super.vllm.override { extensions = [ "cumem_allocator" ]; }; })"""
+PART = """(_: super: {
+  vllm = (super.vllm.override { extensions = [ "cumem_allocator" ]; }).overrideAttrs {
+    memoryPerJob = "1 GiB"; # it has no kernels
+  };
+})"""
 
 
 @pytest.fixture(scope="module")

@@ -26,6 +26,7 @@ let
     "networkx"
     "rich"
     "sphinx"
+    "sphinx-argparse"
     "sympy"
   ] (name: standIn name whole);
   cudaPackages =
