@@ -21,6 +21,7 @@ let
   inherit (target.vllm) version;
   host = (cudaPackages.backendStdenv or stdenv).cc.version;
   forOrin = lib.elem "8.7" target.cuda.capabilities;
+  nothing = name: runCommand "no-${name}" { } "mkdir $out";
 in
 # Said by CMakeLists.txt too, after hours of torch.
 if lib.versionAtLeast version "0.32.0" && lib.versionOlder host "13" then
@@ -69,6 +70,11 @@ else
         if lib.any (each: lib.versionAtLeast each "9.0") target.cuda.capabilities then
           throw "vllm ${version} compiles FlashMLA for capabilities from 9.0 on, and its source is not known here; take the registry's wheel"
         else
-          runCommand "no-flash-mla" { } "mkdir $out";
+          nothing "flash-mla";
+    }
+    # Read for every GPU: kernels for Blackwell, and Python files for GPT-OSS's MXFP4, which go without.
+    // lib.optionalAttrs (lib.versionAtLeast version "0.11.1") {
+      QUTLASS_SRC_DIR = nothing "qutlass";
+      TRITON_KERNELS_SRC_DIR = nothing "triton-kernels";
     };
   }

@@ -17,6 +17,13 @@
     new = "get_nvcc_cuda_version() >= Version(\"12.3\") and \"9.0\" in os.environ.get(\"TORCH_CUDA_ARCH_LIST\", \"9.0\")";
   }
   {
+    from = "0.13.0";
+    before = "0.14.0";
+    file = "setup.py";
+    old = "get_nvcc_cuda_version() >= Version(\"12.3\")";
+    new = "get_nvcc_cuda_version() >= Version(\"12.3\") and \"9.0\" in os.environ.get(\"TORCH_CUDA_ARCH_LIST\", \"9.0\")";
+  }
+  {
     from = "0.33.0";
     before = "0.34.0";
     file = "setup.py";

@@ -26,6 +26,13 @@
   }
   # Marlin and Hadamard kernels: sm_80, and PTX that the driver compiles at the first start.
   {
+    from = "0.13.0";
+    before = "0.14.0";
+    file = "CMakeLists.txt";
+    old = "8.0+PTX";
+    new = "8.0+PTX;8.7;8.9";
+  }
+  {
     from = "0.33.0";
     before = "0.34.0";
     file = "CMakeLists.txt";

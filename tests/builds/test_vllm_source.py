@@ -77,19 +77,28 @@ NATIVE = tuple(
         ("0.8.3", 42),
     )
 )
-PTX = Release(
-    "0.33.0",
-    "13.2",
-    {("sm_87",): 48, ("compute_80", "sm_80"): 34, ("sm_86",): 1},
-    {("sm_87",): 83},
-    host="13.3",  # that it insists on, and the base has 12
+# The newest for JetPack 6 whose every pin is known, and the newest.
+JETPACK_6 = Release(
+    "0.13.0", "12.6", {("sm_87",): 38, ("compute_80", "sm_80"): 35}, {("sm_87",): 73}
+)
+PTX, PTX_JETPACK_6 = (
+    Release(
+        "0.33.0",
+        toolkit,
+        {("sm_87",): 48, ("compute_80", "sm_80"): 34, ("sm_86",): 1},
+        {("sm_87",): 83},
+        host="13.3",  # that it insists on, and the base has 12
+    )
+    for toolkit in ("13.2", "12.6")
 )
 FAST = {"0.5.1", "0.6.4.post1", "0.7.3", "0.33.0"}
 RELEASES = [
     pytest.param(
-        release, id=release.version, marks=() if release.version in FAST else pytest.mark.slow
+        release,
+        id=f"{release.version}-{release.toolkit}",
+        marks=() if release.version in FAST and release is not PTX_JETPACK_6 else pytest.mark.slow,
     )
-    for release in (*DROPPED, NEIGHBOUR, *NATIVE, PTX)
+    for release in (*DROPPED, NEIGHBOUR, *NATIVE, JETPACK_6, PTX, PTX_JETPACK_6)
 ]
 
 
@@ -147,7 +156,10 @@ def test_the_oldest_releases_setup_takes_orin(nix: Nix) -> None:
 @pytest.mark.parametrize(
     "release",
     [
-        *(pytest.param(v, marks=pytest.mark.slow) for v in ("0.7.0", "0.7.1", "0.7.2", "0.8.3")),
+        *(
+            pytest.param(v, marks=pytest.mark.slow)
+            for v in ("0.7.0", "0.7.1", "0.7.2", "0.8.3", "0.13.0")
+        ),
         *("0.7.3", "0.33.0"),
     ],
 )
@@ -227,6 +239,11 @@ def test_the_hash_of_a_row_is_its_trees(nix: Nix, commit: str, tmp_path: Path) -
             *("0.8.3", 'toolkit = "12.6";', "dc9d410b3e2d6534a4c70724c2515f4def670a22"),
             *({("sm_80",): 231}, {("sm_87",): 60}),
             id="0.8.3",
+        ),
+        pytest.param(
+            *("0.13.0", 'toolkit = "12.6";', "86f8f157cf82aa2342743752b97788922dd7de43"),
+            *({("compute_80", "sm_80"): 60, NONE: 222}, {("sm_87",): 60}),
+            id="0.13.0",
         ),
         pytest.param(
             *("0.33.0", PTX.arguments, "617264c1c7955c9e84817654ebeedff069f3c5f1"),
