@@ -18,6 +18,7 @@ in
     change: self.overrideScope (_: super: { target = changeTarget change super.target; });
   cutlass = self.callPackage ../pkgs/cutlass { };
   flash-attn = self.callPackage ../pkgs/flash-attn { cudaPackages = self.cudaPackagesForTorch; };
+  flashinfer-jit-cache = self.callPackage ../pkgs/flashinfer-jit-cache { };
   lockedWheels = self.callPackage ../nix/wheels/locked.nix { };
   model = self.callPackage ../pkgs/models { };
   nccl = self.callPackage (

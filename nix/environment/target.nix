@@ -3,6 +3,7 @@
   aliasWheel,
   components,
   environment,
+  flashinfer-jit-cache,
   lib,
   lockedWheels,
   model,
@@ -17,10 +18,12 @@ let
     version = "${target.vllm.version}+${target.vllm.device}";
     of = "${target.vllm.distribution}==${target.vllm.version}";
   };
-  made = lib.optional (target.vllm.distribution != "vllm") alias ++ components;
-  slimFor =
-    slim:
-    (overrideTarget (old: old // { wheels = old.wheels or { } // { inherit slim; }; }))."vllm-${target.name}";
+  made =
+    lib.optional (target.vllm.distribution != "vllm") alias
+    ++ components
+    ++ lib.optional (target ? kernels) flashinfer-jit-cache;
+  changed = change: (overrideTarget change)."vllm-${target.name}";
+  slimFor = slim: changed (old: old // { wheels = old.wheels or { } // { inherit slim; }; });
 in
 environment {
   inherit target;
@@ -31,12 +34,16 @@ environment {
       wheels = lockedWheels;
     }
     ++ map unpackMade made;
-  # The same without the GPU code that its devices never run: of free software; of NVIDIA's closed libraries
-  # too, for oneself alone.
-  passthru.slim = slimFor { for = "cuda.capabilities"; } // {
-    unfree = slimFor {
-      for = "cuda.capabilities";
-      unfree = true;
+  passthru = {
+    # The same without the GPU code that its devices never run: of free software; of NVIDIA's closed libraries
+    # too, for oneself alone.
+    slim = slimFor { for = "cuda.capabilities"; } // {
+      unfree = slimFor {
+        for = "cuda.capabilities";
+        unfree = true;
+      };
     };
+    # The same with the kernels that FlashInfer would compile at the first request.
+    kernels = changed (old: { kernels.modules = [ "sampling" ]; } // old);
   };
 }

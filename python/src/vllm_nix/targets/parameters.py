@@ -92,6 +92,10 @@ Wheels = TypedDict(
 )
 
 
+class Kernels(TypedDict):
+    modules: list[str]
+
+
 class Run(TypedDict, total=False):
     tools: list[str]
     env: dict[str, str]
@@ -155,6 +159,7 @@ Parameters = TypedDict(
         "flash-attn": FlashAttn,
         "verl": Version,
         "wheels": Wheels,
+        "kernels": Kernels,
         "run": Run,
         "shell": Shell,
         "build": Build,

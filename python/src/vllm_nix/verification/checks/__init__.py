@@ -16,6 +16,7 @@ from vllm_nix.verification.checks.files import (
 )
 from vllm_nix.verification.checks.gpu_code import attention, gpu_code, ptx, sbsa
 from vllm_nix.verification.checks.host import memory, neuron, nvml, platform_plugin
+from vllm_nix.verification.checks.kernels import kernels
 from vllm_nix.verification.checks.libraries import elf_files, host_libraries, machine, torch_abi
 from vllm_nix.verification.checks.live import live_attention, live_device, live_nccl, live_triton
 from vllm_nix.verification.checks.python import imports, interpreter
@@ -36,6 +37,7 @@ CHECKS: tuple[Check, ...] = (
     gpu_code,
     ptx,
     attention,
+    kernels,
     sbsa,
     nvml,
     memory,

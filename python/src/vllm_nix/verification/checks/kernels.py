@@ -1,0 +1,94 @@
+"""FlashInfer's kernels: which are compiled already, and which will be at the first request."""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from vllm_nix.binaries.files import open_regular
+from vllm_nix.gpu.compat import Verdict
+from vllm_nix.gpu.device import Device
+from vllm_nix.verification.check import Context, Finding, SkipError, check, ok
+from vllm_nix.verification.checks.gpu_code import libraries
+
+# Where FlashInfer looks before it compiles (flashinfer/jit/env.py): NAME/NAME.so in each.
+COMPILED = ("flashinfer_jit_cache*/jit_cache/*/*.so", "flashinfer/data/aot/*/*.so")
+ATTENTION = "batch_prefill_with_kv_cache"
+# Minutes that one core took for 8.6: docs/kernels.md.
+MINUTES = {"sampling": 3, ATTENTION: 15}
+SAMPLER = re.compile(rb"^ +VLLM_USE_FLASHINFER_SAMPLER: bool = True$", re.MULTILINE)
+
+
+@check("kernels", "FlashInfer's kernels: there, or compiled at the first request", slow=True)
+def kernels(context: Context) -> Iterator[Finding]:
+    """Which of FlashInfer's kernels are there for the device, and which are compiled when they are
+    first used.
+
+    FlashInfer compiles its modules with nvcc at first use, for minutes without a word, unless they are
+    in flashinfer-jit-cache, a wheel of its own version. vLLM asks it for `sampling` at its start, for
+    requests with top-k or top-p, and for attention where no other library has kernels for the device.
+    What a user has compiled before lies in ~/.cache/flashinfer and is not looked at. Nothing here is
+    a fault: whether FlashInfer can compile is `attention`'s and `compilers`' to say.
+
+    Seen in vllm#49349, vllm#54529.
+    """
+    devices = context.gpus()
+    if context.installed("flashinfer-python") is None or context.installed("vllm") is None:
+        context.follow("vllm")
+        raise SkipError("FlashInfer is not installed, or no vLLM")
+    there = [file for pattern in COMPILED for file in context.packages.glob(pattern)]
+    for device in devices:
+        usable = _usable(context, device, there)
+        if usable:
+            yield ok(f"{device}: compiled already: {', '.join(map(_short, usable))}")
+        late = [name for name in _asked(context, device) if not _has(usable, name)]
+        for name in late:
+            yield ok(
+                f"{device}: {_short(name)} is compiled at first use: {MINUTES[name]} minutes of one core"
+            )
+        if not usable and not late:
+            yield ok(f"{device}: vLLM asks FlashInfer for none by itself")
+
+
+def _usable(context: Context, device: Device, there: list[Path]) -> list[str]:
+    """The modules, by FlashInfer's names, whose code the device runs."""
+    judged = {library.path: found for library, found in context.facts.judged(device)}
+    return [
+        file.stem
+        for file in there
+        if file in judged and (judged[file].verdict.runs or judged[file].verdict is Verdict.UNKNOWN)
+    ]
+
+
+def _asked(context: Context, device: Device) -> Iterator[str]:
+    """What this vLLM asks FlashInfer for by itself."""
+    if _samples(context):
+        yield "sampling"
+    if not libraries(context, device):
+        yield ATTENTION
+
+
+def _samples(context: Context) -> bool:
+    name = "VLLM_USE_FLASHINFER_SAMPLER"
+    if chosen := os.environ.get(name) or context.parameter("run", "env", name):
+        return str(chosen) != "0"
+    for file in context.packages.glob("vllm/envs.py"):
+        with suppress(OSError), open_regular(file) as stream:
+            return SAMPLER.search(stream.read(1 << 20)) is not None
+    return False
+
+
+def _has(usable: list[str], name: str) -> bool:
+    return any(module.startswith(name) for module in usable)
+
+
+def _short(name: str) -> str:
+    """`attention bf16 128` for the name that FlashInfer makes of all parameters."""
+    found = re.match(
+        rf"{ATTENTION}_dtype_q_(\w+?)_dtype_kv_(\w+?)_dtype_o_.*head_dim_qk_(\d+)", name
+    )
+    if found:
+        query, cache, size = found.groups()
+        return " ".join(("attention", *dict.fromkeys((query, cache)), size))
+    return "attention" if name == ATTENTION else name

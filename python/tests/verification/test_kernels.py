@@ -1,0 +1,74 @@
+"""FlashInfer's kernels: which are there, and which will be compiled."""
+
+import pytest
+
+from verification.cuda import carrier
+from verification.environments import Sample
+from vllm_nix.verification import verify
+
+SAMPLING = "flashinfer_jit_cache/jit_cache/sampling/sampling.so"
+BF16 = (
+    "batch_prefill_with_kv_cache_dtype_q_bf16_dtype_kv_{}_dtype_o_bf16_head_dim_qk_128_f16qk_False"
+)
+ENVS = "if TYPE_CHECKING:\n    VLLM_USE_FLASHINFER_SAMPLER: bool = True\n"
+LATE = "sampling is compiled at first use"
+
+
+def told(sample: Sample, device: str = "8.6") -> list[str]:
+    (result,) = verify(sample.root, device=device, cuda="13.0", only=["kernels"]).results
+    prefix = f"{device} with CUDA 13.0: "
+    return [finding.found.removeprefix(prefix) for finding in result.findings] or [result.reason]
+
+
+@pytest.fixture
+def flashinfer(gpu_sample: Sample) -> Sample:
+    (gpu_sample.site / "vllm/envs.py").write_text(ENVS)
+    gpu_sample.install("flashinfer-python", "0.7.2", {"flashinfer/__init__.py": ""})
+    return gpu_sample
+
+
+def test_without_flashinfer(gpu_sample: Sample) -> None:
+    assert told(gpu_sample) == ["FlashInfer is not installed, or no vLLM"]
+
+
+def test_nothing_is_compiled_yet(flashinfer: Sample) -> None:
+    (found,) = told(flashinfer)
+    assert found.startswith(LATE)
+    assert found.endswith("minutes of one core")
+
+
+def test_what_is_there_is_not_compiled(flashinfer: Sample) -> None:
+    cache = "flashinfer_jit_cache/jit_cache/"
+    modules = {
+        SAMPLING: carrier([("cubin", 80)]),
+        f"{cache}{BF16.format('bf16')}/{BF16.format('bf16')}.so": carrier([("cubin", 86)]),
+        f"{cache}{BF16.format('e4m3')}/{BF16.format('e4m3')}.so": carrier([("cubin", 86)]),
+    }
+    flashinfer.install("flashinfer-jit-cache", "0.7.2+sm86", modules)
+    assert told(flashinfer) == [
+        "compiled already: attention bf16 128, attention bf16 e4m3 128, sampling"
+    ]
+
+
+def test_what_is_there_for_another_device_is_compiled_again(flashinfer: Sample) -> None:
+    modules = {SAMPLING: carrier([("cubin", 90)])}
+    flashinfer.install("flashinfer-jit-cache", "0.7.2+sm90", modules)
+    (found,) = told(flashinfer)
+    assert found.startswith(LATE)
+
+
+@pytest.mark.parametrize("off", ["variable", "release"])
+def test_a_vllm_that_does_not_ask(
+    flashinfer: Sample, monkeypatch: pytest.MonkeyPatch, off: str
+) -> None:
+    if off == "variable":
+        monkeypatch.setenv("VLLM_USE_FLASHINFER_SAMPLER", "0")
+    else:
+        (flashinfer.site / "vllm/envs.py").write_text(ENVS.replace("True", "False"))
+    assert told(flashinfer) == ["vLLM asks FlashInfer for none by itself"]
+
+
+def test_attention_where_nothing_else_has_it(flashinfer: Sample) -> None:
+    for file in (flashinfer.site / "vllm/vllm_flash_attn").iterdir():
+        file.unlink()
+    assert any("attention is compiled at first use" in found for found in told(flashinfer))

@@ -1,0 +1,118 @@
+"""The wheel flashinfer-jit-cache: the names of its modules, and what FlashInfer finds in it."""
+
+import ast
+import itertools
+import json
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+from packaging.version import Version
+
+from tests.conftest import ROOT
+
+FOLDER = ROOT / "pkgs/flashinfer-jit-cache"
+FLASHINFER = "0.7.2.post1"
+ASK = """
+import flashinfer_jit_cache as cache, json
+[provider] = cache.get_jit_cache_providers()
+print(json.dumps([cache.__version__, cache.get_jit_cache_dir(), vars(provider)]))
+"""
+
+
+def values(name: str) -> dict[str, object]:
+    """A table of compile.py, which imports on no machine without FlashInfer."""
+    for line in ast.parse((FOLDER / "compile.py").read_text()).body:
+        if isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) == name:
+            assert isinstance(line.value, ast.Dict)
+            return {ast.literal_eval(key): None for key in line.value.keys if key}
+    raise AssertionError(name)
+
+
+def test_a_target_may_name_what_can_be_compiled() -> None:
+    schema = tomllib.loads((ROOT / "nix/targets/schema.toml").read_text())["kernels.modules"]
+    dtypes = set(values("DTYPES"))
+    halves = {dtype for dtype in dtypes if dtype.endswith("f16")}
+    attention = {
+        "-".join(("attention", query, *cache, size))
+        for query, cache, size in itertools.product(
+            halves, [(), *((dtype,) for dtype in dtypes - halves)], ("64", "128", "256")
+        )
+    }
+    for name in {*values("MODULES"), *attention}:
+        assert re.fullmatch(schema["match"], name), name
+    for name in (*dtypes, "attention", "attention-e4m3-128", "attention-bf16-96", "prefill"):
+        assert not re.fullmatch(schema["match"], name), name
+    assert all(name in schema["form"] for name in values("MODULES"))
+
+
+def module(folder: Path, name: str, *architectures: str) -> Path:
+    """What compile.py makes, but for the code."""
+    (folder / name / name).mkdir(parents=True)
+    (folder / name / name / f"{name}.so").write_text(f"code of {name}")
+    facts = {"module": name, "name": name, "architectures": architectures}
+    (folder / name / "module.json").write_text(json.dumps(facts))
+    return folder / name
+
+
+@pytest.fixture
+def wheel(tmp_path: Path) -> Path:
+    folders = [module(tmp_path, "sampling", "sm86"), module(tmp_path, "norm", "sm86", "sm90a")]
+    version = f"{FLASHINFER}+sm86.sm90"
+    file = tmp_path / f"flashinfer_jit_cache-{version}-py3-none-linux_x86_64.whl"
+    subprocess.run([sys.executable, FOLDER / "wheel.py", version, file, *folders], check=True)
+    return file
+
+
+def test_flashinfer_finds_the_modules(wheel: Path, tmp_path: Path) -> None:
+    """By the attributes that its jit/env.py reads, of 0.6 and of 0.7."""
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    said = subprocess.run(
+        [sys.executable, "-c", ASK],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path / "site",
+    ).stdout
+    version, folder, provider = json.loads(said)
+    assert version.startswith(f"{FLASHINFER}+")
+    assert Version(version).public == FLASHINFER
+    assert provider == {
+        "provider_id": "vllm-nix",
+        "distribution": "flashinfer-jit-cache",
+        "version": version,
+        "jit_cache_dir": folder,
+        "cuda_architectures": ["sm86", "sm90a"],
+        "modules": ["norm", "sampling"],
+    }
+    for name in provider["modules"]:
+        assert Path(folder, name, f"{name}.so").read_text() == f"code of {name}"
+
+
+def test_it_is_a_wheel_that_pip_installs(wheel: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "-q"),
+            *("--disable-pip-version-check", "--target", tmp_path / "installed", wheel),
+        ],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    [metadata] = (tmp_path / "installed").glob("flashinfer_jit_cache-*.dist-info/METADATA")
+    assert f"Requires-Dist: flashinfer-python=={FLASHINFER}\n" in metadata.read_text()
+
+
+def test_the_same_modules_are_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again" / wheel.name
+    again.parent.mkdir()
+    version = f"{FLASHINFER}+sm86.sm90"
+    folders = [tmp_path / "sampling", tmp_path / "norm"]
+    subprocess.run([sys.executable, FOLDER / "wheel.py", version, again, *folders], check=True)
+    assert again.read_bytes() == wheel.read_bytes()
