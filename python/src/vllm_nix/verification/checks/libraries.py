@@ -136,7 +136,8 @@ def elf_files(context: Context) -> Iterator[Finding]:
     A truncated file is found as well; one for another processor is `machine`'s. A plain environment may
     have libraries that only some uses load, as torchaudio has one for each release of FFmpeg: there,
     what torch and vLLM need is an error, the rest a warning for each package, with what importing it
-    says. So is in Nix's what part of a package alone misses, if the package imports. The driver's libraries count as found: `live-device` tries them.
+    says. So is in Nix's what part of a package alone misses, if the package imports. The driver's
+    libraries count as found: `live-device` tries them.
 
     Seen in vllm#36099, vllm#31018, vllm#52300.
     """
