@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, emulated
+from tests.fleet import cache
 from tests.fleet.hosts import Host, hosts
 from tests.fleet.ssh import Builder, make_key
 
@@ -147,6 +148,28 @@ def test_how_many_compilers_run_is_the_builders_business(laptop: Host, builder: 
     }}"""
     path = build(laptop, builder.line(), compile_, "--cores", "1").stdout.strip()
     assert laptop.run("cat", path).stdout == "MAX_JOBS=4 NVCC_THREADS=1\n"
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_what_a_build_needs_a_builder_takes_from_the_cache(own: bool) -> None:
+    """With builders-use-substitutes; else the laptop sends it what it took from there."""
+    name = f"needed-{own}".lower()
+    needed = TINY % (name, "x86_64-linux", "")
+    with hosts("cache", "laptop", "builder") as (server, laptop, remote):
+        kept = cache.Cache(server)
+        path = cache.build(needed)
+        kept.publish(path)
+        settings = f"substituters = {kept.url}\ntrusted-public-keys = {kept.key}\n"
+        laptop.own_store(f"max-jobs = 0\nbuilders-use-substitutes = {str(own).lower()}\n{settings}")
+        remote.own_store(f"sandbox = false\n{settings}")
+        line = Builder(remote).line()
+        kept.answers()
+        uses = TINY.replace("> $out", "> $out; read -r x < ${%s}; echo $x >> $out")
+        built = build(laptop, line, uses % (f"uses-{name}", "x86_64-linux", "", needed))
+        assert laptop.run("cat", built.stdout.strip()).stdout.startswith("builder\n")
+        assert remote.run("nix-store", "--check-validity", path).returncode == 0
+        nars = [answer for answer in kept.answers() if "/nar/" in answer.path]
+        assert len(nars) == (2 if own else 1)
 
 
 @emulated

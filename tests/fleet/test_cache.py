@@ -1,7 +1,6 @@
 """A binary cache: what is signed is taken, what is not is refused, and what happens when it fails."""
 
 import itertools
-import subprocess
 import time
 import tomllib
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import EMBEDDED, ROOT, Nix
-from tests.fleet.cache import Cache, options, start_nginx
+from tests.fleet.cache import Cache, build, options, start_nginx
 from tests.fleet.hosts import Host, hosts, stop
 
 pytestmark = pytest.mark.nix
@@ -43,15 +42,6 @@ def site(fleet: tuple[Cache, Host, Host]) -> Host:
 @pytest.fixture
 def board(fleet: tuple[Cache, Host, Host]) -> Host:
     return fleet[2]
-
-
-def build(expression: str) -> str:
-    """Builds on this machine; the store path."""
-    words = ["--no-out-link", "--option", "sandbox", "false", "--option", "substituters", ""]
-    built = subprocess.run(
-        ["nix-build", *words, "--expr", expression], check=True, capture_output=True, text=True
-    )
-    return built.stdout.strip()
 
 
 def publish(cache: Cache, name: str) -> str:
