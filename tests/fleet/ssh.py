@@ -13,6 +13,8 @@ PermitRootLogin prohibit-password
 StrictModes no
 UsePAM no
 PidFile none
+# Not root's own here, where Nix remembers what caches of this name had.
+SetEnv XDG_CACHE_HOME={home}/.cache
 """
 
 
