@@ -47,6 +47,7 @@ def join(host: Host, rank: int, environment: Path, *options: str) -> "subprocess
         *[sys.executable, "-m", "vllm_nix", "ray", str(environment)],
         *["--nodes", "2", "--rank", str(rank), "--head", "head", *options],
         *["--", "--num-cpus=1", "--object-store-memory=100000000"],
+        *([] if rank else ["--include-dashboard=false"]),
     )
 
 
