@@ -65,7 +65,11 @@ def serve(
         *["--rank", str(rank), "--head", "head", *options, "--", "--enforce-eager"],
         env={
             "HF_HUB_OFFLINE": "1",
+            # Two hosts of one machine would bind to the same core, and wait for one another there.
+            "OMP_NUM_THREADS": "1",
+            "VLLM_CPU_OMP_THREADS_BIND": "nobind",
             "VLLM_CPU_KVCACHE_SPACE": "1",
+            "VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS": "900",  # so that what ends it is not this
             "VLLM_NO_USAGE_STATS": "1",
         },
     )
