@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from verification.cuda import PTXAS
+from verification.cuda import PTXAS, carrier
 from verification.environments import Sample, faults
 from vllm_nix.verification import verify
 
@@ -129,6 +129,9 @@ def test_flashinfer_alone_needs_nvcc(only_flashinfer: Sample, tmp_path: Path) ->
     assert "ninja is not found" in attention(only_flashinfer)
     only_flashinfer.install("flashinfer-jit-cache", "0.6.14+cu130")
     assert attention(only_flashinfer) == ""
+    sampling = {"flashinfer_jit_cache/jit_cache/sampling/sampling.so": carrier([("cubin", 90)])}
+    only_flashinfer.install("flashinfer-jit-cache", "0.6.14+sm90", sampling)
+    assert "ninja is not found" in attention(only_flashinfer)
 
 
 def test_flashinfer_beside_others_needs_no_nvcc(

@@ -68,6 +68,15 @@ def test_a_vllm_that_does_not_ask(
     assert told(flashinfer) == ["vLLM asks FlashInfer for none by itself"]
 
 
+def test_orin_has_too_few_multiprocessors(flashinfer: Sample) -> None:
+    assert told(flashinfer, "8.7")[0].startswith(LATE)
+    sampler = flashinfer.site / "vllm/v1/sample/ops/topk_topp_sampler.py"
+    sampler.parent.mkdir(parents=True)
+    sampler.write_text("if current_platform.num_compute_units(0) <= 16: ...")
+    assert told(flashinfer, "8.7") == ["vLLM asks FlashInfer for none by itself"]
+    assert told(flashinfer)[0].startswith(LATE)
+
+
 def test_attention_where_nothing_else_has_it(flashinfer: Sample) -> None:
     for file in (flashinfer.site / "vllm/vllm_flash_attn").iterdir():
         file.unlink()

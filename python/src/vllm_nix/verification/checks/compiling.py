@@ -188,7 +188,7 @@ def compilers(context: Context) -> Iterator[Finding]:
 
 def flashinfer(context: Context, device: Device) -> Iterator[Finding]:
     """What FlashInfer lacks where it is all that there is for a device: it compiles its kernels."""
-    if context.installed("flashinfer-jit-cache") or isinstance(context.interpreter, str):
+    if _has_attention(context) or isinstance(context.interpreter, str):
         return
     found = tools(context, "CUDA")
     nvcc, on_path = found["tries"]["CUDA"], found["on-path"]
@@ -212,6 +212,15 @@ def flashinfer(context: Context, device: Device) -> Iterator[Finding]:
             expected="nvcc with its headers, and ninja",
             fix=fix,
         )
+
+
+def _has_attention(context: Context) -> bool:
+    """Whether flashinfer-jit-cache has kernels of attention; this project's has what a target names."""
+    modules = [
+        file.stem for file in context.packages.glob("flashinfer_jit_cache*/jit_cache/*/*.so")
+    ]
+    is_there = context.installed("flashinfer-jit-cache") is not None
+    return is_there and (not modules or any(name.startswith("batch_prefill") for name in modules))
 
 
 def _wants_path(context: Context) -> bool:

@@ -18,6 +18,7 @@ ATTENTION = "batch_prefill_with_kv_cache"
 # Minutes that one core took for 8.6: docs/kernels.md.
 MINUTES = {"sampling": 3, ATTENTION: 15}
 SAMPLER = re.compile(rb"^ +VLLM_USE_FLASHINFER_SAMPLER: bool = True$", re.MULTILINE)
+FEW = "8.7"  # Orin has 16 multiprocessors, and FlashInfer 0.7 samples with more alone
 
 
 @check("kernels", "FlashInfer's kernels: there, or compiled at the first request", slow=True)
@@ -63,20 +64,27 @@ def _usable(context: Context, device: Device, there: list[Path]) -> list[str]:
 
 def _asked(context: Context, device: Device) -> Iterator[str]:
     """What this vLLM asks FlashInfer for by itself."""
-    if _samples(context):
+    if _samples(context, device):
         yield "sampling"
     if not libraries(context, device):
         yield ATTENTION
 
 
-def _samples(context: Context) -> bool:
+def _samples(context: Context, device: Device) -> bool:
     name = "VLLM_USE_FLASHINFER_SAMPLER"
+    counts = b"num_compute_units" in _source(context, "vllm/v1/sample/ops/topk_topp_sampler.py")
+    if counts and str(device.capability) == FEW:
+        return False
     if chosen := os.environ.get(name) or context.parameter("run", "env", name):
         return str(chosen) != "0"
-    for file in context.packages.glob("vllm/envs.py"):
+    return SAMPLER.search(_source(context, "vllm/envs.py")) is not None
+
+
+def _source(context: Context, name: str) -> bytes:
+    for file in context.packages.glob(name):
         with suppress(OSError), open_regular(file) as stream:
-            return SAMPLER.search(stream.read(1 << 20)) is not None
-    return False
+            return stream.read(1 << 20)
+    return b""
 
 
 def _has(usable: list[str], name: str) -> bool:
