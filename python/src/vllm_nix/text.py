@@ -1,5 +1,7 @@
 """Text to print. That of others is made safe: file names, messages of programs, metadata."""
 
+import os
+
 
 def printable(text: object, keep: str = "") -> str:
     r"""`text` as one line in which every character shows as itself.
@@ -17,6 +19,17 @@ def printable(text: object, keep: str = "") -> str:
 def counted(number: int, noun: str) -> str:
     """As in "1 file" and "2 files"."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def columns() -> int:
+    """Those of the terminal, as shutil.get_terminal_size has them: it imports all compressors first."""
+    asked = os.environ.get("COLUMNS", "")
+    if asked.isdecimal() and int(asked):
+        return int(asked)
+    try:
+        return os.get_terminal_size(1).columns or 80
+    except OSError:  # no terminal
+        return 80
 
 
 def _escaped(char: str) -> str:

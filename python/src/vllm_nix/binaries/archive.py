@@ -2,7 +2,7 @@
 
 import mmap
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 MAGIC = b"!<arch>\n"
 THIN_MAGIC = b"!<thin>\n"
@@ -15,8 +15,7 @@ class ArchiveError(Exception):
     """A damaged archive; the message says what is wrong and at which offset."""
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """A file in the archive: its `size` bytes are at `offset` of the archive."""
 
     name: str

@@ -5,7 +5,8 @@ chapters 4 and 5). Files are mapped, not loaded, and never trusted: every offset
 against the file's size, every table and text against a limit, and all that is wrong is an
 `ElfError`. The loader's view is taken from the segments, so stripped section headers do not matter.
 
-Stands alone on purpose, on the standard library only: the wheel builder takes a copy of this file.
+Stands alone, on the standard library only. Named tuples, here and in what `archs` imports: dataclasses would
+take longer to import than a small library takes to read.
 """
 
 import mmap
@@ -14,8 +15,8 @@ import stat
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 MAGIC = b"\x7fELF"
 
@@ -39,8 +40,7 @@ class ElfError(Exception):
     """Not an ELF file that we can read; the message says what is wrong and at which offset."""
 
 
-@dataclass(frozen=True, slots=True)
-class Dynamic:
+class Dynamic(NamedTuple):
     """What the file says to the dynamic loader; search paths are split at ":", in order, as written. `flags`
     are those of DT_FLAGS_1."""
 
@@ -51,8 +51,7 @@ class Dynamic:
     flags: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(NamedTuple):
     """A program header; sizes and offsets in bytes. The file holds `size` bytes of it."""
 
     type: int
@@ -63,8 +62,7 @@ class Segment:
     memory_size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
+class Section(NamedTuple):
     """A section header; of type SHT_NOBITS, it takes no room in the file."""
 
     name: str
@@ -75,8 +73,7 @@ class Section:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Elf:
+class Elf(NamedTuple):
     """`machine` and `type` are the header's numbers (62 x86-64, 183 AArch64, 190 CUDA)."""
 
     machine: int

@@ -10,10 +10,10 @@ import os
 import stat
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from io import BufferedReader
 from pathlib import Path
+from typing import NamedTuple
 
 from vllm_nix.binaries import elf
 from vllm_nix.binaries.elf import Elf, ElfError
@@ -79,8 +79,7 @@ def open_regular(path: str | os.PathLike[str]) -> BufferedReader:
     return stream
 
 
-@dataclass(frozen=True, slots=True)
-class Tree:
+class Tree(NamedTuple):
     """`files` are those that may be libraries, with their status; `links_out` are links to folders
     elsewhere, with their ends, which were not followed; `left_out` says, by path, what else was not
     looked at and why."""
@@ -160,8 +159,7 @@ def walk(
     return Tree(files, links_out, left_out)
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """The binaries of a tree, links followed. `images` are of 64-bit, little-endian processors and
     devices; `others`, of none of these, are given with their machine's number; `broken` says what
     is wrong; `rest` are all files of other kinds, with their first bytes. Separate debug files are

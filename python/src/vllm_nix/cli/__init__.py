@@ -13,7 +13,7 @@ from pathlib import Path
 
 from vllm_nix import __version__
 from vllm_nix.errors import Error, Unavailable
-from vllm_nix.text import printable
+from vllm_nix.text import columns, printable
 
 # By what one wants to do, in the order in which a user meets them. Each is a module in `vllm_nix.cli`
 # with a docstring (its help), `arguments(parser)` and `run(args) -> int`.
@@ -33,6 +33,13 @@ STARTING = ("demo", "fetch", "lock", "outdated", "verify", "model", "bundle", "r
 _GRACE = 0.7  # seconds for unwinding after a signal
 
 
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Made for each argument; by itself it imports shutil first, for the terminal's width."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=columns() - 2)
+
+
 def parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
     """The parser of all commands; of those not in `names`, which are not imported, a summary alone."""
     top = argparse.ArgumentParser(
@@ -40,7 +47,7 @@ def parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
         usage="vllm-nix COMMAND [options]",
         description="A working, verified vLLM on the accelerator that you have.",
         epilog="".join(f"{line}\n" for line in _overview()),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
     )
     top.add_argument("--version", action="version", version=f"vllm-nix {__version__}")
     # Their help is in the epilog, in groups, which argparse has not.
@@ -49,14 +56,14 @@ def parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
     )
     for name in COMMANDS:
         if name not in names:
-            commands.add_parser(name)
+            commands.add_parser(name, formatter_class=_Help)
             continue
         module = importlib.import_module(f"vllm_nix.cli.{name}")
         text = (module.__doc__ or "").strip()
         sub = commands.add_parser(
             name,
             description=text,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=_Help,
         )
         module.arguments(sub)
         sub.set_defaults(run=module.run)

@@ -6,8 +6,8 @@ on exactly this capability, "f" for its family (CUDA C++ Programming Guide, "Fam
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import cache, lru_cache
+from typing import NamedTuple
 
 from vllm_nix.errors import InputError
 
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 _PREFIXES = {"cubin": "sm", "ptx": "compute", "lto-ir": "lto"}
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class ComputeCapability:
+class ComputeCapability(NamedTuple):
     """Such as 8.7 or 12.0f; ordered by number. `str()` is NVIDIA's spelling.
 
     Any number is one, for a library may hold any: `is_known` says whether the table has it.

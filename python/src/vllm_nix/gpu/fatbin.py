@@ -18,8 +18,8 @@ import os
 import re
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from vllm_nix.binaries import archive, elf
 from vllm_nix.gpu.capability import ComputeCapability
@@ -71,8 +71,7 @@ class FatbinError(Exception):
         self.offset = offset
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """Code for one architecture. Offset and sizes are in bytes; `size` is what the file holds.
 
     `kind` is "cubin", "ptx", "lto-ir", or "kind-N" for what we don't know. `version` is the PTX ISA
@@ -98,8 +97,7 @@ class Entry:
         return self.capability.arch(self.kind)
 
 
-@dataclass(frozen=True, slots=True)
-class Fatbin:
+class Fatbin(NamedTuple):
     """The code of one translation unit, of which the CUDA runtime picks an entry for its device.
 
     `size` is in bytes, with the header. `section` is "" in a file without section headers, `member`
@@ -132,8 +130,7 @@ class Fatbin:
         return {HOST: "host", "": "host", RELOCATABLE: "relocatable"}.get(self.section, "embedded")
 
 
-@dataclass(frozen=True, slots=True)
-class Contents:
+class Contents(NamedTuple):
     """A file's fatbins, in file order, what could not be read, and what a slim library was made for."""
 
     fatbins: tuple[Fatbin, ...]
@@ -184,8 +181,7 @@ class _TooMuchError(FatbinError):
     """A budget is used up: the file is read no further."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Range:
+class _Range(NamedTuple):
     """Where to look, in a file or member that starts at `base`; `packed`: for nothing else."""
 
     base: int

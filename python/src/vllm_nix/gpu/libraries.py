@@ -8,8 +8,8 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from vllm_nix.binaries import files
 from vllm_nix.errors import InputError
@@ -26,8 +26,7 @@ RUNS = ("host", "embedded")
 ROLES = (*RUNS, "relocatable", "stub")
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Code:
+class Code(NamedTuple):
     """What is counted apart: `isa` is the PTX ISA version such as "8.4", "" for other kinds."""
 
     kind: str
@@ -39,8 +38,7 @@ class Code:
         return self.capability.arch(self.kind)
 
 
-@dataclass(frozen=True, slots=True)
-class Library:
+class Library(NamedTuple):
     """A file and its GPU code; `damage` says what could not be read of it, `mark` what was removed."""
 
     path: Path
@@ -52,12 +50,8 @@ class Library:
     def of(cls, path: Path, found: fatbin.Contents) -> "Library":
         return cls(path, found.fatbins, tuple(map(str, found.damage)), found.mark)
 
-    def count(self, role: str) -> dict[Code, int]:
-        """How many entries of each sort are in the fatbins of a role (`Fatbin.role`)."""
-        return self.counts().get(role, {})
-
     def counts(self) -> dict[str, dict[Code, int]]:
-        """`count` for all roles that there are."""
+        """How many entries of each sort are in the fatbins of each role (`Fatbin.role`) that there is."""
         # Tuples first: a library has thousands of entries, but few sorts of them.
         found: dict[str, Counter[tuple[str, ComputeCapability, tuple[int, ...]]]] = {}
         for one in self.fatbins:

@@ -2,7 +2,7 @@
 
 import mmap
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from vllm_nix.binaries import notes
 from vllm_nix.binaries.elf import Segment
@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from vllm_nix.gpu.device import Device
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(NamedTuple):
     """What a library was slimmed for: capabilities, and the CUDA release if one was named."""
 
     capabilities: tuple[ComputeCapability, ...]

@@ -5,12 +5,12 @@ Keys of the JSON are only added; `schema` says when one is not (2: "fatbins" was
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from vllm_nix.errors import InputError
 from vllm_nix.gpu.libraries import RUNS, Code, Library
-from vllm_nix.text import printable
+from vllm_nix.text import columns, printable
 
 TYPE_CHECKING = False  # see vllm_nix/__init__.py; these are imported where they are needed
 if TYPE_CHECKING:
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from vllm_nix.gpu.fatbin import Fatbin
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """A library, what to call it, its code by role and, if there is a device, what that does with it."""
 
     library: Library
@@ -75,7 +74,7 @@ def print_table(rows: Sequence[Row], device: "Device | None", by_fatbin: bool) -
         lines = [line for row in carriers for line in _verdict_lines(row, device, by_fatbin)]
     table = [titles, *lines]
     # Without colours where there is nothing to point at: rich takes longer than all else.
-    if sys.stdout.isatty() and (device or _width(table) > _columns()):
+    if sys.stdout.isatty() and (device or _width(table) > columns()):
         _print_rich(titles, lines)
     else:
         _print_plain(table)
@@ -111,7 +110,7 @@ def _verdict_lines(row: Row, device: "Device", by_fatbin: bool) -> Iterator[tupl
 
 
 def _only(fatbin: "Fatbin") -> dict[Code, int]:
-    return Library(Path(), (fatbin,), ()).count(fatbin.role)
+    return Library(Path(), (fatbin,), ()).counts()[fatbin.role]
 
 
 def _place(fatbin: "Fatbin") -> str:
@@ -140,12 +139,6 @@ def _widths(lines: Sequence[tuple[str, ...]]) -> list[int]:
 
 def _width(lines: Sequence[tuple[str, ...]]) -> int:
     return sum(_widths(lines)) + 2 * (len(lines[0]) - 1)
-
-
-def _columns() -> int:
-    from shutil import get_terminal_size
-
-    return get_terminal_size().columns
 
 
 _STYLES = {

@@ -410,7 +410,7 @@ def is_refused(fatbin: Fatbin, device: Device) -> bool:
     if judge(fatbin, device) is not Verdict.MISSING:
         return False
     return any(
-        entry.kind == "ptx" and judge(replace(fatbin, entries=(entry,)), device) is Verdict.MISSING
+        entry.kind == "ptx" and judge(fatbin._replace(entries=(entry,)), device) is Verdict.MISSING
         for entry in fatbin.entries
     )
 
