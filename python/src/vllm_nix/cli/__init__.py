@@ -30,7 +30,7 @@ COMMANDS = tuple(name for names in GROUPS.values() for name in names)
 PASS_ON = ("demo", "serve", "ray")
 # Commands that start programs.
 STARTING = ("demo", "fetch", "lock", "outdated", "verify", "model", "bundle", "ray")
-_GRACE = 0.7  # seconds for unwinding after a signal
+_GRACE, _LAST = 0.7, 0.95  # seconds for unwinding after a signal
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):
@@ -148,6 +148,9 @@ def _end(number: int, _: object) -> None:
     timer = threading.Timer(_GRACE, os._exit, [128 + number])
     timer.daemon = True
     timer.start()
+    # The timer is a thread, which others may keep waiting; the kernel does not.
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, _LAST)
     raise _Ended(number)
 
 

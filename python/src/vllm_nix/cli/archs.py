@@ -18,6 +18,7 @@ With --for, each library gets a verdict, worst first:
   dead            flash-attention 3, which vLLM calls on Hopper alone
   not-applicable  it has code for other devices only
 
+Links to files are followed, links to folders only within PATH and into the Nix store.
 With several --for, or with --matrix, a line for each library, with a letter for each device.
 
 Exit status: 0; 1 when something is damaged or missing; 2 when a path is not there or is not such a
@@ -32,7 +33,7 @@ from vllm_nix.errors import InputError
 from vllm_nix.gpu import report
 from vllm_nix.gpu.libraries import read_path
 from vllm_nix.paths import check_writable, write_whole
-from vllm_nix.text import printable
+from vllm_nix.text import counted, printable
 
 TYPE_CHECKING = False  # see vllm_nix/__init__.py
 if TYPE_CHECKING:
@@ -70,7 +71,8 @@ def run(args: argparse.Namespace) -> int:
     if is_matrix and args.fatbins:
         raise InputError("--fatbins is for one device; leave out --matrix and all but one --for")
     devices = _devices(args, is_matrix)
-    libraries = [library for path in args.paths for library in read_path(path)]
+    found = [library for path in args.paths for library in read_path(path)]
+    libraries = [library for library in found if not library.note]
     root = args.paths[0] if len(args.paths) == 1 else None
     rows = report.judge(libraries, None if is_matrix else next(iter(devices), None), root)
     if is_matrix:
@@ -88,6 +90,10 @@ def run(args: argparse.Namespace) -> int:
             more = f" (and {len(library.damage) - 1} more)" if len(library.damage) > 1 else ""
             text = printable(f"{library.path}: {library.damage[0]}{more}")
             print(f"vllm-nix: {text}", file=sys.stderr)
+    if notes := [library for library in found if library.note]:
+        more = f" (and {counted(len(notes) - 1, 'more link')})" if len(notes) > 1 else ""
+        text = printable(f"{notes[0].path}: {notes[0].note}{more}")
+        print(f"vllm-nix: {text}", file=sys.stderr)
     return int(is_missing or any(library.damage for library in libraries))
 
 

@@ -33,7 +33,7 @@ from vllm_nix.text import counted
 LARGE = 16 << 20
 TOGETHER = 32 << 20
 MOST_FILES = 24
-STALL = 1800.0  # seconds without a byte more, after which a fetch gives up
+STALL = 300.0  # seconds without a byte more, after which a fetch gives up
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +170,7 @@ class _Fetch:
                     elif time.monotonic() > moved + STALL:
                         raise Unavailable(
                             f"nothing has come for {STALL / 60:g} minutes: the network, a proxy or"
-                            " a mirror holds it back; what has been fetched stays"
+                            " a mirror holds it back; what has been fetched stays, so run the same again"
                         )
                 # Where one's own index could not be reached, the others have come nevertheless.
                 for future in started:

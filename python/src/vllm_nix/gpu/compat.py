@@ -6,7 +6,7 @@ needs.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -77,6 +77,16 @@ def judge(fatbin: Fatbin, device: Device) -> Verdict:
     return Verdict.MISSING if Verdict.MISSING in found else Verdict.NOT_APPLICABLE
 
 
+def _judge_all(fatbins: Sequence[Fatbin], device: Device) -> Iterator[Judged]:
+    """`judge` for each; cuFFT has 24,000 of two sorts."""
+    known: dict[tuple[object, ...], Verdict] = {}
+    for one in fatbins:
+        sort = tuple([(entry.kind, entry.capability, entry.version) for entry in one.entries])
+        if sort not in known:
+            known[sort] = judge(one, device)
+        yield one, known[sort]
+
+
 def serving(fatbin: Fatbin, device: Device) -> tuple[Entry, ...]:
     """The entries of a fatbin that the device may take, in their order.
 
@@ -109,7 +119,7 @@ def judge_library(library: Library, device: Device) -> Judgement:
     fatbins = [one for one in library.fatbins if one.role in RUNS]
     if not fatbins:
         return Judgement(Verdict.NOT_APPLICABLE, {}, "no GPU code to run")
-    judged = _without_extra(library, [(one, judge(one, device)) for one in fatbins], device)
+    judged = _without_extra(library, list(_judge_all(fatbins, device)), device)
     counts = Counter(verdict for _, verdict in judged)
     worst = min(counts, key=lambda verdict: verdict.rank)
     called_on = rules()["called-on"].get(library.path.name.split(".")[0])

@@ -19,6 +19,7 @@ from vllm_nix.gpu.mark import Mark
 
 TYPE_CHECKING = False  # see vllm_nix/__init__.py
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import IO
 
 # See `fatbin.Fatbin.role`.
@@ -39,12 +40,14 @@ class Code(NamedTuple):
 
 
 class Library(NamedTuple):
-    """A file and its GPU code; `damage` says what could not be read of it, `mark` what was removed."""
+    """A file and its GPU code; `damage` says what could not be read of it, `mark` what was removed.
+    With a `note`, it is a path that was passed over, and why."""
 
     path: Path
     fatbins: tuple[fatbin.Fatbin, ...]
     damage: tuple[str, ...]
     mark: Mark | None = None
+    note: str = ""
 
     @classmethod
     def of(cls, path: Path, found: fatbin.Contents) -> "Library":
@@ -96,12 +99,16 @@ def read_library(path: str | os.PathLike[str]) -> Library:
 def read_folder(folder: str | os.PathLike[str]) -> Iterator[Library]:
     """Read all that a folder holds, wheels as well, by path; files of other kinds are passed over.
 
-    Symbolic links are followed, also out of the folder, as an environment of links asks for; but
-    no file or folder is visited twice, under the first of its paths. What cannot be read at all
-    is a Library with damage.
+    Links to files are followed, and links to folders in it or in the Nix store, as an environment of
+    links asks for; no file or folder is visited twice, under the first of its paths. What cannot be
+    read at all is a Library with damage, and a link to a folder elsewhere one with a note.
     """
     tree = files.walk(Path(folder))
     found = [Library(path, (), (why,)) for path, why in tree.left_out.items()]
+    for path, end in tree.links_out.items():
+        found.append(
+            Library(path, (), (), note=f"a link to {end} is not followed; name that as well")
+        )
     for path in tree.files:
         if path.suffix == ".whl":
             found += read_wheel(path)
@@ -109,14 +116,18 @@ def read_folder(folder: str | os.PathLike[str]) -> Iterator[Library]:
     yield from sorted(found, key=lambda library: library.path)
 
 
-def read_libraries(paths: Iterable[Path], stop: threading.Event | None = None) -> Iterator[Library]:
-    """Read those of the files that may carry GPU code, each real file once. Raises
-    InterruptedError once `stop` is set."""
-    seen: set[str] = set()
-    for path in paths:
+def read_libraries(
+    tree: "Mapping[Path, os.stat_result]", stop: threading.Event | None = None
+) -> Iterator[Library]:
+    """Read those of regular files, given with their status, that may carry GPU code, each real one
+    once. Raises InterruptedError once `stop` is set."""
+    seen: set[object] = set()
+    for path, status in tree.items():
         files.go_on(stop)
         try:
-            real = os.path.realpath(path)
+            # Hard links are files of their own.
+            is_one = status.st_nlink == 1
+            real = (status.st_dev, status.st_ino) if is_one else os.path.realpath(path)
             if real in seen or not fatbin.is_candidate(path):
                 continue
             seen.add(real)

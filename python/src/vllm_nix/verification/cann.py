@@ -14,6 +14,7 @@ from typing import Any
 from vllm_nix.binaries.files import Found
 from vllm_nix.binaries.linker import host_folders
 from vllm_nix.errors import InputError
+from vllm_nix.paths import expand
 from vllm_nix.verification.environment import texts
 from vllm_nix.verification.installed import Distribution
 
@@ -121,8 +122,8 @@ def _listed(parameters: Mapping[str, Any]) -> list[str]:
 def _expanded(place: str) -> Path | None:
     """The folder, with the user's home for `~`; None if this user has no home."""
     try:
-        return Path(place).expanduser()
-    except RuntimeError:
+        return expand(place)
+    except InputError:
         return None
 
 

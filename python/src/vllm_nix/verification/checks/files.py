@@ -11,7 +11,9 @@ import tomllib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from io import BufferedReader
+from pathlib import Path
 
 from packaging.markers import UndefinedComparison
 from packaging.requirements import InvalidRequirement, Requirement
@@ -23,7 +25,6 @@ from vllm_nix.data import TARGETS
 from vllm_nix.store import store_dir
 from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok, warning
 from vllm_nix.verification.installed import (
-    MOST_REQUIREMENTS,
     Distribution,
     Entry,
     Owner,
@@ -36,8 +37,11 @@ _PLACEHOLDER = tomllib.loads((TARGETS / "placeholders.toml").read_text(encoding=
 LARGEST: int = _PLACEHOLDER["largest"]
 SIGN = re.compile("|".join(map(re.escape, _PLACEHOLDER["words"])), re.IGNORECASE)
 BATCH = 64  # files that a thread takes at a time
+# Each requirement is evaluated for all extras that others ask for. vllm-cuda's have 129,000 characters.
+MOST_REQUIREMENTS, MOST_CHARACTERS, MOST_EXTRAS = 2_000, 1 << 20, 32
 CHUNK = 1 << 20  # bytes that are hashed at a time
 LINKS = 40  # as Linux follows them
+DEEPEST = 100  # folders in one another, which are looked up one by one
 MOST_HASHED = 1 << 36  # bytes of all files; vllm-cuda has 8.5 GB
 # What the specification allows: nothing weaker than SHA-256.
 ALGORITHMS = ("sha256", "sha384", "sha512")
@@ -193,19 +197,21 @@ def requirements(context: Context) -> Iterator[Finding]:
     markers = context.python().markers
     left_out = set(context.parameter("wheels", "exclude") or ())
     installed = {found.name: found.version for found in context.distributions}
-    requirements = {found.folder: tuple(_parsed(found.requires)) for found in context.distributions}
+    requirements, cut = _parsed(context)
     extras = _extras(requirements.values(), markers)
     for distribution in context.distributions:
         if distribution.is_of_system:
             continue  # dpkg keeps what it needs, and leaves out what Debian has made optional
-        if len(distribution.requires) > MOST_REQUIREMENTS:
+        if distribution.folder in cut:
             yield warning(
                 f"{len(distribution.requires)} requirements",
                 where=f"{distribution.name} {distribution.version}",
-                expected=f"at most {MOST_REQUIREMENTS}: the rest is not looked at",
+                expected=f"at most {MOST_REQUIREMENTS}, and {MOST_CHARACTERS} characters of them in all:"
+                " the rest is not looked at",
                 fix=f"is this {distribution.name}? Install it again from where you trust",
             )
         for requirement in requirements[distribution.folder]:
+            go_on(context.facts.stop)
             if not _applies(requirement, markers, extras.get(distribution.name, {""})):
                 continue
             name = canonicalize_name(requirement.name)
@@ -231,16 +237,29 @@ def _extras(
         for requirement in several:
             if requirement.extras and _applies(requirement, markers, {""}):
                 name = canonicalize_name(requirement.name)
-                asked.setdefault(name, {""}).update(requirement.extras)
+                extras = asked.setdefault(name, {""})
+                extras.update(sorted(requirement.extras)[: MOST_EXTRAS - len(extras)])
     return asked
 
 
-def _parsed(texts: Sequence[str]) -> Iterator[Requirement]:
-    for text in texts[:MOST_REQUIREMENTS]:
-        try:
-            yield Requirement(text)
-        except (InvalidRequirement, RecursionError):
-            continue  # of old distributions; pip ignores them as well once installed
+def _parsed(context: Context) -> tuple[dict[Path, list[Requirement]], set[Path]]:
+    """The requirements of each distribution, by its folder, and those of which not all are read."""
+    found: dict[Path, list[Requirement]] = {}
+    cut: set[Path] = set()
+    left = MOST_CHARACTERS
+    for distribution in context.distributions:
+        here = found[distribution.folder] = []
+        for number, text in enumerate(distribution.requires):
+            go_on(context.facts.stop)
+            left -= len(text)
+            if number == MOST_REQUIREMENTS or left < 0:
+                left += len(text)
+                cut.add(distribution.folder)
+                break
+            # Old distributions have others; pip ignores them as well once they are installed.
+            with suppress(InvalidRequirement, RecursionError):
+                here.append(Requirement(text))
+    return found, cut
 
 
 def _applies(requirement: Requirement, markers: Mapping[str, str], extras: set[str]) -> bool:
@@ -291,11 +310,13 @@ def record(context: Context) -> Iterator[Finding]:
 
 
 class _Comparison:
-    """Compares files with their records on all processors: hashing lets other threads run."""
+    """Compares files with their records: sizes here, for each thread would wait for the others; hashes
+    on all processors, for hashing lets other threads run."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._store = f"{os.path.realpath(store_dir())}{os.sep}"
+        self._scripts = f"{context.root}/bin/" if context.manifest else "\0"
         self._folders: dict[str, str] = {}
         self._lock = threading.Lock()
         self._left = MOST_HASHED
@@ -305,38 +326,51 @@ class _Comparison:
     def faults(self, owners: Mapping[str, Sequence[Owner]]) -> Iterator[Finding]:
         """What is wrong with files, in their order. A file need only be as one of its owners says
         (see `ownership`)."""
-        files = list(owners.items())
-        # A task for each file would take longer than looking at most of them does.
-        parts = [files[start : start + BATCH] for start in range(0, len(files), BATCH)]
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for findings in pool.map(self._part, parts):
-                yield from filter(None, findings)
-
-    def _part(self, files: Sequence[tuple[str, Sequence[Owner]]]) -> list[Finding | None]:
-        return [self._compare(path, claims) for path, claims in files]
-
-    def _compare(self, path: str, claims: Sequence[Owner]) -> Finding | None:
-        go_on(self._context.facts.stop)
-        if path.endswith(".pyc"):
-            return None  # a cache, which Python makes anew
-        try:
-            real, status = self._real(self._original(path, claims[0]))
-            check_regular(status, real)
-            if real.startswith(self._store) and not self._context.deep:
-                self.in_store += 1
-                complaint = min((_size(claim.entry, status.st_size) for claim in claims), key=bool)
+        complaints: dict[str, str] = {}
+        to_hash: list[tuple[str, str, int]] = []
+        for number, (path, claims) in enumerate(owners.items()):
+            if not number & 0xFF:
+                go_on(self._context.facts.stop)
+            if path.endswith(".pyc"):
+                continue  # a cache, which Python makes anew
+            try:
+                real, status = self._real(self._original(path, claims[0]))
+                check_regular(status, real)
+            except FileNotFoundError:
+                complaints[path] = "missing"
+            except OSError as error:
+                complaints[path] = str(error.strerror)
             else:
-                complaint = self._complaint(real, status.st_size, claims)
-        except FileNotFoundError:
-            complaint = "missing"
-        except InterruptedError:
-            raise
-        except OSError as error:
-            complaint = str(error.strerror)
-        if not complaint:
-            return None
-        where = os.path.relpath(path, self._context.root)
-        return _failed(complaint, where, claims[0].distribution.name)
+                if self._context.deep or not real.startswith(self._store):
+                    to_hash.append((path, real, status.st_size))
+                    continue
+                self.in_store += 1
+                if all(_size(claim.entry, status.st_size) for claim in claims):
+                    complaints[path] = _size(claims[0].entry, status.st_size)
+        # A task for each file would take longer than hashing most of them does.
+        parts = [to_hash[start : start + BATCH] for start in range(0, len(to_hash), BATCH)]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for found in pool.map(lambda part: self._hashed(part, owners), parts):
+                complaints |= found
+        for path in filter(complaints.get, owners if complaints else ()):
+            where = os.path.relpath(path, self._context.root)
+            yield _failed(complaints[path], where, owners[path][0].distribution.name)
+
+    def _hashed(
+        self, files: Sequence[tuple[str, str, int]], owners: Mapping[str, Sequence[Owner]]
+    ) -> dict[str, str]:
+        found = {}
+        for path, real, size in files:
+            go_on(self._context.facts.stop)
+            try:
+                found[path] = self._complaint(real, size, owners[path])
+            except FileNotFoundError:
+                found[path] = "missing"
+            except InterruptedError:
+                raise
+            except OSError as error:
+                found[path] = str(error.strerror)
+        return found
 
     def _complaint(self, real: str, size: int, claims: Sequence[Owner]) -> str:
         complaints = set()
@@ -372,7 +406,7 @@ class _Comparison:
 
     def _original(self, path: str, owner: Owner) -> str:
         """A Nix-built environment has scripts of its own, made from those of the wheels."""
-        if self._context.manifest and path.rpartition(os.sep)[0] == f"{self._context.root}/bin":
+        if path.startswith(self._scripts):
             metadata = (owner.distribution.folder / "METADATA").resolve()
             return f"{metadata.parent.parent}/{owner.entry.path}"
         return path
@@ -381,16 +415,24 @@ class _Comparison:
         """Where a path ends, as os.path.realpath has it, but looking at each folder once."""
         for _ in range(LINKS):
             folder, _, name = path.rpartition(os.sep)
-            if folder not in self._folders:
-                self._folders[folder] = os.path.realpath(folder)
-            path = f"{self._folders[folder]}{os.sep}{name}"
+            real = self._folders.get(folder) or self._folder(folder)
+            path = f"{real}{os.sep}{name}"
             status = os.lstat(path)
             if not stat.S_ISLNK(status.st_mode):
                 return path, status
             target = os.readlink(path)  # noqa: PTH115 -- of 100,000 files
-            whole = target.startswith(os.sep)
-            path = os.path.normpath(target if whole else f"{self._folders[folder]}{os.sep}{target}")
+            path = target if target.startswith(os.sep) else f"{real}{os.sep}{target}"
+            path = os.path.normpath(path)
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+
+    def _folder(self, folder: str) -> str:
+        if not folder:
+            return ""
+        if folder.count(os.sep) > DEEPEST:
+            return os.path.realpath(folder)
+        self._folders[folder] = folder  # a link may lead below itself: the kernel says so then
+        self._folders[folder] = self._real(folder)[0]
+        return self._folders[folder]
 
 
 def _size(entry: Entry, size: int) -> str:

@@ -90,7 +90,7 @@ def imports(context: Context) -> Iterator[Finding]:
     torch and NumPy must hand each other their arrays, which they import without. vLLM only warns if its
     own compiled part does not load, and fails at the first request: its warnings are read.
 
-    Seen with Triton 3.1, which needs setuptools and does not say so; vllm#49804, vllm#2814.
+    Seen with Triton 3.1, which needs setuptools and does not say so; vllm#49804, vllm#19370.
     """
     absent = [module for name, module in INSTALLED.items() if not context.installed(name)]
     for step in IMPORTS:
