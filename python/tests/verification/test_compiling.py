@@ -83,6 +83,17 @@ def test_named_one_that_does_not_start(both: Sample, monkeypatch: pytest.MonkeyP
     assert found.count("\n") == 1
 
 
+def test_triton_by_its_other_name(gpu_sample: Sample) -> None:
+    """PyTorch's nightly builds call it pytorch-triton."""
+    gpu_sample.uninstall("triton", "3.1.0")
+    gpu_sample.install("pytorch-triton", "3.5.0+git7416ffcb", {f"{OWN}ptxas": ptxas(90, 100, 120)})
+    (gpu_sample.site / f"{OWN}ptxas").chmod(0o755)
+    report = verify(gpu_sample.root, device="gb10", cuda="13.0", only=["triton", "compilers"])
+    assert "ptxas knows architectures up to sm_120" in faults(report)["triton"]
+    compilers = report.results[1].findings[0]
+    assert "Triton" in compilers.found
+
+
 def test_without_ptxas_blackwell(both: Sample) -> None:
     (both.site / f"{OWN}ptxas-blackwell").unlink()
     found = faults(verify(both.root, device="12.0", cuda="13.0", only=["triton"]))["triton"]

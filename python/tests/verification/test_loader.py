@@ -84,6 +84,17 @@ def test_a_runtime_that_nothing_loads(gpu_sample: Sample, made: Path, place: str
     assert fix == "install the build of vllm that needs libcudart.so.13, which torch loads"
 
 
+@pytest.mark.parametrize("name", ["flash_attn_2_cuda.so", "xformers/_C.so"])
+def test_attention_kernels_that_do_not_load(gpu_sample: Sample, made: Path, name: str) -> None:
+    torch_with(gpu_sample, cudart(gpu_sample, 13, "cu13"))
+    twelve = cudart(gpu_sample, 12, "cuda_runtime")
+    file = library(gpu_sample.site / name, INIT, twelve)
+    gpu_sample.install("kernels", "1", {name: file.read_bytes()}, requires=("torch",))
+    assert found(gpu_sample).startswith(f"failed {name}: needs libcudart.so.12, which it does not")
+    fix = verify(gpu_sample.root, only=["elf"]).results[0].findings[0].fix
+    assert fix == "install the build of kernels that needs libcudart.so.13, which torch loads"
+
+
 def test_a_runtime_that_torch_has_loaded(gpu_sample: Sample, made: Path) -> None:
     runtime = cudart(gpu_sample, 13, "cu13")
     torch_with(gpu_sample, runtime)

@@ -122,10 +122,14 @@ class Context:
         """The distribution of a normalised name."""
         return next((found for found in self.distributions if found.name == name), None)
 
+    def triton(self) -> Distribution | None:
+        """Triton, which PyTorch's nightly builds call pytorch-triton."""
+        return self.installed("triton") or self.installed("pytorch-triton")
+
     def follow(self, name: str) -> None:
         """For a check that looks for a distribution's files: not where they cannot be found."""
         if project := self.packages.unfollowed.get(name):
-            reason = f"{name} is installed as editable from {project}: not looked into"
+            reason = f"{name} is installed from {project}: not looked into"
             raise SkipError(reason, harmless=False)
 
     def place(self, file: Path) -> str:

@@ -93,13 +93,15 @@ def _driver(answer: Mapping[str, Any]) -> Driver | BrokenDriver | str:
     if status := int(answer.get("cuInit", 0)):
         return broken_driver(status, nvml, library)
     driver = Driver(_release(answer["version"]), tuple(map(_gpu, answer["devices"])), nvml)
-    return driver if driver.devices else broken_driver(NO_DEVICE, nvml, library)
+    return driver if driver.devices else broken_driver(0, nvml, library)
 
 
 def broken_driver(status: int, nvml: int | None, library: str) -> BrokenDriver:
-    """Why cuInit gives `status`, as far as this machine's files say."""
+    """Why cuInit gives `status`, or 0 and no device, as far as this machine's files say."""
     module, own = _release_in(_first_line(KERNEL_MODULE)), _release_in(os.path.realpath(library))
-    found = f"the NVIDIA driver does not start: cuInit gives {error('cuInit', status)}"
+    found = "the NVIDIA driver starts, and has no device"
+    if status:
+        found = f"the NVIDIA driver does not start: cuInit gives {error('cuInit', status)}"
     if nvml:
         found += f", nvmlInit {error('nvmlInit', nvml)}"
     if module and own:
@@ -118,7 +120,7 @@ def broken_driver(status: int, nvml: int | None, library: str) -> BrokenDriver:
         )
     if is_mixed or nvml == _NVML_MISMATCH:
         return BrokenDriver(found, fix("cuInit", MISMATCH, library))
-    if status == NO_DEVICE:
+    if status in (0, NO_DEVICE):
         return _no_device(found, library)
     return BrokenDriver(found, fix("cuInit", status, library))
 

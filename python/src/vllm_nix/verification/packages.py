@@ -5,10 +5,12 @@ import fnmatch
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vllm_nix.store import store_dir
 from vllm_nix.verification.environment import Environment, Interpreter, NotRun
 from vllm_nix.verification.installed import Distribution, modules, read_distributions
 
@@ -76,21 +78,24 @@ def read_packages(
     if isinstance(interpreter, str):
         folder = next(iter(sorted(root.glob("lib/python3*/*-packages"))), root)
         distributions = read_distributions(folder)
-        return Packages((folder,), unfollowed=_editable(distributions)), distributions
+        unfollowed = _editable(distributions) | _linked(distributions, (folder,), root)
+        return Packages((folder,), unfollowed=unfollowed), distributions
     own = interpreter.below(root, interpreter.site_packages)
     path = [interpreter.below(root, place) for place in interpreter.path]
     path = path if own in path else [*path, own]
     folders = _different([own, *(place for place in path if place.name in INSTALLED)])
     distributions = read_distributions(*_different(path))
+    linked = _linked(distributions, folders, root)
     asked = {
         found.name: modules(found)
         for found in distributions
-        if found.editable or found.place not in folders
+        if found.editable or found.place not in folders or found.name in linked
     }
     sources = _find(environment, asked) if asked else {}
     followed = {name for name, wanted in asked.items() if sources.keys() & set(wanted)}
-    unfollowed = {k: v for k, v in _editable(distributions).items() if k not in followed}
-    return Packages(folders, _outside(sources, folders), unfollowed), distributions
+    elsewhere = linked | _editable(distributions)
+    unfollowed = {name: place for name, place in elsewhere.items() if name not in followed}
+    return Packages(folders, _outside(sources, folders, root), unfollowed), distributions
 
 
 def _editable(distributions: Iterable[Distribution]) -> dict[str, str]:
@@ -134,11 +139,42 @@ def _is_place(text: Any) -> bool:
 
 
 def _outside(
-    sources: Mapping[str, tuple[Path, ...]], folders: Sequence[Path]
+    sources: Mapping[str, tuple[Path, ...]], folders: Sequence[Path], root: Path
 ) -> dict[str, tuple[Path, ...]]:
-    """Those that are not where the folders are searched for them."""
+    """Those that are not where the folders are searched for them, but for links that lead away."""
     return {
         name: places
         for name, places in sources.items()
-        if not all(place.parent in folders for place in places)
+        if not all(
+            place.parent in folders and not _leads_away(place, folders, root) for place in places
+        )
     }
+
+
+def _linked(
+    distributions: Iterable[Distribution], folders: Sequence[Path], root: Path
+) -> dict[str, str]:
+    """Distributions of which a module is a link to a folder that is not looked into by itself, as flit
+    makes them (`--symlink`), with where it leads."""
+    away: dict[str, str] = {}
+    for folder in folders:
+        with suppress(OSError), os.scandir(folder) as entries:
+            links = [Path(entry.path) for entry in entries if entry.is_symlink()]
+            away |= {
+                one.name: str(one.resolve()) for one in links if _leads_away(one, folders, root)
+            }
+    return {
+        distribution.name: away[name]
+        for distribution in (distributions if away else ())
+        for name in modules(distribution)
+        if name in away
+    }
+
+
+def _leads_away(place: Path, folders: Sequence[Path], root: Path) -> bool:
+    if not place.is_symlink():
+        return False
+    end = f"{os.path.realpath(place)}{os.sep}"
+    return not end.startswith(
+        tuple(f"{os.path.realpath(one)}{os.sep}" for one in (root, *folders, store_dir()))
+    )

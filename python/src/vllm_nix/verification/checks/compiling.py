@@ -49,7 +49,7 @@ def triton(context: Context) -> Iterator[Finding]:
     knobs.py and backends/nvidia/compiler.py.
     """
     devices = context.gpus()
-    distribution = context.installed("triton")
+    distribution = context.triton()
     if distribution is None:
         raise SkipError("Triton is not installed")
     suited = []
@@ -164,7 +164,7 @@ def compilers(context: Context) -> Iterator[Finding]:
     Seen in vllm#2997, sglang#1117, pytorch#92745; triton/runtime/build.py, torch/_inductor/cpp_builder.py.
     """
     languages = {}
-    if context.installed("triton") and not context.is_for_cpu:
+    if context.triton() and not context.is_for_cpu:
         languages["C"] = "Triton"
     if context.installed("vllm") and context.is_for_cpu:
         languages["C++"] = "torch's inductor"

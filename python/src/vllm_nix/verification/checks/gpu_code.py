@@ -303,7 +303,7 @@ def attention(context: Context) -> Iterator[Finding]:
     late = [name for name in COMPILED_ON_USE if context.installed(name)]
     present = [name for name, found in files.items() if found]
     if not present and not late:
-        for name in ("vllm", *KERNELS):
+        for name in KERNELS:
             context.follow(name)
         yield failed(
             "no attention kernels: neither flash-attention, xformers nor FlashInfer",
@@ -314,6 +314,8 @@ def attention(context: Context) -> Iterator[Finding]:
     for device in devices:
         usable = libraries(context, device)
         if not usable and not late:
+            for name in KERNELS:
+                context.follow(name)
             raise SkipError(f"{', '.join(present)}: no code for {device}: see `gpu-code`, `ptx`")
         if not usable and (lacks := list(flashinfer(context, device))):
             yield from lacks

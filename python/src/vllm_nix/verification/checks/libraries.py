@@ -110,6 +110,10 @@ def _wanted(context: Context) -> tuple[Collection[str], str]:
 
 # Folders of what every start of vLLM loads.
 ESSENTIAL = ("numpy", "nvidia", "safetensors", "tokenizers", "torch", "torch_npu", "triton", "vllm")
+ATTENTION = (
+    "flash_attn",
+    "xformers",
+)  # whose kernels vLLM takes, and torch's symbols are judged of
 SHOWN = 6  # missing libraries of a package that are named
 
 
@@ -164,7 +168,9 @@ def elf_files(context: Context) -> Iterator[Finding]:
             yield failed(str(lack), where=context.place(file), fix=fix)
             continue
         package = context.packages.top(file)
-        is_essential = bool(context.manifest) or package in ESSENTIAL
+        is_essential = (
+            bool(context.manifest) or package in ESSENTIAL or package.startswith(ATTENTION)
+        )
         for name, place in lack.elsewhere.items():
             finding = _out_of_reach(context, file, package, name, place)
             if package not in works:
@@ -388,6 +394,8 @@ def _out_of_reach(context: Context, file: Path, package: str, name: str, place: 
     stem = name.partition(".so")[0]
     loaded = context.linking().torch.names
     other = next((one for one in loaded if one.partition(".so")[0] == stem and one != name), "")
+    owner = context.facts.records().owner(file)
+    package = owner.name if owner else package
     if other:
         fix = f"install the build of {package} that needs {other}, which torch loads"
     else:

@@ -154,7 +154,7 @@ def live_triton(context: Context) -> Iterator[Finding]:
     driver or Triton.
     """
     context.here()
-    if context.installed("triton") is None:
+    if context.triton() is None:
         raise SkipError("Triton is not installed")
     try:
         error = attempt(context, "triton")["error"]

@@ -68,13 +68,14 @@ MODULES = ("torch", "numpy", "safetensors", "tokenizers", "transformers", "vllm"
 # Modules by the distribution that has them.
 INSTALLED = {
     "triton": "triton",
+    "pytorch-triton": "triton",
     "flashinfer-python": "flashinfer",
     "vllm-ascend": "vllm_ascend",
     "verl": "verl",
 }
 KERNELS = ("kernels",)
 BRIDGE = ("bridge",)
-IMPORTS = tuple(("import", module) for module in (*MODULES, *INSTALLED.values()))
+IMPORTS = tuple(("import", module) for module in dict.fromkeys((*MODULES, *INSTALLED.values())))
 
 
 @check("imports", "torch, vllm and what they stand on import", steps=(*IMPORTS, BRIDGE, KERNELS))
@@ -92,7 +93,8 @@ def imports(context: Context) -> Iterator[Finding]:
 
     Seen with Triton 3.1, which needs setuptools and does not say so; vllm#49804, vllm#19370.
     """
-    absent = [module for name, module in INSTALLED.items() if not context.installed(name)]
+    present = {module for name, module in INSTALLED.items() if context.installed(name)}
+    absent = set(INSTALLED.values()) - present
     for step in IMPORTS:
         if step[1] in absent:
             continue
