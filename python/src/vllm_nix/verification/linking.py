@@ -6,15 +6,16 @@ libtorch_global_deps.so, whose symbols all others see, and NVIDIA's wheels where
 """
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vllm_nix.binaries import elf
 from vllm_nix.binaries.elf import Elf
-from vllm_nix.binaries.files import open_regular
-from vllm_nix.binaries.linker import Linker, LinkerError, Object, Process, read_loader
+from vllm_nix.binaries.files import PROCESSORS, open_regular
+from vllm_nix.binaries.linker import Linker, LinkerError, Loader, Object, Process, read_loader
 from vllm_nix.targets import load_target, target_names
 from vllm_nix.verification import cann
 from vllm_nix.verification.environment import Interpreter, Manifest, lookup
@@ -35,7 +36,8 @@ _PRELOADED = re.compile(
 class Linking:
     """`bare` is a process of Python alone, `torch` one that has imported torch; `shared` are the
     objects whose symbols every library sees, `images` the environment's files that such a process can
-    load, `provided` the names that count as found wherever they are."""
+    load, `provided` the names that count as found wherever they are. Where Python is not known, what
+    the environment does not have counts as found as well."""
 
     bare: Process
     torch: Process
@@ -45,7 +47,7 @@ class Linking:
 
 
 def link(
-    interpreter: Interpreter,
+    interpreter: Interpreter | str,
     manifest: Manifest | None,
     parameters: Mapping[str, Any],
     distributions: tuple[Distribution, ...],
@@ -53,24 +55,32 @@ def link(
     packages: Packages,
 ) -> Linking:
     """Raises ElfError or OSError if Python's own file cannot be read, LinkerError for its bounds."""
-    binary = interpreter.binary
-    own = elf.read(binary)
+    found = facts.binaries().images
+    own = None if isinstance(interpreter, str) else elf.read(interpreter.binary)
+    machine = own.machine if own else _commonest(found.values())
     images = {
         file: image
-        for file, image in facts.binaries().images.items()
-        if image.machine == own.machine and image.type != _RELOCATABLE
+        for file, image in found.items()
+        if image.machine == machine and image.type != _RELOCATABLE
     }
-    provided = _provided(manifest, parameters, distributions)
-    linker = Linker(
-        read_loader(binary, own, alone=manifest is not None),
-        interpreter.library_path,
-        provided,
-        {str(file): image for file, image in images.items()},
-    )
-    bare = Process(linker)
-    bare.start(str(binary), own)
+    provided = frozenset(_provided(manifest, parameters, distributions))
+    known: dict[str, Elf | None] = {str(file): image for file, image in images.items()}
+    if own is None or isinstance(interpreter, str):
+        dynamics = [image.dynamic for image in images.values() if image.dynamic]
+        inside = {file.name for file in images} | {dynamic.soname for dynamic in dynamics}
+        provided |= {name for dynamic in dynamics for name in dynamic.needed} - inside
+        bare = Process(Linker(Loader(None, ()), (), provided, known))
+    else:
+        loader = read_loader(interpreter.binary, own, alone=manifest is not None)
+        bare = Process(Linker(loader, interpreter.library_path, provided, known))
+        bare.start(str(interpreter.binary), own)
     torch, shared = _with_torch(bare, images, packages)
     return Linking(bare, torch, (*bare.objects, *shared), images, provided)
+
+
+def _commonest(images: Iterable[Elf]) -> int | None:
+    counts = Counter(image.machine for image in images if image.machine in PROCESSORS)
+    return counts.most_common(1)[0][0] if counts else None
 
 
 def _with_torch(

@@ -149,8 +149,6 @@ def _context(
         environment = replace(environment, settings=cann.WITHOUT)
 
     def linked(_: None) -> Linking:
-        if not isinstance(interpreter, Interpreter):
-            raise SkipError(str(interpreter), harmless=False)
         return link(interpreter, manifest, wanted, distributions, facts, packages)
 
     return Context(

@@ -161,7 +161,7 @@ def compilers(context: Context) -> Iterator[Finding]:
     InvalidCxxCompiler). For a device that is not here, this machine's say little: then it is a
     warning.
 
-    Seen in vllm#2997, sglang#1117, pytorch#92745; triton/runtime/build.py, torch/_inductor/cpp_builder.py.
+    Seen in vllm#2997, sglang#1117, pytorch#92745; triton/runtime/build.py and torch/_inductor.
     """
     languages = {}
     if context.triton() and not context.is_for_cpu:

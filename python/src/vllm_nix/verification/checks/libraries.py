@@ -154,12 +154,9 @@ def elf_files(context: Context) -> Iterator[Finding]:
     away = [f"{context.place(path)} -> {end}" for path, end in found.tree.links_out.items()]
     note = f"; links out of the environment are not followed: {', '.join(away)}" if away else ""
     if isinstance(context.interpreter, str):
+        note = f"; without Python, what the environment does not have counts as the host's{note}"
         if not found.images and not found.broken:
             raise SkipError("no ELF files")
-        yield ok(
-            f"{len(found.images)} ELF files; without Python, it is not known where they look{note}"
-        )
-        return
     optional: defaultdict[str, dict[str, Path]] = defaultdict(dict)
     works: dict[str, bool] = {}  # packages that do without what a part of them needs
     for file, lack in _problems(context):
@@ -175,7 +172,9 @@ def elf_files(context: Context) -> Iterator[Finding]:
             finding = _out_of_reach(context, file, package, name, place)
             if package not in works:
                 works[package] = package not in ESSENTIAL and (
-                    not context.manifest or _import_error(context, package) == ""
+                    _import_error(context, package) == ""
+                    if context.manifest
+                    else not package.startswith(ATTENTION)
                 )
             if works[package] and context.manifest:
                 fix = f"{finding.fix}, for that part of it; `import {package}` works without"
@@ -241,6 +240,8 @@ def _problems(context: Context) -> Iterator[tuple[Path, Problem | LinkerError]]:
     whole: set[str] = set()  # what is found to load, by itself or with what needs it
     for file, image in linking.images.items():
         go_on(context.facts.stop)
+        if image.interpreter is not None and isinstance(context.interpreter, str):
+            continue  # a program, which Python's variables may have find what it needs
         try:
             process, scope, absent = _loaded(context, linking, file, image)
         except LinkerError as error:
