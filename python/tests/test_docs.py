@@ -82,7 +82,7 @@ def test_printed_commands_are_taken(page: Path) -> None:
     """Each indented line that starts `vllm-nix` is a command that the parser takes as it stands."""
     text = page.read_text(encoding="utf-8")
     for line in re.findall(r"^    (?:\$ )?(?:\.venv/bin/)?vllm-nix (.*)$", text, re.MULTILINE):
-        words = shlex.split(line.partition(" && ")[0], comments=True)
+        words = shlex.split(re.split(r" && | \| | >", line)[0], comments=True)
         args = cli._parse(words)
         named = [getattr(args, "target", None), *getattr(args, "sets", ())]
         assert {name for name in named if name} <= {*set_names()}, line

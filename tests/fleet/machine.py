@@ -52,7 +52,7 @@ class Machine:
     def __init__(self, pid: int) -> None:
         self._pid = pid
 
-    def run(self, *argv: str, check: bool = True, timeout: float = 60) -> str:
+    def run(self, *argv: str, check: bool = True, timeout: float = 120) -> str:
         """What a program prints that runs there, as root."""
         enter = ["nsenter", "-t", str(self._pid), "--all", "--root", "--wd"]
         result = subprocess.run(

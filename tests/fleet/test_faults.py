@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.nix, pytest.mark.slow]
 SECONDS = int(os.environ.get("VLLM_NIX_LOAD_SECONDS", "60"))
 CLIENTS = 8
 BODY = {"model": "tiny", "prompt": TEXT, "max_tokens": 8, "temperature": 0}
-START = 600  # seconds until a server is ready, on a machine that does much else
+START = 1200  # seconds until a server is ready, on a machine that does much else
 SUPERVISE = """
 export HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 VLLM_CPU_KVCACHE_SPACE=1
 while :; do
@@ -73,7 +73,7 @@ class Fleet:
         return int(status or 0), text
 
     def ask(self, body: Any, key: str = KEY, path: str = "/v1/completions") -> tuple[int, Any]:
-        file = self.balancer.write("body", json.dumps(body))
+        file = self.balancer.write("ask.json", json.dumps(body))
         words = ["-H", f"authorization: Bearer {key}", "-H", "content-type: application/json"]
         status, text = self.curl(f"http://127.0.0.1{path}", *words, "--data-binary", f"@{file}")
         return status, json.loads(text) if status == 200 else text
@@ -111,7 +111,7 @@ class Fleet:
 
 # What nginx waits for at most is minutes.
 SHORTER = {
-    "proxy_read_timeout 600s": "proxy_read_timeout 20s",
+    "proxy_read_timeout 600s": "proxy_read_timeout 30s",
     "send_timeout 60s": "send_timeout 5s",
 }
 
@@ -165,7 +165,7 @@ def test_a_server_is_killed(process: str, fleet: Fleet) -> None:
 def test_a_server_hangs(process: str, fleet: Fleet) -> None:
     """Its clients are told when nginx has waited enough; the others are answered meanwhile."""
     victim = fleet.servers[0]
-    load = fleet.load(45)
+    load = fleet.load(60)
     time.sleep(5)
     fleet.signal(victim, "STOP", process)
     try:
@@ -178,7 +178,7 @@ def test_a_server_hangs(process: str, fleet: Fleet) -> None:
     report(f"{process} hung", lines)
     lost = [line for line in lines if line["status"] != 200]
     assert {line["status"] for line in lost} == {504}
-    assert max(line["took"] for line in lines) < 25
+    assert max(line["took"] for line in lines) < 45
     assert len(lost) < len(lines) / 10
     fleet.wait(victim)
 
@@ -208,7 +208,7 @@ def test_a_wrong_key_gets_no_answer(fleet: Fleet) -> None:
         "-H",
         "content-type: application/json",
         "--data-binary",
-        f"@{fleet.balancer.home}/body",
+        f"@{fleet.balancer.home}/ask.json",
     ]
     status, _ = fleet.curl(direct, *words)
     print(f"/invocations of vLLM itself, without a key: {status}")

@@ -129,7 +129,7 @@ def test_vllm_itself_is_served_and_comes_back(
         one.write(f"/srv/tiny/{file.name}", file.read_bytes())
     install(one, service, service["script"])
     one.systemctl("start", UNIT)
-    wait_for(lambda: curl(one, "/health")[0] == 200, 600)
+    wait_for(lambda: curl(one, "/health")[0] == 200, 1200)
     body = {"model": "tiny", "prompt": TEXT, "max_tokens": 8, "temperature": 0}
     body |= {"return_token_ids": True}
     assert curl(one, "/v1/completions", body, key="another")[0] == 401
@@ -140,7 +140,7 @@ def test_vllm_itself_is_served_and_comes_back(
         if start == 0:
             one.run("pkill", "-KILL", "-P", *one.show(UNIT, "MainPID"))
             wait_for(lambda: restarts(one) == 1, 60)
-            wait_for(lambda: curl(one, "/health")[0] == 200, 600)
+            wait_for(lambda: curl(one, "/health")[0] == 200, 1200)
     began = time.monotonic()
     one.systemctl("stop", UNIT)
     assert time.monotonic() - began < 25
@@ -153,6 +153,6 @@ VLLM_NIX = '((import ./tests/nix/nixos/evaluate.nix).pkgsOf "x86_64-linux").vllm
 def curl(one: Machine, path: str, body: Any = None, key: str = KEY) -> tuple[int, str]:
     words = ["-H", "content-type: application/json", "-d", json.dumps(body)] if body else []
     words += ["-H", f"authorization: Bearer {key}", f"http://127.0.0.1:8000{path}"]
-    said = one.run("curl", "-s", "-m", "60", "-w", "\n%{http_code}", *words, check=False)
+    said = one.run("curl", "-s", "-m", "30", "-w", "\n%{http_code}", *words, check=False)
     text, _, status = said.rpartition("\n")
     return int(status), text
