@@ -214,6 +214,7 @@ def _sdists(package: str) -> list[PipSource]:
                 python="3.11",  # every target's
             )
             for name, versions in tables.items()
+            if name != "github"  # for nixpkgs' fetchers
             for version, row in versions.items()
         ]
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
