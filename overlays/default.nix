@@ -46,7 +46,6 @@ in
           self.python.pkgs.cmake;
       maxJobsHook = final.makeSetupHook { name = "max-jobs"; } ../nix/wheels/build/max-jobs.sh;
       cudaHome = self.callPackage ../nix/environment/cuda-home.nix { };
-      libcudaStub = self.callPackage ../nix/cuda/libcuda-stub.nix { };
       environment = self.callPackage ../nix/environment { };
       environmentTests = self.callPackage ../nix/environment/tests { };
       published = self.callPackage ../nix/environment/published.nix { };

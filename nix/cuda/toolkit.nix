@@ -4,7 +4,7 @@
 {
   cudaPackages,
   lib,
-  libcudaStub,
+  runCommandCC,
   symlinkJoin,
 }:
 let
@@ -21,12 +21,15 @@ let
     cudaPackages.libcusparse
     cudaPackages.libnvjitlink
   ];
+  stub = runCommandCC "libcuda-stub" { } (
+    import ./libcuda-stub.nix "${lib.getInclude cudaPackages.cuda_cudart}/include" "$out/lib/stubs"
+  );
 in
 symlinkJoin {
   name = "cuda-${cudaPackages.cudaMajorMinorVersion}";
   paths = [
     cudaPackages.cudatoolkit
-    libcudaStub
+    stub
   ]
   # nixpkgs has headers apart, and cudart's static library, which nvcc links with by default.
   ++ lib.concatMap (library: [

@@ -4,12 +4,11 @@
 # https://docs.flashinfer.ai/installation.html. What the wheels lack of a toolkit's shape is added.
 {
   lib,
-  libcudaStub,
   python,
-  runCommand,
+  runCommandCC,
 }:
 wheels:
-runCommand "cuda-home" { } ''
+runCommandCC "cuda-home" { } ''
   mkdir $out
   for wheel in ${toString (lib.filter (wheel: lib.hasPrefix "nvidia-" wheel.pname) wheels)}; do
     for toolkit in $wheel/${python.sitePackages}/nvidia/cu[0-9]*; do
@@ -20,5 +19,5 @@ runCommand "cuda-home" { } ''
   for library in $out/lib/lib*.so.*; do
     [[ -e ''${library%%.so.*}.so ]] || ln -s ''${library##*/} ''${library%%.so.*}.so
   done
-  ln -s ${libcudaStub}/lib/stubs $out/lib
+  ${import ../cuda/libcuda-stub.nix "$out/include" "$out/lib/stubs"}
 ''

@@ -10,6 +10,7 @@ import pytest
 from tests.builds.test_wheel import expression
 from tests.conftest import Nix
 from vllm_nix.binaries import elf
+from vllm_nix.binaries.symbols import read_symbols
 
 pytestmark = pytest.mark.nix
 
@@ -154,15 +155,23 @@ def test_the_wheels_toolkit_is_cuda_home(
     path = nix.build(
         environment(
             make_wheel("nvidia_cuda_nvcc", {"nvidia/cu13/bin/nvcc": "", "nvidia/__init__.py": ""}),
-            make_wheel("nvidia_cuda_runtime", {"nvidia/cu13/lib/libcudart.so.13": runtime}),
+            make_wheel(
+                "nvidia_cuda_runtime",
+                {
+                    "nvidia/cu13/lib/libcudart.so.13": runtime,
+                    "nvidia/cu13/include/cuda.h": "CUresult CUDAAPI cuInit(unsigned int);\n",
+                },
+            ),
         )
     )
     home = Path(run(path, "import os; print(os.environ['CUDA_HOME'])", CUDA_HOME="/usr/local/cuda"))
     assert (home / "bin/nvcc").is_file()
     assert (home / "lib64/libcudart.so").read_bytes()[:4] == b"\x7fELF"
-    stub = elf.read(home / "lib64/stubs/libcuda.so").dynamic
-    assert stub
-    assert stub.soname == "libcuda.so.1"
+    stub = home / "lib64/stubs/libcuda.so"
+    dynamic = elf.read(stub).dynamic
+    assert dynamic
+    assert dynamic.soname == "libcuda.so.1"
+    assert b"cuInit" in read_symbols(stub).defined
 
 
 def test_a_placeholder_is_refused(nix: Nix, make_wheel: MakeWheel) -> None:
