@@ -82,6 +82,9 @@ def test_a_runtime_that_nothing_loads(gpu_sample: Sample, made: Path, place: str
     )
     fix = verify(gpu_sample.root, only=["elf"]).results[0].findings[0].fix
     assert fix == "install the build of vllm that needs libcudart.so.13, which torch loads"
+    for root in (gpu_sample.root, gpu_sample.site):  # by its files alone, too
+        report = verify(root, only=["elf"], files_only=True)
+        assert "needs libcudart.so.12, which it does not find" in faults(report)["elf"]
 
 
 @pytest.mark.parametrize("name", ["flash_attn_2_cuda.so", "xformers/_C.so"])
@@ -199,6 +202,8 @@ def test_a_part_of_a_package_that_nix_built(
     (gpu_sample.site / "extra/__init__.py").write_text(f"{text}\n")
     gpu_sample.install("extra", "1", {"extra/deep.abi3.so": extra.read_bytes()})
     gpu_sample.declare()
+    unknown = faults(verify(gpu_sample.root, only=["elf"], files_only=True))["elf"]
+    assert unknown.startswith("warning extra/deep.abi3.so: needs libpart.so")
     assert found(gpu_sample).startswith(f"{status} extra/deep.abi3.so: needs libpart.so, which it")
 
 

@@ -158,7 +158,7 @@ def elf_files(context: Context) -> Iterator[Finding]:
         if not found.images and not found.broken:
             raise SkipError("no ELF files")
     optional: defaultdict[str, dict[str, Path]] = defaultdict(dict)
-    works: dict[str, bool] = {}  # packages that do without what a part of them needs
+    works: dict[str, bool | None] = {}  # packages that do without what a part of them needs
     for file, lack in _problems(context):
         if isinstance(lack, LinkerError):
             fix = "install the wheel that owns it again, from where you trust"
@@ -171,15 +171,11 @@ def elf_files(context: Context) -> Iterator[Finding]:
         for name, place in lack.elsewhere.items():
             finding = _out_of_reach(context, file, package, name, place)
             if package not in works:
-                works[package] = package not in ESSENTIAL and (
-                    _import_error(context, package) == ""
-                    if context.manifest
-                    else not package.startswith(ATTENTION)
-                )
+                works[package] = _works_without(context, package)
             if works[package] and context.manifest:
                 fix = f"{finding.fix}, for that part of it; `import {package}` works without"
                 finding = replace(finding, fix=fix)
-            yield replace(finding, status=Status.WARNING) if works[package] else finding
+            yield finding if works[package] is False else replace(finding, status=Status.WARNING)
         if lack.nowhere and is_essential:
             fix = f"install what has {lack.nowhere[0]}"
             if context.manifest:
@@ -209,6 +205,17 @@ def _partly(context: Context, package: str, names: list[str]) -> Finding:
         found = f"{needs}; it does not import: {problem}"
         return warning(found, where=package, fix=fix_for(problem, f"install what has {names[0]}"))
     return warning(needs, where=package, fix=f"{fix}; `import {package}` works without")
+
+
+def _works_without(context: Context, package: str) -> bool | None:
+    """Whether a package does without what a part of it lacks; None if nobody knows."""
+    if package in ESSENTIAL:
+        return False
+    if isinstance(context.interpreter, str):
+        return None
+    if context.manifest:
+        return _import_error(context, package) == ""
+    return False if package.startswith(ATTENTION) else None
 
 
 def _import_error(context: Context, package: str) -> str | None:
