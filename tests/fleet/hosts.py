@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, NoReturn
 
 import pytest
 
@@ -72,13 +72,17 @@ rm -rf "$1"
 
 
 def need(*programs: str) -> None:
-    """Skips a test on a machine without these; CI has them (.ci/run)."""
+    """Skips a test on a machine without these."""
     for program in programs:
         if not shutil.which(program, path=PATH):
-            missing = f"no {program} here: apt-get install {PACKAGES.get(program, program)}"
-            if os.environ.get("CI"):
-                pytest.fail(missing)
-            pytest.skip(missing)
+            miss(f"no {program} here: apt-get install {PACKAGES.get(program, program)}")
+
+
+def miss(reason: str) -> NoReturn:
+    """Skips a test; CI lacks nothing (.ci/run)."""
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 class Host:
@@ -138,9 +142,7 @@ class Host:
         """
         need("nix-store")
         if Path(shutil.which("nix-store", path=PATH) or "").resolve().is_relative_to("/nix"):
-            pytest.skip(
-                "Nix itself is in /nix here, which each host has its own of; Debian's is not"
-            )
+            miss("Nix itself is in /nix here, of which each host has its own; Debian's is not")
         self._own_store = partial(self.own_store, settings, size)
         for folder in ("nix", "etc-nix"):
             (self.home / folder).mkdir(exist_ok=True)
@@ -225,7 +227,7 @@ def hosts(*names: str, seconds: int = 900) -> Iterator[list[Host]]:
     """Hosts of these names, which know one another by them, for so many seconds at most."""
     need("unshare", "nsenter", "ip")
     if os.geteuid() != 0:
-        pytest.skip("only root may make network namespaces")
+        miss("only root may make network namespaces")
     assert 0 < len(names) <= MOST
     # Not in /tmp, of which each host has its own.
     folder = Path(tempfile.mkdtemp(prefix="vllm-nix-hosts-", dir="/var/tmp"))
