@@ -59,6 +59,12 @@ def test_refused(replica: str) -> None:
             ["--format", "nginx", "--replica", "a:1", "--host", "x y"],
             "host 'x y' is neither an address nor a name",
         ),
+        (["--format", "nginx", "--replica", "a:1", "--json"], "--json does not go with --format"),
+        (["--format", "nginx", "--replica", "a:1", "--rank", "0"], "--rank does not go with"),
+        (
+            ["--format", "nginx", "--replica", "a:1", "--", "--enforce-eager"],
+            "--enforce-eager is for vLLM, which nginx does not start",
+        ),
     ],
 )
 def test_refused_on_a_command_line(

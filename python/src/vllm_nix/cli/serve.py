@@ -100,6 +100,9 @@ def run(args: argparse.Namespace) -> int:
     )
     words = getattr(args, "rest", ())
     if args.format:
+        for option in ("json", "rank", "head"):
+            if (value := getattr(args, option)) is not None and value is not False:
+                raise InputError(f"--{option} does not go with --format {args.format}")
         print(_render(profile, args, words), end="")
         return 0
     here = bool(args.environment) and not (args.print or args.json)
@@ -122,6 +125,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _render(profile: Profile, args: argparse.Namespace, words: Sequence[str]) -> str:
     if args.format == "nginx":
+        if words:
+            raise InputError(f"{words[0]} is for vLLM, which nginx does not start")
         return nginx.render(profile, args.replica)
     return kubernetes.render(profile, image=args.image, secret=args.secret, arguments=words)
 
