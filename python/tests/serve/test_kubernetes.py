@@ -36,9 +36,11 @@ def test_the_service_finds_the_pods() -> None:
 def test_vllm_listens_in_the_pod_and_writes_where_it_may() -> None:
     words = container(host="127.0.0.1")["args"]
     assert words[words.index("--host") + 1] == "0.0.0.0"
-    folders = {mount["mountPath"] for mount in container()["volumeMounts"]}
-    assert folders == {"/home/vllm", "/tmp", "/dev/shm"}
-    assert words[words.index("--download-dir") + 1].startswith("/home/vllm/")
+    folders = {mount["name"]: mount["mountPath"] for mount in container()["volumeMounts"]}
+    assert {folders[name] for name in ("home", "tmp", "shared-memory")} == {
+        *("/home/vllm", "/tmp", "/dev/shm")
+    }
+    assert words[words.index("--download-dir") + 1] == folders["models"]
 
 
 def test_secrets_are_references() -> None:

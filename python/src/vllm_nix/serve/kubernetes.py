@@ -31,12 +31,13 @@ RESOURCES = {
     "empty": "huawei.com/Ascend910",
     "neuron": "aws.amazon.com/neuroncore",  # tensor-parallel-size counts cores
 }
-# Of our images. A home of the pod's own holds downloaded models and what is compiled.
+# Of our images. A home of the pod's own holds what is compiled; models are on a volume, as the image declares.
 _USER = 1000
 _HOME = "/home/vllm"
 _DOWNLOADS = f"{_HOME}/.cache/huggingface"
 _EMPTY: Mapping[str, tuple[str, Data]] = {
     "home": (_HOME, {}),
+    "models": (_DOWNLOADS, {}),
     "shared-memory": ("/dev/shm", {"medium": "Memory"}),  # a container has 64 MB of its own
     "tmp": ("/tmp", {}),
 }
