@@ -57,6 +57,20 @@ MESSAGES = [
     ("OSError: [Errno 8] Exec format error: 'ptxas'", "another processor"),
     ("ImportError: x.so: file too short", "install that distribution again"),
     ("RuntimeError: Numpy is not available", "numpy<2"),
+    ("ptxas fatal   : Unsupported .version 8.7; current version is '8.4'", "TRITON_PTXAS_PATH"),
+    ("nvcc fatal   : Unsupported gpu architecture 'compute_120'", "nvcc knows compute_120"),
+    ("nvrtc: error: invalid value for --gpu-architecture (-arch)", "nvidia-cuda-nvrtc"),
+    (
+        "The detected CUDA version (12.1) mismatches the version that was used to compile PyTorch (13.0)",
+        "CUDA's toolkit 13.0",
+    ),
+    ("AttributeError: module 'torch' has no attribute 'cuda'", "torch is not whole"),
+    ("RuntimeError: NCCL error: invalid usage (run with NCCL_DEBUG=WARN)", "a device of its own"),
+    (
+        "DistStoreError: Timed out after 601 seconds waiting for clients. 1/2 clients joined.",
+        "MASTER_ADDR",
+    ),
+    ("Illegal instruction (core dumped)", "instructions that this processor lacks"),
     ("AttributeError: _ARRAY_API not found", "numpy<2"),
     ("RuntimeError: operator torchvision::nms does not exist", "torchvision of this torch"),
     (
