@@ -3,9 +3,12 @@
 import hashlib
 import io
 import json
+import os
+import shutil
 import subprocess
 import tarfile
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -149,6 +152,7 @@ def test_who_runs_it_and_where(build: Build) -> None:
     assert labels["org.opencontainers.image.title"] == "vllm-test"
     assert labels["org.opencontainers.image.licenses"] == "Apache-2.0"
     assert labels["vllm-nix.vllm.version"] == "1.0"
+    assert labels["vllm-nix.redistributable"] == "true"
 
 
 def test_a_target_with_a_driver_asks_for_it(build: Build) -> None:
@@ -177,7 +181,7 @@ def test_files_are_roots_and_read_only_but_for_a_home(build: Build) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "expected"),
     [
         ((), "vllm serve"),
         (("owner/name", "--port", "1"), "vllm serve owner/name --port 1"),
@@ -190,7 +194,7 @@ def test_files_are_roots_and_read_only_but_for_a_home(build: Build) -> None:
     ],
 )
 def test_what_stands_behind_its_name(
-    build: Build, tmp_path: Path, words: tuple[str, ...], said: str
+    build: Build, tmp_path: Path, words: tuple[str, ...], expected: str
 ) -> None:
     """As in vLLM's own image, whose entrypoint is `vllm serve`, or with the words of vLLM's command line."""
     image = build()
@@ -205,7 +209,7 @@ def test_what_stands_behind_its_name(
         cwd=tmp_path,
         env={"PATH": f"{vllm.linkname}/bin", "HOME": str(tmp_path)},
     )
-    assert result.stdout == f"{said}\n"
+    assert result.stdout == f"{expected}\n"
 
 
 def test_it_says_so_in_one_line_when_it_was_not_written(build: Build) -> None:
@@ -216,15 +220,58 @@ def test_it_says_so_in_one_line_when_it_was_not_written(build: Build) -> None:
     assert result.stderr == b"the image is not whole: No space left on device\n"
 
 
-@pytest.mark.parametrize(
-    ("more", "sentence"),
-    [
-        ("", "its vLLM 0.3.3 has no `vllm serve`"),
-    ],
-)
-def test_there_is_none(nix: Nix, make_wheel: Callable[..., Path], more: str, sentence: str) -> None:
+def test_there_is_none_of_a_vllm_that_cannot_serve(
+    nix: Nix, make_wheel: Callable[..., Path]
+) -> None:
     target = 'more.vllm = { version = "0.3.3"; distribution = "vllm"; };'
     text = expression(
         make_wheel("any", {"any.py": ""}), attribute="environment.image", arguments=target
     )
-    assert sentence in nix.fail(text)
+    assert "its vLLM 0.3.3 has no `vllm serve`" in nix.fail(text)
+
+
+@pytest.fixture
+def podman() -> Iterator[tuple[str, ...]]:
+    found = shutil.which("podman")
+    if not found or not shutil.which("runc") or os.geteuid():
+        pytest.skip("needs podman and runc, and root: apt-get install podman runc")
+    folder = tempfile.mkdtemp()  # Podman takes no runroot of more than 50 characters
+    store = ("--root", f"{folder}/store", "--runroot", f"{folder}/run")
+    # crun refuses some machines' control groups; vfs would copy every layer as often as there are layers above.
+    engine = ("--runtime", "runc", "--cgroup-manager", "cgroupfs", "--storage-driver", "overlay")
+    command = (found, *store, *engine)
+    yield command
+    subprocess.run([*command, "rm", "--all", "--force"], check=False, capture_output=True)
+    subprocess.run(["umount", f"{folder}/store/overlay"], check=False, capture_output=True)
+    shutil.rmtree(folder)
+
+
+LIMITS = ("--network=host", "--ulimit", "nofile=20000:20000", "--ulimit", "nproc=1000:1000")
+
+
+def said(*command: str | Path, **options: Any) -> str:
+    result = subprocess.run(command, capture_output=True, text=True, check=False, **options)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@pytest.mark.slow
+def test_podman_runs_it(build: Build, podman: tuple[str, ...], tmp_path: Path) -> None:
+    names = ("libcuda.so.1", "libnvidia-ml.so.1")
+    image = build(driver=" ".join(f'"{name}"' for name in names))
+    (tmp_path / "image.tar").write_bytes(image.data)
+    said(*podman, "load", "--input", tmp_path / "image.tar")
+    run = (*podman, "run", "--rm", *LIMITS)
+    write = "id -u; touch ~/x ~/.cache/huggingface/x /tmp/x && ! touch /opt/x /nix/store/x"
+    assert said(*run, "vllm-test:1.0", "sh", "-c", write) == "1000\n"
+    assert said(*run, "--user", "12345:0", "vllm-test:1.0", "sh", "-c", write) == "12345\n"
+
+    (tmp_path / "driver").mkdir()
+    for name in names:
+        (tmp_path / "driver" / name.replace(".1", ".580.95.05")).touch()
+    code = "import os; print(*sorted(os.listdir(os.environ['LD_LIBRARY_PATH'])))"
+    for folder in ("/usr/lib64", f"/usr/lib/{os.uname().machine}-linux-gnu"):
+        mount = ("--volume", f"{tmp_path}/driver:{folder}:ro")
+        found = said(*run, *mount, "vllm-test:1.0", "python", "-c", code)
+        assert found.split() == ["libcuda.so", *names]
+    assert said(*run, *mount, "vllm-test:1.0", "owner/name") == "vllm serve owner/name\n"

@@ -18,6 +18,7 @@ let
   port = "8000";
   isCuda = (target.driver.libraries or [ ]) != [ ];
   slim = target.wheels.slim or null;
+  chat = target.serve.chat or { }; # the profile
   commands = [
     bash
     coreutils
@@ -133,9 +134,11 @@ let
     config = {
       User = "1000:1000";
       Entrypoint = [ "/bin/entrypoint" ];
-      Cmd = lib.optionals (target.models or [ ] != [ ]) [
+      Cmd = lib.optionals (lib.elem (chat.model or null) (target.models or [ ])) [
         "serve"
-        (lib.head target.models)
+        chat.model
+        "--gpu-memory-utilization=${builtins.toJSON chat.memory-share}"
+        "-O${toString chat.optimization-level}"
       ];
       WorkingDir = "/models";
       ExposedPorts."${port}/tcp" = { };
@@ -166,6 +169,7 @@ let
           Retries = 3;
         };
       Labels = lib.mapAttrs (_: text) parameters // {
+        "vllm-nix.redistributable" = text (lib.all (license: license.redistributable or true) licenses);
         "org.opencontainers.image.title" = environment.name;
         "org.opencontainers.image.description" = target.summary;
         "org.opencontainers.image.version" = target.vllm.version;
