@@ -16,7 +16,7 @@ from vllm_nix.verification.checks.gpu_code import libraries
 COMPILED = ("flashinfer_jit_cache*/jit_cache/*/*.so", "flashinfer/data/aot/*/*.so")
 ATTENTION = "batch_prefill_with_kv_cache"
 # Minutes that one core took for 8.6: docs/kernels.md.
-MINUTES = {"sampling": 3, ATTENTION: 15}
+MINUTES = {"sampling": 3, ATTENTION: 4}
 SAMPLER = re.compile(rb"^ +VLLM_USE_FLASHINFER_SAMPLER: bool = True$", re.MULTILINE)
 FEW = "8.7"  # Orin has 16 multiprocessors, and FlashInfer 0.7 samples with more alone
 
