@@ -45,7 +45,7 @@ class Meeting:
     others: dict[int, asyncio.StreamWriter] = field(default_factory=dict)
     names: dict[int, str] = field(default_factory=dict)
     guests: int = 0
-    released: bool = False
+    complete: bool = False
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     gone: "asyncio.Future[str]" = field(default_factory=asyncio.Future)
     watching: "asyncio.Task[None] | None" = None
@@ -81,10 +81,10 @@ class Meeting:
             ) from None
         finally:
             server.close()  # which the connections outlive
+        self.complete = True
 
     async def release(self) -> None:
         """Lets the others start."""
-        self.released = True
         for writer in self.others.values():
             with suppress(OSError):
                 await _send(writer, {"start": True})
@@ -119,7 +119,7 @@ class Meeting:
         self.changed.set()
         with suppress(OSError):
             await reader.read(1)  # until it has gone
-        if self.released:
+        if self.complete:
             self._lost(name)
         else:
             del self.others[rank]

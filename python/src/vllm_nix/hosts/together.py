@@ -3,7 +3,7 @@
 import asyncio
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,13 +56,16 @@ async def _run(
     stop: threading.Event,
 ) -> None:
     meeting = Meeting(place, facts, say)
-    running: list[asyncio.Task[Outcome]] = []
+    running: dict[asyncio.Task[Outcome], str] = {}
 
     def start(words: Sequence[str]) -> None:
         task = asyncio.to_thread(
             run, words, environment=variables, shown=True, stop=stop, processes=0
         )
-        running.append(asyncio.create_task(task))
+        running[asyncio.create_task(task)] = words[0]
+
+    def is_over() -> bool:
+        return meeting.gone.done() or any(task.done() for task in running)
 
     try:
         if place.rank:
@@ -77,32 +80,33 @@ async def _run(
             say(f"all {place.nodes} hosts are there, and alike")
             if programs.first:
                 start(programs.first)
-                await _until_it_answers(programs, running[0])
+                await _until_it_answers(programs, is_over)
             await meeting.release()
-        if programs.then:
+        if programs.then and not is_over():
             start(programs.then)
         ends: list[asyncio.Future[Any]] = [meeting.gone, *running]
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        ended = [task.result() for task in running if task.done()]
-        if not ended:
-            raise Unavailable(
-                f"{meeting.gone.result()} is gone: it ended, or nothing came from it for {GONE} s;"
-                " what ran here was ended too"
-            )
-        if end := ended[0].end:
-            raise Error(f"{(programs.first or programs.then)[0]} ended ({end}), see above")
+        for task, program in running.items():
+            if task.done():
+                if end := task.result().end:
+                    raise Error(f"{program} ended ({end}), see above")
+                return
+        raise Unavailable(
+            f"{meeting.gone.result()} is gone: it ended, or nothing came from it for {GONE} s; what"
+            " ran here was ended too"
+        )
     finally:
         stop.set()
         await asyncio.gather(*running, return_exceptions=True)
         meeting.close()
 
 
-async def _until_it_answers(programs: Programs, running: "asyncio.Task[Outcome]") -> None:
+async def _until_it_answers(programs: Programs, is_over: Callable[[], bool]) -> None:
     assert programs.answers
     host, port = programs.answers
     try:
         async with asyncio.timeout(_READY):
-            while not running.done():
+            while not is_over():
                 try:
                     _, writer = await asyncio.open_connection(host, port)
                 except OSError:
@@ -114,4 +118,3 @@ async def _until_it_answers(programs: Programs, running: "asyncio.Task[Outcome]"
         raise Unavailable(
             f"{programs.first[0]} does not answer at {host}:{port} after {_READY:g} s"
         ) from None
-    raise Error(f"{programs.first[0]} ended ({running.result().end or 'exit status 0'}), see above")
