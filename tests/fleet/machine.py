@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -34,7 +34,16 @@ mount -t proc proc "$root/proc"
 mount --bind "$root/proc/sys" "$root/proc/sys"
 mount -o remount,bind,ro "$root/proc/sys" # so that its systemd sets nothing of the kernel's
 mount -t sysfs -o ro sysfs "$root/sys"
-mount --rbind /sys/fs/cgroup "$root/sys/fs/cgroup"
+# Of each hierarchy of control groups, its own.
+if [[ -e /sys/fs/cgroup/cgroup.procs ]]; then
+  mount --bind "/sys/fs/cgroup/$2" "$root/sys/fs/cgroup"
+else
+  mount -t tmpfs tmpfs "$root/sys/fs/cgroup"
+  for group in /sys/fs/cgroup/*/"$2"; do
+    mkdir "$root${group%/*}"
+    mount --bind "$group" "$root${group%/*}"
+  done
+fi
 mount -t tmpfs -o mode=755 tmpfs "$root/run"
 mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
 mount -t tmpfs -o mode=755 tmpfs "$root/var/lib"
@@ -45,6 +54,19 @@ cd "$root"
 pivot_root . run/old
 exec env -i container=tests PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 \
   bash -c 'umount -l /run/old; mount --make-rshared /; exec /lib/systemd/systemd --system --unit=basic.target --log-target=null'
+"""
+
+# Control groups for it below this machine's, which a systemd of this machine's own does not know.
+ENTER = """
+for procs in /sys/fs/cgroup/cgroup.procs /sys/fs/cgroup/*/cgroup.procs; do
+  group=${procs%/*}
+  [[ -e $procs && $group != */cpuset && $group != *.* ]] || continue
+  mkdir "$group/$1"
+  echo $$ >"$group/$1/cgroup.procs"
+  [[ $group != /sys/fs/cgroup ]] || break
+done
+shift
+exec "$@"
 """
 
 
@@ -87,11 +109,13 @@ def machine(seconds: float = 60) -> Iterator[Machine]:
     if os.geteuid() != 0:
         pytest.skip("only root may make namespaces")
     with tempfile.TemporaryDirectory(prefix="vllm-nix-machine-") as folder:
+        name = Path(folder).name
         process = subprocess.Popen(
             [
-                *["setpriv", "--pdeathsig", "KILL", "unshare", "--kill-child", "--fork"],
+                *["setpriv", "--pdeathsig", "KILL", "bash", "-ec", ENTER, "enter", name],
+                *["unshare", "--kill-child", "--fork"],
                 *["--mount", "--pid", "--uts", "--ipc", "--net", "--cgroup"],
-                *["bash", "-c", BOOT, "boot", folder],
+                *["bash", "-c", BOOT, "boot", folder, name],
             ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -110,17 +134,34 @@ def machine(seconds: float = 60) -> Iterator[Machine]:
         finally:
             process.kill()
             process.wait()
+            _remove_groups(name)
 
 
 def _state(one: Machine) -> str:
     return one.systemctl("is-system-running", check=False)
 
 
+def _remove_groups(name: str) -> None:
+    """Once what was in them has ended, which takes a moment."""
+    deadline = time.monotonic() + 20
+    tops = [*Path("/sys/fs/cgroup").glob(name), *Path("/sys/fs/cgroup").glob(f"*/{name}")]
+    while tops:
+        for top in tops:
+            for folder, _, _ in os.walk(top, topdown=False):
+                with suppress(OSError):
+                    Path(folder).rmdir()
+        tops = [top for top in tops if top.exists()]
+        assert time.monotonic() < deadline, f"processes are left in {tops}"
+
+
 def _first_child(process: "subprocess.Popen[str]") -> int:
+    """The first process of the namespaces; what comes before it is of ours."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
-        if found := children.read_text().split():
-            return int(found[0])
+        for child in children.read_text().split():
+            with suppress(OSError):  # it has ended
+                if Path(f"/proc/{child}/ns/pid").readlink() != Path("/proc/self/ns/pid").readlink():
+                    return int(child)
         time.sleep(0.05)
     raise AssertionError("no first process")
