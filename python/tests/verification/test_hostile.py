@@ -48,6 +48,26 @@ def test_a_file_with_a_hole(sample: Sample) -> None:
     assert "1 file was not hashed" in quickly(sample, "record")["record"]
 
 
+def test_recorded_files_behind_odd_links(sample: Sample) -> None:
+    (sample.site / "loop").symlink_to("loop")
+    (sample.site / "below").symlink_to("below/itself")
+    (sample.site / "real").mkdir()
+    (sample.site / "real/file").write_text("x")
+    (sample.site / "folder").symlink_to("real")
+    (sample.site / "chain").symlink_to("folder/file")
+    deep = "d/" * 1500
+    for row in ("loop/x", "below/x", "folder/file", "chain", f"{deep}x", "gone/x", "real/file/x"):
+        sample.record(f"{row},,1")
+    found = quickly(sample, "record")["record"]
+    assert "folder/file: " not in found
+    assert "chain: " not in found
+    for name in ("loop/x", "below/x"):
+        assert f"{name}: Too many levels of symbolic links" in found
+    assert f"{deep}x: missing" in found
+    assert "gone/x: missing" in found
+    assert "real/file/x: Not a directory" in found
+
+
 def test_gpu_code_in_a_hole(gpu_sample: Sample) -> None:
     os.truncate(gpu_sample.site / "vllm/_C.abi3.so", 1 << 38)
     started = time.process_time()
