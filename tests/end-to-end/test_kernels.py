@@ -55,7 +55,7 @@ def no_compiler(tmp_path: Path) -> Path:
 def test_flashinfer_loads_them_and_compiles_nothing(
     nix: Nix, environment: Path, no_compiler: Path, tmp_path: Path
 ) -> None:
-    """A library of the driver's name, without a function, and FLASHINFER_CUDA_ARCH_LIST stand for the device."""
+    """The stub of the driver's library, and FLASHINFER_CUDA_ARCH_LIST, stand for the device."""
     driver = tmp_path / "driver"
     driver.mkdir()
     stubs = nix.build(f"{SCOPE}.cudaHome {SCOPE}.lockedWheels") / "lib/stubs"
