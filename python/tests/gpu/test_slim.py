@@ -278,6 +278,12 @@ def test_a_device_that_nothing_serves(tmp_path: Path) -> None:
     assert "runs on 12.0" in refusal(tmp_path, shared_library([HOPPER]), "9.0", "12.0")
 
 
+def test_code_that_it_loads_by_itself(tmp_path: Path) -> None:
+    library = shared_library([HOPPER], [WIDE]).replace(b"__nv_relfatbin", b"__nv_ownfatbin")
+    text = "what runs on the devices is code that it loads by itself"
+    assert refusal(tmp_path, library) == text
+
+
 def test_one_that_is_slim_already(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = slimmed(tmp_path, shared_library([WIDE, HOPPER]), "8.6", "8.9")
     assert fatbin.read(path).mark == Mark((ComputeCapability(8, 6), ComputeCapability(8, 9)))

@@ -181,6 +181,9 @@ def _plan(data: mmap.mmap, path: Path, devices: Sequence[Device]) -> _Plan:
     fatbins = [one for one in contents.fatbins if one.section in _SECTIONS]
     pointers = library.pointers(sections)
     targets = _targets(data, library, sections, fatbins, pointers)
+    embedded = [one for one in contents.fatbins if one.role == "embedded"]
+    if not _runs(fatbins, devices) and _runs(embedded, devices):
+        raise Refused("what runs on the devices is code that it loads by itself")
     kept = _kept(fatbins, devices)
     kept |= {one.offset: one.entries for one in _bare(targets, fatbins)}
     packed = [(section, _content(section, fatbins, kept)) for section in sections]
@@ -270,6 +273,10 @@ def _kept(fatbins: Sequence[Fatbin], devices: Sequence[Device]) -> dict[int, tup
         wanted = {entry.offset for device in wanting for entry in serving(one, device)}
         kept[one.offset] = tuple(entry for entry in one.entries if entry.offset in wanted)
     return kept
+
+
+def _runs(fatbins: Iterable[Fatbin], devices: Sequence[Device]) -> bool:
+    return any(serving(one, device) for one in fatbins for device in devices)
 
 
 _LINKED_WELL = (Verdict.NATIVE, Verdict.COMPATIBLE, Verdict.NOT_APPLICABLE)
