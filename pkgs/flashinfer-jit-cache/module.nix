@@ -49,7 +49,7 @@ in
   ]
   ++ torchForBuild
   ++ lib.filter (wheel: lib.elem wheel.pname imported) lockedWheels;
-  memoryPerJob = "4 GiB"; # `sampling` takes one
+  memoryPerJob = "2 GiB"; # `sampling` takes 974 MiB
   requiredSystemFeatures = [ "big-parallel" ];
   CUDA_HOME = cudaHome lockedWheels;
   FLASHINFER_CUDA_ARCH_LIST = lib.concatStringsSep " " target.cuda.capabilities;
