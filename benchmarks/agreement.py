@@ -76,14 +76,14 @@ def _ours(path: Path) -> list[Entry]:
     return [
         (
             entry.kind,
-            fatbin.spell("cubin", entry.sm, entry.suffix),
+            entry.capability.sm,
             "{}.{}".format(*entry.version),
             bool(entry.compression),
         )
         for section in (fatbin.HOST, fatbin.RELOCATABLE)
-        for fatbin in found.fatbins
-        if fatbin.section == section
-        for entry in fatbin.entries
+        for one in found.fatbins
+        if one.section == section
+        for entry in one.entries
         if entry.kind in _KINDS.values()
     ]
 
