@@ -225,7 +225,7 @@ def test_a_head_that_is_something_else() -> None:
     """It takes connections, and never answers as a head does."""
 
     async def test(hosts: Hosts) -> None:
-        said = pytest.raises(Unavailable, match="did not say that all may start")
+        said = pytest.raises(Unavailable, match=r"did not say within 0\.5 s that all may start")
         with socket.create_server((HOME, hosts.port)), said:
             await hosts.host(1).join(0.5)
 

@@ -173,10 +173,13 @@ class Meeting:
             finally:
                 if not self.others:
                     writer.close()
-            why = "it did not say that all may start"
+            why = ""
             await asyncio.sleep(min(_AGAIN, max(0, deadline - time.monotonic())))
+        head = f"{place.head}:{place.port}"
+        if why:
+            raise Unavailable(f"no head at {head} within {wait:g} s ({why}); is rank 0 started?")
         raise Unavailable(
-            f"no head at {place.head}:{place.port} within {wait:g} s ({why}); is rank 0 started?"
+            f"{head} did not say within {wait:g} s that all may start; have all been started?"
         )
 
     async def _until_gone(self, reader: asyncio.StreamReader) -> None:
