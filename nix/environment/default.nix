@@ -13,12 +13,14 @@
   image,
   lib,
   linkFarm,
+  numactl,
   patchelf,
   pkgs,
   published,
   python,
   runCommand,
   stdenv,
+  stdenvNoCC,
   writeText,
 }:
 {
@@ -109,12 +111,13 @@ let
             base = [
               bash
               coreutils
+              numactl
               patchelf
               python
               python.pkgs.installer
               python.pkgs.packaging
               python.pkgs.pyelftools
-              stdenv
+              stdenvNoCC
             ]
             ++ tools;
           };

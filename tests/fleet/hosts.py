@@ -67,7 +67,7 @@ ip link add bridge type bridge
 ip link set bridge up
 echo up
 read -r -t "$2" || true
-rm -rf "$1"
+for _ in 1 2 3; do rm -rf "$1" && break || sleep 2; done # what still writes there ends soon
 """
 
 
