@@ -117,6 +117,7 @@ let
               python.pkgs.installer
               python.pkgs.packaging
               python.pkgs.pyelftools
+              stdenv
               stdenvNoCC
             ]
             ++ tools;
