@@ -44,6 +44,8 @@ runCommand (lib.toLower (baseNameOf name))
   {
     nativeBuildInputs = [ python ];
     src = source row.source row.version;
+    outputHashMode = "recursive";
+    outputHash = row.hash;
     meta = {
       description = row.summary;
       license = lib.licenses.${row.license};

@@ -48,11 +48,12 @@ def test_what_can_be_built_grows_with_what_is_fetched(tmp_path: Path, top: Path)
     assert names(tmp_path, top, "env") == []
 
 
-def test_as_nix_writes_it(tmp_path: Path) -> None:
-    path = write(tmp_path, "one", "two", digest="aa")
-    assert read_derivation(path) == Derivation(
-        path, (tmp_path / "two.drv",), (tmp_path / "one",), fetched=True
-    )
+@pytest.mark.parametrize(("inputs", "digest"), [((), "aa"), (("two",), "aa"), (("two",), "")])
+def test_as_nix_writes_it(tmp_path: Path, inputs: tuple[str, ...], digest: str) -> None:
+    path = write(tmp_path, "one", *inputs, digest=digest)
+    needed = tuple(tmp_path / f"{name}.drv" for name in inputs)
+    fetched = not inputs  # what is made of something is made here, of known bits or not
+    assert read_derivation(path) == Derivation(path, needed, (tmp_path / "one",), fetched)
 
 
 @pytest.mark.parametrize("text", ["", "Derive(", "Derive([1],[2])", "(" * 100_000, "Derive(x())"])

@@ -15,7 +15,8 @@ FLAKES = ("--extra-experimental-features", "nix-command flakes")
 
 @dataclass(frozen=True, slots=True)
 class Derivation:
-    """`fetched`: it is a file with a known hash, which on the embedded base only `fetch` adds."""
+    """`fetched`: it is a file with a known hash that nothing makes, which on the embedded base only
+    `fetch` adds."""
 
     path: Path
     inputs: tuple[Path, ...]
@@ -35,7 +36,7 @@ def read_derivation(path: Path) -> Derivation:
             path,
             tuple(Path(name) for name, _ in inputs),
             tuple(Path(output) for _, output, _, _ in outputs),
-            any(digest for _, _, _, digest in outputs),
+            not inputs and any(digest for _, _, _, digest in outputs),
         )
     except (OSError, ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
         raise InputError(f"{path} is not a derivation that can be read: {error}") from error
