@@ -24,7 +24,7 @@ FOR_GPUS = {
     "platform-plugin",
     "neuron",
 }
-FOR_GPUS |= {"live-device", "live-nccl", "live-triton", "live-attention"}
+FOR_GPUS |= {"kernels", "live-device", "live-nccl", "live-triton", "live-attention"}
 HOST_BOUND = ("interpreter", "elf", "host-libraries")
 
 
