@@ -28,7 +28,7 @@ SOURCES = tomllib.loads((ROOT / "pkgs/vllm/sources.toml").read_text())["vllm"]
 # What releases import, and the CPU target's newer vLLM has no more, or not yet.
 MISSING = {
     "0.33.0": ["orjson"],
-    "0.13.0": ["gguf"],
+    "0.13.0": ["diskcache", "gguf"],
     "0.18.0": ["diskcache", "gguf"],
     "0.6.4.post1": ["gguf"],
     "0.3.3": ["outlines"],
