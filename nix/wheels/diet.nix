@@ -1,6 +1,7 @@
 # Type: target -> String -> [ { paths, reason } ]
 # What a wheel of this name is unpacked without, unless the target says `wheels.diet = false`: the rows of
-# diet.toml. A wheel without a row is as it is for everybody.
+# diet.toml. A wheel without a row is as it is for everybody. What other devices run goes only where the wheels are for
+# the target's alone, on a Jetson or slim: `cuda` is for whoever has a GPU.
 let
   inherit (builtins)
     all
@@ -13,10 +14,11 @@ let
 in
 target: name:
 let
+  isForItsDevicesAlone = target ? jetpack || target.wheels ? slim;
   isOlder = below: capability: compareVersions capability below < 0;
   isFor =
     row:
     !(row ? capabilities-below)
-    || all (isOlder row.capabilities-below) (target.cuda.capabilities or [ ]);
+    || isForItsDevicesAlone && all (isOlder row.capabilities-below) (target.cuda.capabilities or [ ]);
 in
 if target.wheels.diet or true then filter isFor (rows.${name} or [ ]) else [ ]

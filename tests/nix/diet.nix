@@ -20,12 +20,18 @@ let
   hasBlackwell =
     capabilities:
     !lib.any (row: row ? capabilities-below) (
-      diet { cuda = { inherit capabilities; }; } "triton"
+      diet {
+        cuda = { inherit capabilities; };
+        wheels.slim = { };
+      } "triton"
     );
   leavesOutFlashAttention3 =
     capability:
     lib.any (row: lib.hasPrefix "flash-attention 3" row.reason) (
-      diet { cuda.capabilities = [ capability ]; } "vllm"
+      diet {
+        cuda.capabilities = [ capability ];
+        wheels.slim = { };
+      } "vllm"
     );
 in
 {
@@ -81,6 +87,18 @@ in
     expected = [
       true
       false
+    ];
+  };
+  testWhatOtherDevicesRunStaysButWhereWheelsAreSlimOrAJetsons = {
+    expr = map (target: lib.any (row: row ? capabilities-below) (diet target "vllm")) [
+      targets.cuda
+      targets.verl
+      targets.jetson_7
+    ];
+    expected = [
+      false
+      false
+      true
     ];
   };
   testTritonsPtxasStaysForWhoCallsIt = {
