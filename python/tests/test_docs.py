@@ -14,39 +14,39 @@ from vllm_nix.fetching.sources import set_names
 ROOT = Path(__file__).parents[2]
 
 
+def printed(program: str) -> str:
+    """What Python prints in the repository, where `docs` can be imported."""
+    command = [sys.executable, "-c", program]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
 @pytest.mark.skipif(not (ROOT / "docs").is_dir(), reason="the documents are in the repository only")
 def test_the_public_wheels() -> None:
     """The pages are what the recorded scan gives; `make docs` writes them anew."""
     program = "import json; from docs.wheels import SCAN, html, markdown; "
     program += "wheels = json.loads(SCAN.read_text()); print(markdown(wheels), html(wheels), sep='', end='')"
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    text = printed(program)
     pages = [ROOT / "docs/wheels.md", ROOT / "docs/wheels-by-library.html"]
-    assert "".join(page.read_text(encoding="utf-8") for page in pages) == done.stdout
+    assert "".join(page.read_text(encoding="utf-8") for page in pages) == text
 
 
 @pytest.mark.skipif(not (ROOT / "docs").is_dir(), reason="the documents are in the repository only")
 def test_the_checks_of_verify() -> None:
     """The table has every check with its title; `python -m docs.verify_table` writes it anew."""
     program = "from docs.verify_table import PAGE, page; print(page(PAGE.read_text()), end='')"
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert (ROOT / "docs/verify.md").read_text(encoding="utf-8") == done.stdout
-    assert done.stdout.count("\n| `") >= 29
+    text = printed(program)
+    assert (ROOT / "docs/verify.md").read_text(encoding="utf-8") == text
+    assert text.count("\n| `") >= 29
 
 
 @pytest.mark.skipif(not (ROOT / "docs").is_dir(), reason="the documents are in the repository only")
 def test_the_picture_of_the_demo() -> None:
     """It shows the recording, and loads nothing; `python -m docs.recording` draws it anew."""
     program = "from docs.recording import RECORDING, picture; print(picture(RECORDING.read_text()), end='')"
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert (ROOT / "docs/demo.svg").read_text(encoding="utf-8") == done.stdout
-    assert "The&#160;capital&#160;of&#160;France&#160;is&#160;Paris." in done.stdout
-    assert not re.search(r"https?://(?!www\.w3\.org/)|<script|href", done.stdout)
+    text = printed(program)
+    assert (ROOT / "docs/demo.svg").read_text(encoding="utf-8") == text
+    assert "The&#160;capital&#160;of&#160;France&#160;is&#160;Paris." in text
+    assert not re.search(r"https?://(?!www\.w3\.org/)|<script|href", text)
 
 
 @pytest.mark.skipif(not (ROOT / "docs").is_dir(), reason="the documents are in the repository only")
