@@ -44,6 +44,16 @@ class Hosts:
         return meetings
 
 
+async def go_on(head: Meeting, other: Meeting, gathering: asyncio.Task[None]) -> None:
+    """The right host comes, and both start."""
+    joining = asyncio.create_task(other.join(5))
+    await gathering
+    await head.release()
+    await joining
+    for each in (head, other):
+        each.close()
+
+
 def play(test: Callable[[Hosts], Coroutine[None, None, None]]) -> list[str]:
     async def main() -> list[str]:
         hosts = Hosts()
@@ -98,13 +108,7 @@ def test_who_is_refused(nodes: int, rank: int, facts: dict[str, str], because: s
         with pytest.raises(InputError) as caught:
             await hosts.host(rank, nodes, **facts).join(5)
         assert because in str(caught.value)
-        right = hosts.host(1)
-        joining = asyncio.create_task(right.join(5))
-        await gathering
-        await head.release()
-        await joining
-        for each in (head, right):
-            each.close()
+        await go_on(head, hosts.host(1), gathering)
 
     (said,) = play(test)
     assert because in said
@@ -176,13 +180,7 @@ def test_what_a_stranger_says_is_not_answered(said: bytes) -> None:
         with suppress(ConnectionResetError):  # it did not even read to the end
             assert await reader.read() == b""
         writer.close()
-        other = hosts.host(1)
-        joining = asyncio.create_task(other.join(5))
-        await gathering
-        await head.release()
-        await joining
-        for each in (head, other):
-            each.close()
+        await go_on(head, hosts.host(1), gathering)
 
     assert play(test) == []
 
