@@ -18,12 +18,10 @@ from typing import BinaryIO
 import record
 
 HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
-SEGMENT = struct.Struct(
-    "<IIQQQQQQ"
-)  # type, flags, offset, address, physical, size, in memory, alignment
-SECTION = struct.Struct(
-    "<IIQQQQIIQQ"
-)  # name, type, flags, address, offset, size, link, info, alignment, entry
+# type, flags, offset, address, physical, size, in memory, alignment
+SEGMENT = struct.Struct("<IIQQQQQQ")
+# name, type, flags, address, offset, size, link, info, alignment, entry
+SECTION = struct.Struct("<IIQQQQIIQQ")
 ELF64 = b"\x7fELF\x02\x01"
 LOAD = 1
 NULL, NOBITS = 0, 8

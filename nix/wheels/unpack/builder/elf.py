@@ -1,4 +1,4 @@
-"""What the dynamic loader is told by an ELF file, read by pyelftools from the segments."""
+"""What an ELF file says to the dynamic loader, read by pyelftools from the segments."""
 
 from dataclasses import dataclass
 from pathlib import Path

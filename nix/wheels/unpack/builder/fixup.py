@@ -91,7 +91,7 @@ def run(patchelf: str, path: Path, options: list[str]) -> None:
 
 
 def facts(out: Path, files: dict[Path, elf.Elf], base: dict[str, str]) -> dict[str, object]:
-    """What the wheel's libraries are called, and which libraries other wheels have to bring."""
+    """The names of the wheel's libraries, and which libraries other wheels have to provide."""
     provides: dict[str, str] = {}
     needs: list[dict[str, str]] = []
     for path, file in files.items():

@@ -1,4 +1,4 @@
-"""A wheel as `installer` reads it, held against its own RECORD before a byte is unpacked."""
+"""A wheel as `installer` reads it, compared with its own RECORD before a byte is unpacked."""
 
 import csv
 import io
