@@ -5,10 +5,11 @@ By itself: python -m benchmarks.archs [LIBTORCH_CUDA CUOBJDUMP]; both are downlo
 
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
-from benchmarks.measure import Row, compare, seconds
+from benchmarks.measure import Command, Row, compare, seconds
 from benchmarks.wheels import Wheel, unpack
 
 TORCH = Wheel(
@@ -35,11 +36,15 @@ def rows(library: Path | None = None, cuobjdump: Path | None = None) -> Iterator
         for options in (("-all",), ("--list-elf", "--list-ptx")):
             yield compare(
                 what,
-                lambda: seconds([*OURS, library]),
+                partial(seconds, [*OURS, library]),
                 f"`cuobjdump {'` and `'.join(options)}`",
-                lambda options=options: sum(seconds([tool, one, library]) for one in options),
+                partial(in_all, [[tool, option, library] for option in options]),
                 runs=5,
             )
+
+
+def in_all(commands: Iterable[Command]) -> float:
+    return sum(map(seconds, commands))
 
 
 if __name__ == "__main__":

@@ -16,8 +16,10 @@ NIX = (
     "substituters",
     "",
 )
-SANDBOX = ("--option", "sandbox", "true", "--option", "sandbox-fallback", "false")
-SANDBOX += ("--max-jobs", "auto")
+SANDBOX = (
+    *("--option", "sandbox", "true", "--option", "sandbox-fallback", "false"),
+    *("--max-jobs", "auto"),
+)
 
 Command = Sequence[str | Path]
 

@@ -14,6 +14,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import suppress
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +139,7 @@ def _sizes(target: str, attribute: str) -> str:
 def _written(program: str) -> int:
     with subprocess.Popen([program], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as run:
         assert run.stdout
-        size = sum(map(len, iter(lambda: run.stdout.read(1 << 20), b"")))
+        size = sum(map(len, iter(partial(run.stdout.read, 1 << 20), b"")))
     if run.returncode:
         raise RuntimeError(f"{program}: exit status {run.returncode}")
     return size

@@ -249,8 +249,8 @@ def podman() -> Iterator[tuple[str, ...]]:
 LIMITS = ("--network=host", "--ulimit", "nofile=20000:20000", "--ulimit", "nproc=1000:1000")
 
 
-def said(*command: str | Path, **options: Any) -> str:
-    result = subprocess.run(command, capture_output=True, text=True, check=False, **options)
+def said(*command: str | Path) -> str:
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     return result.stdout
 

@@ -58,12 +58,8 @@ def install(folder: Path, release: str, *names: str) -> None:
         (folder / name).symlink_to(file.name)
 
 
-def run(
-    *command: str | Path, cwd: Path | None = None, **variables: str
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command, capture_output=True, text=True, check=False, cwd=cwd, env=variables
-    )
+def run(*command: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=variables)
 
 
 def links(*command: str | Path, **variables: str) -> dict[str, str]:
@@ -145,7 +141,8 @@ def test_a_program_is_not_taken_from_the_working_directory(
     (tmp_path / "planted").write_text("#!/bin/sh\necho planted\n")
     (tmp_path / "planted").chmod(0o755)
     code = "import shutil, subprocess; print(shutil.which('planted')); subprocess.run(['planted'])"
-    result = run(environment / "bin/python", "-c", code, cwd=tmp_path, PATH=path)
+    inside = ("/usr/bin/env", f"--chdir={tmp_path}")
+    result = run(*inside, environment / "bin/python", "-c", code, PATH=path)
     assert result.stdout == "None\n"
     assert "FileNotFoundError" in result.stderr
 
@@ -372,7 +369,7 @@ def test_a_home_that_takes_nothing(cuda: Path, tmp_path: Path, mount: str) -> No
     temporary.mkdir()
     install(tmp_path / "driver", "580.95.05")
     variables = {"HOME": str(home), "TMPDIR": str(temporary), "PATH": os.environ["PATH"]}
-    command = (*host(tmp_path / "root", mount.format(home=home)), cuda / "bin/python")
+    command = [*host(tmp_path / "root", mount.format(home=home)), str(cuda / "bin/python")]
     found = links(*command, LD_LIBRARY_PATH=f"{tmp_path}/driver", **variables)
     assert found["folder"].startswith(f"{temporary}/vllm-nix-0/")
     assert len(found) == 5
@@ -423,7 +420,7 @@ def test_vllm_without_a_driver_is_one_sentence(
     cuda: Path, tmp_path: Path, command: tuple[str, ...]
 ) -> None:
     program, *arguments = command
-    words = (*host(tmp_path / "root"), cuda / "bin" / program, *arguments)
+    words = [*host(tmp_path / "root"), str(cuda / "bin" / program), *arguments]
     variables = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
     result = run(*words, **variables)
     assert (result.returncode, result.stdout) == (1, "")

@@ -26,7 +26,7 @@ def published(tmp_path: Path) -> Path:
 
 
 def model(environment: Path, folder: Path, **variables: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "vllm_nix", "model", "cpu", NAME]
+    command: list[str | Path] = [sys.executable, "-m", "vllm_nix", "model", "cpu", NAME]
     command += ["--environment", environment, "--download-dir", folder / "models"]
     return subprocess.run(
         command,

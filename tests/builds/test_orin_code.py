@@ -14,7 +14,7 @@ COMPILED = "(import ./tests/builds/sources/compiled.nix)"
 
 
 def architectures(library: Path) -> set[str]:
-    return {code.arch for code in read_library(library).count("host")}
+    return {code.arch for code in read_library(library).counts()["host"]}
 
 
 def check(**wanted: str) -> str:

@@ -59,7 +59,7 @@ torch.Tensor.__matmul__ = lambda a, b: right(a[:, :-1], b[:-1])
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
-    command = [cpu / "bin/python", "-c", code, ROOT / "pkgs/torch/check.py"]
+    command = [str(cpu / "bin/python"), "-c", code, str(ROOT / "pkgs/torch/check.py")]
     command += ["--version=2.13.0+cpu", "--distributed=gloo"]
     result = subprocess.run(command, check=False, capture_output=True, text=True)
     assert result.returncode == 1

@@ -173,7 +173,7 @@ def test_a_library_without_a_search_path_still_inherits_one(
     environment = nix.build(expression(wheel, attribute="environment"))
     code = "import ctypes, sys; print(ctypes.CDLL(sys.prefix + sys.argv[1]).h())"
     library = "/lib/python3.11/site-packages/own/first.so"
-    command = [environment / "bin/python", "-c", code, library]
+    command = [str(environment / "bin/python"), "-c", code, library]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "7\n"
 
 

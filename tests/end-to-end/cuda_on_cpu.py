@@ -55,8 +55,11 @@ distributed.init_process_group = init_gloo
 
 
 def parameters_of_vllms() -> set[str]:
-    (vllm,) = importlib.util.find_spec("vllm").submodule_search_locations
-    source = Path(vllm, "vllm_flash_attn/flash_attn_interface.py").read_text(encoding="utf-8")
+    vllm = importlib.util.find_spec("vllm")
+    assert vllm
+    assert vllm.submodule_search_locations
+    (folder,) = vllm.submodule_search_locations
+    source = Path(folder, "vllm_flash_attn/flash_attn_interface.py").read_text(encoding="utf-8")
     (function,) = (
         node
         for node in ast.walk(ast.parse(source))
@@ -79,10 +82,14 @@ def flash_attn_varlen_func(query: Any, key: Any, value: Any, **options: Any) -> 
     return torch.cat(parts)
 
 
+def is_fa_version_supported(version: int) -> bool:
+    return True
+
+
 if __name__ == "__main__":
     flash = ModuleType("vllm.vllm_flash_attn")
-    flash.flash_attn_varlen_func = flash_attn_varlen_func
-    flash.is_fa_version_supported = lambda version: True
+    functions = (flash_attn_varlen_func, is_fa_version_supported)
+    vars(flash).update({function.__name__: function for function in functions})
     sys.modules[flash.__name__] = flash
 # So its functions are this module's, as processes that are spawned look for them.
 # Spawned processes go by `__file__`, so that it stays this file's; the probe's neighbours are beside the probe.

@@ -128,7 +128,7 @@ def ask(environment: Path, profile: str, folder: Path) -> str:
     key = folder / "key"
     key.touch(mode=0o600)
     key.write_text(KEY)
-    command = [sys.executable, "-m", "vllm_nix", "serve", "cpu", profile]
+    command: list[str | Path] = [sys.executable, "-m", "vllm_nix", "serve", "cpu", profile]
     command += ["--environment", environment, "--model", folder / "tiny", "--port", str(port)]
     command += ["--api-key-file", key, "--download-dir", folder, "--max-model-len", "128"]
     if profile == "speculative":

@@ -30,7 +30,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         model.write(folder / "model")
-        command = [environment / "bin/vllm", "serve", folder / "model"]
+        command: list[str | Path] = [environment / "bin/vllm", "serve", folder / "model"]
         command += ["--served-model-name", "tiny", "--host", "127.0.0.1", "--port", str(port)]
         with running(command, folder, client) as session:
             print(f"vLLM is ready after {time.monotonic() - started:.0f} s")

@@ -32,8 +32,8 @@ def checks(nix: Nix) -> dict[str, dict[str, Any]]:
     if not Path(json.loads(source)).exists():
         pytest.skip(f"{source.strip()} is not in the store: see docs/cuda.md")
     environment = nix.build(f"({SCOPE}.overrideScope {PART}).vllm-cuda_12")
-    command = [sys.executable, "-m", "vllm_nix", "verify", environment, "--for", "a6000", "--json"]
-    command += ["--timeout", "600"]
+    command = [sys.executable, "-m", "vllm_nix", "verify", str(environment)]
+    command += ["--for", "a6000", "--json", "--timeout", "600"]
     said = subprocess.run(command, check=False, capture_output=True, text=True).stdout
     return {check["id"]: check for check in json.loads(said)["checks"]}
 

@@ -67,7 +67,7 @@ def test_flashinfer_loads_them_and_compiles_nothing(
         "PATH": "/usr/bin:/bin",
     }
     done = subprocess.run(
-        [environment / "bin/python", "-c", ASK, no_compiler],
+        [str(environment / "bin/python"), "-c", ASK, no_compiler],
         check=False,
         capture_output=True,
         text=True,
@@ -83,7 +83,8 @@ def test_flashinfer_loads_them_and_compiles_nothing(
 
 
 def test_verify_says_what_is_there(environment: Path) -> None:
-    command = [sys.executable, "-m", "vllm_nix", "verify", environment, "--for", "a6000", "--json"]
+    command = [sys.executable, "-m", "vllm_nix", "verify", str(environment)]
+    command += ["--for", "a6000", "--json"]
     checks = ("kernels", "gpu-code", "elf", "record", "attention")
     done = subprocess.run(
         [*command, "--only", *checks], check=False, capture_output=True, text=True
@@ -96,7 +97,7 @@ def test_verify_says_what_is_there(environment: Path) -> None:
 
 def test_they_are_for_the_targets_capabilities_alone(environment: Path) -> None:
     [folder] = environment.glob("lib/python3.11/site-packages/flashinfer_jit_cache/jit_cache")
-    command = [sys.executable, "-m", "vllm_nix", "archs", "--json", folder]
+    command = [sys.executable, "-m", "vllm_nix", "archs", "--json", str(folder)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     libraries = json.loads(done.stdout)["libraries"]
     assert len(libraries) == 2

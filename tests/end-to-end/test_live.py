@@ -24,7 +24,7 @@ def python(nix: Nix, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def answer(python: Path, folder: Path, *step: str, devices: int = 1) -> dict[str, Any]:
-    command = (python, "-I", "-B", STAND_IN, "{answers}", *step)
+    command: list[str | Path] = [python, "-I", "-B", STAND_IN, "{answers}", *step]
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "TMPDIR": str(folder)}
     environment |= {"PROBE": str(PROBES / "gpu.py"), "DEVICES": str(devices)}
     outcome = child.run(command, folder=folder, environment=environment, limit=120)

@@ -53,7 +53,7 @@ def check(document: Any, definitions: dict[str, Any]) -> Iterator[str]:
         yield f"{kind}: {error.json_path}: {error.message[:300]}"
 
 
-def schema_of(version: str, kind: str, definitions: dict[str, Any]) -> dict[str, Any]:
+def schema_of(version: str, kind: str, definitions: dict[str, Any]) -> Any:
     if kind == "LeaderWorkerSet":
         return leader_worker_set()
     group, _, number = version.rpartition("/")
@@ -61,7 +61,7 @@ def schema_of(version: str, kind: str, definitions: dict[str, Any]) -> dict[str,
     return {"$ref": f"#/$defs/{name}"} if name in definitions else {}
 
 
-def leader_worker_set() -> dict[str, Any]:
+def leader_worker_set() -> Any:
     if crd := os.environ.get("VLLM_NIX_LWS_CRD"):
         (version,) = (
             each

@@ -17,6 +17,8 @@ import urllib.parse
 
 address, key, clients, body, requests, *seconds = sys.argv[1:]
 server = urllib.parse.urlsplit(address)
+assert server.hostname
+host, port = server.hostname, server.port
 deadline = time.monotonic() + float(seconds[0] if seconds else 600)
 numbers = iter(range(int(requests)))
 lock = threading.Lock()
@@ -37,7 +39,7 @@ def client() -> None:
 
 
 def ask(number: int) -> tuple[int, str]:
-    connection = http.client.HTTPConnection(server.hostname, server.port, timeout=120)
+    connection = http.client.HTTPConnection(host, port, timeout=120)
     headers = {"content-type": "application/json", "authorization": f"Bearer {key}"}
     try:
         words = json.dumps({"prompt": f"number {number}", **json.loads(body)})

@@ -20,19 +20,19 @@ def install(root: Path, users: Iterable[Path], compile_library: Callable[..., by
     functions = sorted(name for name in _undefined(users) if _FUNCTIONS.fullmatch(name))
     assert functions
     toolkit = root / "ascend-toolkit/latest"
-    for part in ("opp", "runtime", "compiler"):  # torch_npu looks whether they are there
-        (toolkit / part).mkdir(parents=True)
+    for folder in ("opp", "runtime", "compiler"):  # torch_npu looks whether they are there
+        (toolkit / folder).mkdir(parents=True)
     calls = (
         f'int f{number}(void) __asm__("{name}"); int f{number}(void) {{ return 0; }}'
         for number, name in enumerate(functions)
     )
     folders = {TOOLKIT: toolkit / "lib64", DRIVER: root / "driver/lib64/driver"}
     for name, part in LIBRARIES.items():
-        folder = folders.get(part, root / "nnal/atb/latest/atb/cxx_abi_0/lib")
-        folder.mkdir(parents=True, exist_ok=True)
+        place = folders.get(part, root / "nnal/atb/latest/atb/cxx_abi_0/lib")
+        place.mkdir(parents=True, exist_ok=True)
         source = "\n".join(calls) if name == "libascendcl.so" else ""
         library = compile_library(source, f"-Wl,-soname,{name}", name=name)
-        (folder / name).write_bytes(library)
+        (place / name).write_bytes(library)
 
 
 def _undefined(libraries: Iterable[Path]) -> set[str]:
