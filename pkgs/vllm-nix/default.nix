@@ -37,7 +37,7 @@ python.pkgs.buildPythonApplication {
   pname = "vllm-nix";
   version = builtins.head (
     builtins.match ".*\n__version__ = \"([0-9.]+)\".*" (
-      builtins.readFile ../../python/src/vllm_nix/__init__.py
+      builtins.readFile ../../python/src/vllm_nix/version.py
     )
   );
   pyproject = true;

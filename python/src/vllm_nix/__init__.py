@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from vllm_nix.serve import Command, Profile, load_profile, profile_names
     from vllm_nix.targets import Target, load_target, target_names
     from vllm_nix.verification import Check, Finding, Report, Result, Status, verify
+    from vllm_nix.version import __version__
 
-__version__ = "0.1.0"  # the only place: pyproject.toml and pkgs/vllm-nix read it here
 __all__ = [
     "Check",
     "Command",
@@ -45,6 +45,7 @@ _NAMES = {
     "serve": ("Command", "Profile", "load_profile", "profile_names"),
     "targets": ("Target", "load_target", "target_names"),
     "verification": ("Check", "Finding", "Report", "Result", "Status", "verify"),
+    "version": ("__version__",),
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names}
 

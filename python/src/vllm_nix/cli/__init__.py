@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from vllm_nix import __version__
 from vllm_nix.errors import Error, Unavailable
 from vllm_nix.text import columns, printable
+from vllm_nix.version import __version__
 
 # By what one wants to do, in the order in which a user meets them. Each is a module in `vllm_nix.cli`
 # with a docstring (its help), `arguments(parser)` and `run(args) -> int`.

@@ -7,7 +7,8 @@ import argparse
 import re
 from collections.abc import Iterator
 
-from vllm_nix import __version__, cli
+from vllm_nix import cli
+from vllm_nix.version import __version__
 
 
 def page() -> str:

@@ -8,13 +8,13 @@ import argparse
 import os
 from pathlib import Path
 
-from vllm_nix import __version__
 from vllm_nix.cli.serve import WAIT, say, seconds
 from vllm_nix.errors import InputError
 from vllm_nix.hosts.likeness import of_environment
 from vllm_nix.serve.command import check_port
 from vllm_nix.serve.flags import network_variables, ray_variables, ray_words
 from vllm_nix.serve.group import host_of, unset
+from vllm_nix.version import __version__
 
 PORT = 6379  # Ray's own default
 

@@ -13,8 +13,8 @@ from html import escape
 from pathlib import Path
 from string import Template
 
-from vllm_nix import __version__
 from vllm_nix.text import printable
+from vllm_nix.version import __version__
 
 HERE = Path(__file__).parent
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vllm_nix import __version__
 from vllm_nix.errors import InputError
 from vllm_nix.hosts.likeness import of_environment, of_model
 from vllm_nix.hosts.network import address_of, interface_of, own_address_to
 from vllm_nix.hosts.place import Place
 from vllm_nix.text import counted
+from vllm_nix.version import __version__
 
 MASTER_PORT = 29501  # vLLM's own default; vllm-nix meets on the next
 _GPUS = Path("/proc/driver/nvidia/gpus")
