@@ -21,6 +21,7 @@ from made_binaries import (
     label,
 )
 
+from vllm_nix.binaries import search
 from vllm_nix.gpu import fatbin
 
 PTX, CUBIN, LTO = 1, 2, 8
@@ -226,7 +227,7 @@ def test_cubins_that_overlap_end_the_reading() -> None:
 
 def test_the_search_goes_over_the_edges_of_its_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = fatbin.parse(library(KERNELS + STUB))
-    monkeypatch.setattr(fatbin, "_PIECE", 16)
+    monkeypatch.setattr(search, "_PIECE", 16)
     assert names(fatbin.parse(library(KERNELS + STUB))) == names(expected)
 
 

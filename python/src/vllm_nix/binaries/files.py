@@ -8,7 +8,6 @@ the Nix store; file systems of the kernel's (proc, sysfs) are refused. What was 
 import errno
 import os
 import stat
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from io import BufferedReader
@@ -17,6 +16,10 @@ from typing import NamedTuple
 
 from vllm_nix.binaries import elf
 from vllm_nix.binaries.elf import Elf, ElfError
+
+TYPE_CHECKING = False  # see vllm_nix/__init__.py
+if TYPE_CHECKING:
+    import threading
 
 # Most files of an environment are text, and opening each of them takes longer than all else.
 _SOURCES = (
@@ -124,7 +127,7 @@ class Tree(NamedTuple):
 def walk(
     folder: Path,
     inside: Iterable[Path] = (),
-    stop: threading.Event | None = None,
+    stop: "threading.Event | None" = None,
     more: Sequence[Path] = (),
 ) -> Tree:
     """The regular files below a folder, and of `more` folders and files, by the first path under
@@ -211,7 +214,7 @@ class Found(NamedTuple):
         return {file: image.machine for file, image in self.images.items()} | dict(self.others)
 
 
-def read_binaries(tree: Tree, stop: threading.Event | None = None) -> Found:
+def read_binaries(tree: Tree, stop: "threading.Event | None" = None) -> Found:
     """Reads the headers of all binaries, of each real file once."""
     images: dict[Path, Elf] = {}
     others: dict[Path, int] = {}
@@ -247,7 +250,7 @@ def machine_of(file: Path) -> int | None:
     return _machine(head) if head.startswith(elf.MAGIC) else None
 
 
-def go_on(stop: threading.Event | None) -> None:
+def go_on(stop: "threading.Event | None") -> None:
     """Raises InterruptedError if `stop` is set: for loops that Ctrl-C must end."""
     if stop is not None and stop.is_set():
         raise InterruptedError("stopped")

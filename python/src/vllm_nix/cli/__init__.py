@@ -1,15 +1,16 @@
 """The command `vllm-nix`: parses arguments, runs one command, turns errors into one line."""
 
+import _thread  # with threading, 1 ms of every start
 import argparse
+import gc
 import importlib
 import io
 import os
 import signal
 import sys
-import threading
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 
 from vllm_nix.errors import Error, Unavailable
 from vllm_nix.text import columns, printable
@@ -30,6 +31,9 @@ COMMANDS = tuple(name for names in GROUPS.values() for name in names)
 PASS_ON = ("demo", "serve", "ray")
 # Commands that start programs.
 STARTING = ("demo", "fetch", "lock", "outdated", "verify", "model", "bundle", "ray")
+_YOUNG = (
+    100_000  # objects until Python looks for cycles, of which we make next to none; 700 by itself
+)
 _GRACE, _LAST = 0.7, 0.95  # seconds for unwinding after a signal
 
 
@@ -55,19 +59,27 @@ def parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
         dest="command", required=True, metavar="COMMAND", prog="vllm-nix", help=argparse.SUPPRESS
     )
     for name in COMMANDS:
-        if name not in names:
+        if name in names:
+            _command(name, commands.add_parser)
+        else:
             commands.add_parser(name, formatter_class=_Help)
-            continue
-        module = importlib.import_module(f"vllm_nix.cli.{name}")
-        text = (module.__doc__ or "").strip()
-        sub = commands.add_parser(
-            name,
-            description=text,
-            formatter_class=_Help,
-        )
-        module.arguments(sub)
-        sub.set_defaults(run=module.run)
     return top
+
+
+def _command(
+    name: str, make: Callable[..., argparse.ArgumentParser] = argparse.ArgumentParser
+) -> argparse.ArgumentParser:
+    """The parser of one command, by itself unless `make` has it belong to another."""
+    module = importlib.import_module(f"vllm_nix.cli.{name}")
+    text = (module.__doc__ or "").strip()
+    one = make(
+        name if make is not argparse.ArgumentParser else f"vllm-nix {name}",
+        description=text,
+        formatter_class=_Help,
+    )
+    module.arguments(one)
+    one.set_defaults(run=module.run)
+    return one
 
 
 def _overview() -> Iterator[str]:
@@ -80,24 +92,44 @@ def _overview() -> Iterator[str]:
 
 def _summary(command: str) -> str:
     """The first line of a command's module, which takes long to import."""
-    with Path(__file__).with_name(f"{command}.py").open(encoding="utf-8") as module:
+    file = os.path.join(os.path.dirname(__file__), f"{command}.py")  # noqa: PTH118, PTH120 -- see above
+    with open(file, encoding="utf-8") as module:  # noqa: PTH123
         return module.readline().strip().strip('"')
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    known = parser([name for name in argv[:1] if name in COMMANDS])
-    end = argv.index("--") if "--" in argv and argv[0] in PASS_ON else len(argv)
-    return known.parse_args(argv[:end], argparse.Namespace(rest=tuple(argv[end + 1 :])))
+    if not argv or argv[0] not in COMMANDS:
+        return parser(()).parse_args(argv)
+    name, *words = argv
+    end = words.index("--") if "--" in words and name in PASS_ON else len(words)
+    given = argparse.Namespace(command=name, rest=tuple(words[end + 1 :]))
+    return _command(name).parse_args(words[:end], given)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command line, the process's own if None; returns the exit status."""
-    if argv is None:
-        _prepare()
+    """Runs a command line and returns the exit status; the process's own, if None, and ends it."""
+    if argv is not None:
+        return _run(argv, lambda command: None)
+    _prepare()
     try:
-        args = _parse(sys.argv[1:] if argv is None else argv)
-        if argv is None and args.command in STARTING:
-            importlib.import_module("vllm_nix.process").inherit_orphans()
+        code = _run(sys.argv[1:], _inherit)
+    except SystemExit as end:  # of argparse, after a fault or --help
+        code = end.code if isinstance(end.code, int) else 1
+    with suppress(OSError):
+        print(end="", flush=True)
+    # Python would take all apart first, and wait for threads: longer than `archs` takes for a file.
+    os._exit(code)
+
+
+def _inherit(command: str) -> None:
+    if command in STARTING:
+        importlib.import_module("vllm_nix.process").inherit_orphans()
+
+
+def _run(argv: Sequence[str], begin: Callable[[str], None]) -> int:
+    try:
+        args = _parse(argv)
+        begin(args.command)
         code = int(args.run(args))
         print(end="", flush=True)  # while it can still be said that nobody can read this
         return code
@@ -125,6 +157,7 @@ class _Ended(KeyboardInterrupt):
 
 def _prepare() -> None:
     """Makes the process fit for a command: its streams, its file mode mask, its signals."""
+    gc.set_threshold(_YOUNG)
     for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:  # closed; what is opened next must not come in its place
             stream = open(os.devnull, "w" if descriptor else "r")  # noqa: PTH123, SIM115
@@ -145,13 +178,16 @@ def _end(number: int, _: object) -> None:
 
     Children end with us, however we end.
     """
-    timer = threading.Timer(_GRACE, os._exit, [128 + number])
-    timer.daemon = True
-    timer.start()
-    # The timer is a thread, which others may keep waiting; the kernel does not.
+    _thread.start_new_thread(_end_at_last, (number,))
+    # A thread, which others may keep waiting; the kernel does not.
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_REAL, _LAST)
     raise _Ended(number)
+
+
+def _end_at_last(number: int) -> None:
+    time.sleep(_GRACE)
+    os._exit(128 + number)
 
 
 def _complain(text: object) -> None:

@@ -39,7 +39,7 @@ class ComputeCapability(NamedTuple):
     @classmethod
     def from_sm(cls, number: int, suffix: str = "") -> "ComputeCapability":
         """From the number that cubins and fatbins hold, such as 87."""
-        return _from_sm(number, suffix)
+        return from_sm(number, suffix)
 
     def __str__(self) -> str:
         return f"{self.major}.{self.minor}{self.suffix}"
@@ -66,7 +66,7 @@ class ComputeCapability(NamedTuple):
     @property
     def base(self) -> "ComputeCapability":
         """Without the suffix: what a device has."""
-        return _from_sm(self.number, "")
+        return from_sm(self.number, "")
 
     @property
     def present(self) -> "ComputeCapability":
@@ -142,7 +142,7 @@ def _row(capability: ComputeCapability) -> "Mapping[str, Any]":
 
 
 @lru_cache(maxsize=1024)  # thousands of entries have a dozen of them; in a hostile file, any number
-def _from_sm(number: int, suffix: str) -> ComputeCapability:
+def from_sm(number: int, suffix: str) -> ComputeCapability:
     return ComputeCapability(*divmod(number, 10), suffix)
 
 

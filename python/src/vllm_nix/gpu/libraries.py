@@ -5,7 +5,6 @@ Facts only. What they mean for a device is a matter of NVIDIA's rules, which are
 
 import mmap
 import os
-import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from vllm_nix.gpu.mark import Mark
 
 TYPE_CHECKING = False  # see vllm_nix/__init__.py
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Mapping
     from typing import IO
 
@@ -117,7 +117,7 @@ def read_folder(folder: str | os.PathLike[str]) -> Iterator[Library]:
 
 
 def read_libraries(
-    tree: "Mapping[Path, os.stat_result]", stop: threading.Event | None = None
+    tree: "Mapping[Path, os.stat_result]", stop: "threading.Event | None" = None
 ) -> Iterator[Library]:
     """Read those of regular files, given with their status, that may carry GPU code, each real one
     once. Raises InterruptedError once `stop` is set."""
