@@ -55,7 +55,7 @@ bench: setup build ## ratios beside what one would otherwise run
 	.venv/bin/python -m benchmarks
 	.venv/bin/python -m benchmarks.size
 
-docs: setup ## the pages and the picture that are made from data
+docs: setup ## the pages and the picture that are generated from data
 	.venv/bin/python -m docs.wheels
 	.venv/bin/python -m docs.verify_table
 	.venv/bin/python -m docs.recording

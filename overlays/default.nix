@@ -30,7 +30,7 @@ in
       unpackWheel = self.callPackage ../nix/wheels/unpack { };
       # Type: Path -> Derivation
       # The same for a wheel that is built here, and knows its own name and version.
-      unpackMade =
+      unpackBuilt =
         file:
         self.unpackWheel {
           inherit (file) name version file;

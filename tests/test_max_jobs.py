@@ -70,7 +70,7 @@ def test_what_is_set_stays(tmp_path: Path) -> None:
     assert chosen(tmp_path, 60, **ORIN, NVCC_THREADS="8") == "6 8 6 6"
 
 
-def test_all_cores_unless_told(tmp_path: Path) -> None:
+def test_all_cores_unless_limited(tmp_path: Path) -> None:
     cores = subprocess.run(["nproc"], capture_output=True, text=True, check=True).stdout.strip()
     assert chosen(tmp_path, 1, NIX_BUILD_CORES="0").split()[0] == cores
 

@@ -40,14 +40,14 @@ def test_the_launcher_finds_the_driver_for_what_needs_it(
             executable = true;
             destination = "/bin/${{name}}";
           }};
-          plain = write "tell" "#!${{bash}}/bin/bash\\necho $LD_LIBRARY_PATH $*\\n";
+          plain = write "report" "#!${{bash}}/bin/bash\\necho $LD_LIBRARY_PATH $*\\n";
           launcher = write "python" (
             "#!${{bash}}/bin/bash\\nexport LD_LIBRARY_PATH=/drivers\\nexec ${{python311.interpreter}} \\"$@\\"\\n"
           );
           started = vllmPackages.withDriver launcher plain;
         in {program}
     """)
-    command = [str(path / "bin/tell"), "one two", "three"]
+    command = [str(path / "bin/report"), "one two", "three"]
     environment = {"LD_LIBRARY_PATH": "none"}
     said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert said.stdout == f"{answer} one two three\n"

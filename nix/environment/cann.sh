@@ -30,7 +30,7 @@ fi
 info=$toolkit/${MACHTYPE%%-*}-linux/ascend_toolkit_install.info
 version=$'\nversion=([^\n]+)'
 if [[ -e $info && $'\n'$(<"$info") =~ $version && ${BASH_REMATCH[1]} != @version@* ]]; then
-  echo "@name@: CANN ${BASH_REMATCH[1]} in $toolkit; it was made for @version@" >&2
+  echo "@name@: CANN ${BASH_REMATCH[1]} in $toolkit; it was built for @version@" >&2
 fi
 
 prepend() { # VARIABLE FOLDER...: the folders that there are, before what the variable holds

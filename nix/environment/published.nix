@@ -1,6 +1,6 @@
 # Type: { target, wheels, environment, base : [ Derivation ] } -> Derivation
 # What of an environment may be passed on, as one path to copy to a cache: the environment itself if all of it may,
-# else its wheels but for those that are not free, and what the rest is made with. `not-published` in it says what
+# else its wheels but for those that are not free, and what the rest is built with. `not-published` in it says what
 # was left out and why.
 {
   lib,
@@ -28,7 +28,7 @@ runCommand "vllm-${target.name}-published"
     # Not built for this: their paths are known, and none may be below what is published.
     disallowedRequisites = map (wheel: builtins.unsafeDiscardStringContext "${wheel}") refused;
     notPublished = lib.concatMapStrings (line: line + "\n") (
-      map reason refused ++ lib.optional (!whole) "vllm-${target.name}: it is made of these"
+      map reason refused ++ lib.optional (!whole) "vllm-${target.name}: it is built from these"
     );
     passAsFile = [ "notPublished" ];
     published = lib.unique (

@@ -10,7 +10,7 @@
   overrideTarget,
   slimWheels,
   target,
-  unpackMade,
+  unpackBuilt,
 }:
 let
   alias = aliasWheel {
@@ -18,7 +18,7 @@ let
     version = "${target.vllm.version}+${target.vllm.device}";
     of = "${target.vllm.distribution}==${target.vllm.version}";
   };
-  made =
+  built =
     lib.optional (target.vllm.distribution != "vllm") alias
     ++ components
     ++ lib.optional (target ? kernels) flashinfer-jit-cache;
@@ -33,7 +33,7 @@ environment {
       inherit target;
       wheels = lockedWheels;
     }
-    ++ map unpackMade made;
+    ++ map unpackBuilt built;
   passthru = {
     # The same without the GPU code that its devices never run: of free software; of NVIDIA's closed libraries
     # too, for oneself alone.

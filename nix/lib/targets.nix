@@ -66,7 +66,7 @@ let
         name: builtins.pathExists (lockFile name system) && isWanted (extend (file name) (readOwn name))
       ) names
     );
-  # AWS's licence forbids to pass its SDK on, and what is made of it.
+  # AWS's licence forbids to pass its SDK on, and what is built from it.
   isUnfree = target: target ? neuron;
 in
 {

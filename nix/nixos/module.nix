@@ -1,4 +1,4 @@
-# NixOS: services that run vLLM, each a serve profile of a target.
+# What belongs in this folder: the NixOS module. Services that run vLLM, each a serve profile of a target.
 #
 #   services.vllm.chat = {
 #     enable = true;

@@ -43,7 +43,7 @@ let
     python.pkgs.wheel
   ];
   # What it requires is known without the torch of a lock, which may be the one that is to be written anew.
-  toldEarly = buildWheel (
+  beforeTorch = buildWheel (
     common
     // {
       inherit build-system;
@@ -73,6 +73,6 @@ buildCudaWheel cudaPackages (
     CPPFLAGS = defines;
     NVCC_APPEND_FLAGS = defines;
     memoryPerJob = target.build.memory-per-job or null;
-    passthru = { inherit (toldEarly) metadata; };
+    passthru = { inherit (beforeTorch) metadata; };
   }
 )

@@ -7,7 +7,7 @@
   symlinkJoin,
   target,
   torch,
-  unpackMade,
+  unpackBuilt,
 }:
 let
   # nvidia-ml-py talks to the driver, and nothing is compiled against it: locks that have another release of
@@ -19,5 +19,5 @@ let
     paths = lib.filter (wheel: wheel.pname == "torch" || isCuda wheel) lockedWheels;
   };
 in
-[ (if target.torch.from == "source" then unpackMade torch else ofLock) ]
+[ (if target.torch.from == "source" then unpackBuilt torch else ofLock) ]
 ++ import ./imports.nix python.pkgs

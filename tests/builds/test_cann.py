@@ -116,7 +116,7 @@ def test_another_release_of_it_is_named(ascend: Ascend, cann: Path, version: str
     info.parent.mkdir()
     info.write_text(f"package_name=Ascend-cann-toolkit\nversion={version}\ninnerversion=V1\n")
     toolkit = cann / "ascend-toolkit/latest"
-    sentence = f"vllm-test: CANN {version} in {toolkit}; it was made for 8.1.RC1\n"
+    sentence = f"vllm-test: CANN {version} in {toolkit}; it was built for 8.1.RC1\n"
     result = ascend("vllm")
     assert result.returncode == 0
     assert result.stderr == (sentence if version == "8.0.RC2" else "")

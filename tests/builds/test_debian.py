@@ -239,5 +239,5 @@ def test_cuda_12_is_for_one_system_and_instantiated_for_the_other(nix: Nix) -> N
         ),
     ],
 )
-def test_a_missing_file_says_how_to_bring_it(nix: Nix, source: str, sentence: str) -> None:
+def test_a_missing_file_says_how_to_provide_it(nix: Nix, source: str, sentence: str) -> None:
     assert sentence in nix.fail(f"with {BASE}; {source % NEVER}")

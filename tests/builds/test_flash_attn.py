@@ -50,7 +50,7 @@ def test_the_source_has_a_macro_for_each_feature_that_can_be_disabled(
 
 
 @pytest.mark.parametrize(("target", "release"), [("verl", "2.8.3"), ("verl_0_7_3", "2.7.4.post1")])
-def test_what_it_requires_is_told_without_a_torch(nix: Nix, target: str, release: str) -> None:
+def test_what_it_requires_is_reported_without_a_torch(nix: Nix, target: str, release: str) -> None:
     """A lock can be written before there is one, and anew where it has another torch."""
     unlocked = f'vllmPackages.{target}.overrideScope (_: _: {{ lockedWheels = throw "locked"; }})'
     wheel = nix.build(f"let {PACKAGES} in ({unlocked}).flash-attn.metadata")

@@ -332,7 +332,7 @@ def test_the_wheels_get_what_they_require_and_find_the_runtime(
     nix: Nix, copy: Callable[..., Copy]
 ) -> None:
     """The lock has what sdk.toml says of them."""
-    wheels = [f"(unpackMade {name})" for name in SDK["2.16.0"]["wheels"]]
+    wheels = [f"(unpackBuilt {name})" for name in SDK["2.16.0"]["wheels"]]
     expression = copy().of(f"[ {' '.join(wheels)} ]")
     built = nix("nix-build", "--no-out-link", "--expr", expression).stdout.split()
     assert len(built) == len(wheels)

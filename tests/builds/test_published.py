@@ -33,7 +33,7 @@ def test_one_that_is_not_free_keeps_the_environment_back(nix: Nix, make_wheel: M
     assert "-vllm-test\n" not in closure
     assert "cublas" not in closure
     assert (path / "not-published").read_text() == (
-        "nvidia-cublas 1.0: CUDA EULA\nvllm-test: it is made of these\n"
+        "nvidia-cublas 1.0: CUDA EULA\nvllm-test: it is built from these\n"
     )
 
 

@@ -112,7 +112,7 @@ def groups(folder: Path, world: int, tensor: int, pipeline: int = 1) -> Groups:
 def device(
     folder: Path, rank: int, local_rank: int, monkeypatch: pytest.MonkeyPatch, v1: bool = False
 ) -> int:
-    """The number of the GPU that an engine's worker takes, as its launcher tells it."""
+    """The number of the GPU that an engine's worker takes, as its launcher sets it."""
     monkeypatch.setenv("RANK", str(rank))
     monkeypatch.setenv("LOCAL_RANK", str(local_rank))
     executor = definition(

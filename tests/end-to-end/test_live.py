@@ -58,7 +58,7 @@ def test_library_that_is_not_there(python: Path, tmp_path: Path) -> None:
 
 
 def test_a_wrong_mask_scale_or_layout_is_far_off(python: Path) -> None:
-    """What the bound has to tell apart, with the same shapes: each is a hundred bounds away."""
+    """What the bound has to distinguish, with the same shapes: each is a hundred bounds away."""
     code = """
 import torch
 attend = torch.nn.functional.scaled_dot_product_attention

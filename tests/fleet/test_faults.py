@@ -144,7 +144,7 @@ def test_a_load_loses_nothing(fleet: Fleet) -> None:
 
 @pytest.mark.parametrize("process", ["server", "engine"])
 def test_a_server_is_killed(process: str, fleet: Fleet) -> None:
-    """What it had begun is lost, and its clients are told; nothing else is, and it comes back."""
+    """What it had begun is lost, and its clients get an error; nothing else is, and it comes back."""
     victim, before = fleet.servers[0], len(fleet.ends(fleet.servers[0]))
     load = fleet.load(30)
     time.sleep(5)
@@ -163,7 +163,7 @@ def test_a_server_is_killed(process: str, fleet: Fleet) -> None:
 
 @pytest.mark.parametrize("process", ["server", "engine"])
 def test_a_server_hangs(process: str, fleet: Fleet) -> None:
-    """Its clients are told when nginx has waited enough; the others are answered meanwhile."""
+    """Its clients get an error when nginx has waited enough; the others are answered meanwhile."""
     victim = fleet.servers[0]
     load = fleet.load(60)
     time.sleep(5)

@@ -14,7 +14,9 @@ from vllm_nix.verification.tiny_model import PROMPT, TEXT, TinyModel
 
 KEY = "the-key-of-the-clients"
 READY = 900  # seconds; 70 on a machine that does nothing else
-NOTICED = 30  # seconds in which clients must be told; 9 until a host that is cut off counts as gone
+NOTICED = (
+    30  # seconds in which clients must get an error; 9 until a host that is cut off counts as gone
+)
 
 # Plays vLLM, and Ray, whose first host listens.
 STAND_IN = f"""#!{sys.executable}

@@ -93,7 +93,7 @@ in
       (lib.attrNames vllmPackages.vllm-ascend.tests)
     ];
     expected = [
-      (vllmPackages.unpackMade vllmPackages.ascend.vllm).drvPath
+      (vllmPackages.unpackBuilt vllmPackages.ascend.vllm).drvPath
       [
         "serve"
         "verify"
@@ -106,7 +106,7 @@ in
     expr = map (wheel: wheel.meta ? sourceProvenance) [
       (lib.findFirst (wheel: wheel.pname == "torch") null vllmPackages.cpu.lockedWheels)
       (lib.findFirst (wheel: wheel.pname == "jinja2") null vllmPackages.cpu.lockedWheels)
-      (vllmPackages.unpackMade vllmPackages.cuda_12.vllm)
+      (vllmPackages.unpackBuilt vllmPackages.cuda_12.vllm)
     ];
     expected = [
       true

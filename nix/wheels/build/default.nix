@@ -1,11 +1,11 @@
 # Type: { pname, version, tag, src, build-system, ... } -> Path
-# A wheel made from source (PEP 517) without a network. The output is the file alone; its name is
+# A wheel built from source (PEP 517) without a network. The output is the file alone; its name is
 # known beforehand, and asserted. All other arguments are mkDerivation's.
 {
   lib,
   python,
   stdenv,
-  unpackMade,
+  unpackBuilt,
 }:
 {
   pname,
@@ -65,7 +65,7 @@ let
           inherit version file;
           name = pname;
           # Each of its libraries finds what it needs, or this fails.
-          tests.unpack = unpackMade final.finalPackage;
+          tests.unpack = unpackBuilt final.finalPackage;
         }
         // passthru;
       }

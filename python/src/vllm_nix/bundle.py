@@ -154,7 +154,7 @@ def _store_path(environment: Path) -> Path:
             raise InputError(f"{environment} is not there; build one: nix build .#vllm-cpu")
         raise InputError(
             f"{environment} is not in the Nix store, so nothing says what it needs; bundle what "
-            "`nix build .#vllm-cpu` made, or take a virtual environment's wheels along: "
+            "`nix build .#vllm-cpu` built, or take a virtual environment's wheels along: "
             "pip freeze > all.txt; pip download -r all.txt"
         )
     if real.parent != store:

@@ -39,7 +39,7 @@ def test_an_error_is_one_line_and_an_exit_code(capsys: pytest.CaptureFixture[str
     assert shown.err == f"vllm-nix: unknown target 'gpu'; there are: {', '.join(target_names())}\n"
 
 
-def test_an_unknown_command_is_told_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_command_gets_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         cli.main(["verfy"])
     assert stop.value.code == 2

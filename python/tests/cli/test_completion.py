@@ -135,8 +135,10 @@ def test_zsh_itself(tmp_path: Path, line: str, completed: str, installed: bool) 
         (tmp_path / "_vllm-nix").write_text(ours)
         ours = ""
     result = tmp_path / "line"
-    tell = f'tell() {{ print -r -- "$BUFFER" > {result}; exit }}; zle -N tell; bindkey "^T" tell'
-    start = f"fpath=({tmp_path} $fpath)\nautoload -U compinit && compinit -u\n{ours}\n{tell}\n"
+    report = (
+        f'report() {{ print -r -- "$BUFFER" > {result}; exit }}; zle -N report; bindkey "^T" report'
+    )
+    start = f"fpath=({tmp_path} $fpath)\nautoload -U compinit && compinit -u\n{ours}\n{report}\n"
     (tmp_path / ".zshrc").write_text(f"PS1='ready> '\n{start}print at the prompt\n")
     process, terminal = pty.fork()
     if process == 0:

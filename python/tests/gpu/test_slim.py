@@ -312,7 +312,7 @@ def test_a_library_with_a_damaged_mark(tmp_path: Path) -> None:
     assert len(found.fatbins) == 1
 
 
-def test_other_devices_are_told(tmp_path: Path) -> None:
+def test_other_devices_are_reported(tmp_path: Path) -> None:
     library = read_library(slimmed(tmp_path, shared_library([WIDE, HOPPER]), "8.6"))
     assert judge_library(library, device("a6000")).verdict is Verdict.NATIVE
     for name in ("h100", "8.9"):
@@ -650,7 +650,7 @@ def test_a_new_file_that_does_not_load_replaces_nothing(
     assert text == "the new file does not load: cannot map it"
 
 
-def test_loading_is_told(tmp_path: Path) -> None:
+def test_loading_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "lib.so"
     for machine, loads in ((62, True), (183, None)):
         path.write_bytes(shared_library([WIDE], machine=machine))

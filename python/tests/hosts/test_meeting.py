@@ -100,7 +100,7 @@ def test_nobody_may_come_any_more() -> None:
     ],
 )
 def test_who_is_refused(nodes: int, rank: int, facts: dict[str, str], because: str) -> None:
-    """And told why; the head stays, and the right one may come."""
+    """And learns why; the head stays, and the right one may come."""
 
     async def test(hosts: Hosts) -> None:
         head = hosts.host(0)

@@ -150,7 +150,7 @@ def test_a_lock_has_the_releases_that_its_set_names(name: str, system: str) -> N
         wheel.name: wheel.version for wheel in read_lock(requirements.lock_file(system)).wheels
     }
     overrides = [*map(Requirement, requirements.override)]
-    gone = {*requirements.made, *map(canonicalize_name, requirements.exclude)}
+    gone = {*requirements.built, *map(canonicalize_name, requirements.exclude)}
     settled = gone | {canonicalize_name(each.name) for each in overrides}
     machine = {"platform_machine": system.removesuffix("-linux")}
     asked = [

@@ -200,7 +200,7 @@ def test_what_is_made_here_is_resolved_and_not_locked(
     publish("dep", "2.0")
     publish("dep", "3.0")
     make_wheel(tmp_path / "built", "engine", "1.0+empty", requires=["dep<3"])
-    own = replace(app, made={"engine": "1.0"})
+    own = replace(app, built={"engine": "1.0"})
     plan = relock(own, SYSTEM, built=tmp_path / "built")
     assert plan.changes() == ["+ app 1.0", "+ dep 2.0"]
     plan.write()
@@ -228,7 +228,7 @@ def test_what_is_made_here_and_is_not_there(
     app: Requirements, tmp_path: Path, folder: str | None
 ) -> None:
     make_wheel(tmp_path / "built", "engine", "1.0")
-    own = replace(app, made={"engine": "1.0", "plug-in": "1.0"} if folder else {"plug-in": "1.0"})
+    own = replace(app, built={"engine": "1.0", "plug-in": "1.0"} if folder else {"plug-in": "1.0"})
     with pytest.raises(InputError, match=r"lacks plug-in: nix-build -E .* vllmPackages.app.built"):
         relock(own, SYSTEM, built=tmp_path / folder if folder else None)
 

@@ -30,7 +30,7 @@ def test_each_host_has_a_command_of_its_own() -> None:
     assert "--headless" not in head
 
 
-def test_what_vllm_is_told_of_the_network() -> None:
+def test_what_vllm_gets_of_the_network() -> None:
     variables = load_profile("cuda", "chat", {"nodes": 2}).command(host=OTHER).variables
     assert variables == {
         "VLLM_HOST_IP": "10.0.0.2",
@@ -67,7 +67,7 @@ def test_releases_before_go_by_ray() -> None:
     assert "key" not in other.line(), "it has no clients"
 
 
-def test_one_host_is_told_nothing_of_others() -> None:
+def test_one_host_gets_nothing_of_others() -> None:
     line = words("cuda", None, nodes=1, master_port=7)
     assert "--nnodes" not in line and "--master-port" not in line
     assert "--pipeline-parallel-size 2" in words("cuda", None, pipeline_parallel_size=2)

@@ -123,7 +123,7 @@ def test_vllms_own_variable_chooses_the_hub() -> None:
 
 
 @pytest.mark.parametrize("below", ["", "tiny-0.5B", NAME])
-def test_brought_by_hand(below: str, tmp_path: Path) -> None:
+def test_copied_by_hand(below: str, tmp_path: Path) -> None:
     model(tmp_path / "usb" / below, shards=2)
     place = copy(tmp_path / "usb", NAME, tmp_path / "models")
     assert is_whole(place)
@@ -188,7 +188,7 @@ def test_a_file_that_cannot_be_copied(tmp_path: Path) -> None:
     assert list((tmp_path / "models/acme").iterdir()) == []
 
 
-def test_half_a_model_is_not_brought(tmp_path: Path) -> None:
+def test_half_a_model_is_not_copied(tmp_path: Path) -> None:
     half = model(tmp_path / "usb", shards=2)
     (half / "model-0-of-2.safetensors").unlink()
     with pytest.raises(InputError, match=r"has no whole acme/tiny-0.5B: a config.json and the wei"):

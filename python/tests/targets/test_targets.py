@@ -183,7 +183,7 @@ def test_nix_extends_alike(name: str, nix: Nix, tmp_path: Path) -> None:
         assert json.loads(result.stdout) == case["data"]
 
 
-def test_an_unknown_target_is_told_the_known_ones() -> None:
+def test_an_unknown_target_gets_the_known_ones() -> None:
     with pytest.raises(
         InputError, match=f"unknown target 'gpu'; there are: {', '.join(target_names())}"
     ):

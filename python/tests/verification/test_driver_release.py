@@ -70,7 +70,7 @@ def test_a_jetson_has_a_compatibility_package_of_its_own(gpu_sample: Sample) -> 
 
 
 def test_libraries_by_what_they_need(gpu_sample: Sample) -> None:
-    """Files tell, without Python: those of torch and vLLM are a fault, others a warning."""
+    """Files say so, without Python: those of torch and vLLM are a fault, others a warning."""
     gpu_sample.install("vllm", "0.7.3", {"vllm/_C.abi3.so": needs("libcudart.so.13")})
     gpu_sample.install("extra", "1", {"extra/x.so": needs("libcublas.so.13")})
     report = verify(gpu_sample.root, device="a6000", cuda="12.8", only=ONLY, files_only=True)

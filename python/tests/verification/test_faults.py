@@ -544,7 +544,7 @@ except OSError as error:
 
 
 @pytest.mark.parametrize("how", ["", " from error", " from None"])
-def test_the_cause_is_told_and_not_the_last_wrapper(sample: Sample, how: str) -> None:
+def test_the_cause_is_reported_and_not_the_last_wrapper(sample: Sample, how: str) -> None:
     sample.install("transformers", "5.19.0", {"transformers/__init__.py": WRAPPED.format(how=how)})
     (result,) = verify(sample.root, only=["imports"]).results
     (finding,) = [found for found in result.findings if found.status is Status.FAILED]
@@ -553,7 +553,7 @@ def test_the_cause_is_told_and_not_the_last_wrapper(sample: Sample, how: str) ->
     assert "libcudart.so.13 is of a CUDA that is not here" in finding.fix
 
 
-def test_a_stand_in_for_a_missing_module_is_told_first(sample: Sample) -> None:
+def test_a_stand_in_for_a_missing_module_is_reported_first(sample: Sample) -> None:
     code = "try:\n    import gone\nexcept ImportError:\n    import other_that_is_gone"
     sample.install("transformers", "5.19.0", {"transformers/__init__.py": code})
     (result,) = verify(sample.root, only=["imports"]).results

@@ -14,7 +14,7 @@ ENVS = "if TYPE_CHECKING:\n    VLLM_USE_FLASHINFER_SAMPLER: bool = True\n"
 LATE = "sampling is compiled at first use"
 
 
-def told(sample: Sample, device: str = "8.6") -> list[str]:
+def messages(sample: Sample, device: str = "8.6") -> list[str]:
     (result,) = verify(sample.root, device=device, cuda="13.0", only=["kernels"]).results
     prefix = f"{device} with CUDA 13.0: "
     return [finding.found.removeprefix(prefix) for finding in result.findings] or [result.reason]
@@ -28,11 +28,11 @@ def flashinfer(gpu_sample: Sample) -> Sample:
 
 
 def test_without_flashinfer(gpu_sample: Sample) -> None:
-    assert told(gpu_sample) == ["FlashInfer is not installed, or no vLLM"]
+    assert messages(gpu_sample) == ["FlashInfer is not installed, or no vLLM"]
 
 
 def test_nothing_is_compiled_yet(flashinfer: Sample) -> None:
-    (found,) = told(flashinfer)
+    (found,) = messages(flashinfer)
     assert found.startswith(LATE)
     assert found.endswith("minutes of one core")
 
@@ -45,7 +45,7 @@ def test_what_is_there_is_not_compiled(flashinfer: Sample) -> None:
         f"{cache}{BF16.format('e4m3')}/{BF16.format('e4m3')}.so": carrier([("cubin", 86)]),
     }
     flashinfer.install("flashinfer-jit-cache", "0.7.2+sm86", modules)
-    assert told(flashinfer) == [
+    assert messages(flashinfer) == [
         "compiled already: attention bf16 128, attention bf16 e4m3 128, sampling"
     ]
 
@@ -53,7 +53,7 @@ def test_what_is_there_is_not_compiled(flashinfer: Sample) -> None:
 def test_what_is_there_for_another_device_is_compiled_again(flashinfer: Sample) -> None:
     modules = {SAMPLING: carrier([("cubin", 90)])}
     flashinfer.install("flashinfer-jit-cache", "0.7.2+sm90", modules)
-    (found,) = told(flashinfer)
+    (found,) = messages(flashinfer)
     assert found.startswith(LATE)
 
 
@@ -65,19 +65,19 @@ def test_a_vllm_that_does_not_ask(
         monkeypatch.setenv("VLLM_USE_FLASHINFER_SAMPLER", "0")
     else:
         (flashinfer.site / "vllm/envs.py").write_text(ENVS.replace("True", "False"))
-    assert told(flashinfer) == ["vLLM asks FlashInfer for none by itself"]
+    assert messages(flashinfer) == ["vLLM asks FlashInfer for none by itself"]
 
 
 def test_orin_has_too_few_multiprocessors(flashinfer: Sample) -> None:
-    assert told(flashinfer, "8.7")[0].startswith(LATE)
+    assert messages(flashinfer, "8.7")[0].startswith(LATE)
     sampler = flashinfer.site / "vllm/v1/sample/ops/topk_topp_sampler.py"
     sampler.parent.mkdir(parents=True)
     sampler.write_text("if current_platform.num_compute_units(0) <= 16: ...")
-    assert told(flashinfer, "8.7") == ["vLLM asks FlashInfer for none by itself"]
-    assert told(flashinfer)[0].startswith(LATE)
+    assert messages(flashinfer, "8.7") == ["vLLM asks FlashInfer for none by itself"]
+    assert messages(flashinfer)[0].startswith(LATE)
 
 
 def test_attention_where_nothing_else_has_it(flashinfer: Sample) -> None:
     for file in (flashinfer.site / "vllm/vllm_flash_attn").iterdir():
         file.unlink()
-    assert any("attention is compiled at first use" in found for found in told(flashinfer))
+    assert any("attention is compiled at first use" in found for found in messages(flashinfer))

@@ -34,7 +34,7 @@ def result(sample: Sample) -> Result:
     return only
 
 
-def test_a_machine_without_the_driver_is_told(neuron: Sample, devices: Path) -> None:
+def test_a_machine_without_the_driver_is_reported(neuron: Sample, devices: Path) -> None:
     assert result(neuron).reason == f"no {devices}/neuron0 here: {DRIVERLESS}"
 
 

@@ -1,6 +1,6 @@
 """Write an environment and all that it needs to one file, for machines without Nix or a network.
 
-ENV is what `nix build` made. FILE ends in .tar.zst, or in .tar.xz for a machine without zstd. Beside it
+ENV is what `nix build` built. FILE ends in .tar.zst, or in .tar.xz for a machine without zstd. Beside it
 come SHA256SUMS, for `sha256sum -c`, and unpack.sh, which checks the bundle and overwrites nothing. The
 machine needs tar and zstd or xz, and no more:
 

@@ -4,7 +4,7 @@ TARGET is a target, or one of the embedded base's own sets (debian, debian-cuda,
 debian-cuda12-libraries, debian-docs). What is locked already stays, so that a new requirement changes little;
 --upgrade takes the newest of everything.
 
-Wheels that a target makes from source are in no lock, but what they require is: Nix makes a folder
+Wheels that a target builds from source are in no lock, but what they require is: Nix builds a folder
 of them, and `lock TARGET --built result` reads it. Without one, the error says how.
 """
 
@@ -22,7 +22,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("targets", metavar="TARGET", nargs="+")
     parser.add_argument("--system", help="one Nix system instead of all that the target is for")
     parser.add_argument(
-        "--built", type=Path, metavar="DIR", help="the wheels that the target makes from source"
+        "--built", type=Path, metavar="DIR", help="the wheels that the target builds from source"
     )
     parser.add_argument("--upgrade", action="store_true", help="take the newest of everything")
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""Shell completion, made from the argument parser itself: what it knows is what is completed.
+"""Shell completion, generated from the argument parser itself: what it knows is what is completed.
 
 A value is completed by its choices, or by what its metavar stands for (`VALUES`); any other is a
 file, which shells complete by themselves.

@@ -62,7 +62,7 @@ class Cache:
 def open_cache(root: Path) -> Iterator[Cache]:
     """Makes the folder, waits for another fetch that holds it, and removes what a killed one left.
 
-    Raises `InputError` if it cannot be made.
+    Raises `InputError` if it cannot be created.
     """
     try:
         root.mkdir(parents=True, exist_ok=True)

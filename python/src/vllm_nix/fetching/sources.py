@@ -170,13 +170,13 @@ def _neuron(target: Target) -> list[VendorSource]:
 
 def _made(target: Target) -> list[PipSource]:
     """The source archives, and wheels, of what a target makes from the registry's."""
-    made = {(name, target.release(name)) for name in target.components()}
+    built = {(name, target.release(name)) for name in target.components()}
     if "cutlass" in target.data:
-        made.add(("nvidia-cutlass", f"{target.release('cutlass')}.0"))
+        built.add(("nvidia-cutlass", f"{target.release('cutlass')}.0"))
     rows = [
         source for packages in SDIST_SETS.values() for name in packages for source in _sdists(name)
     ]
-    sources = [source for source in rows if (source.name, source.version) in made]
+    sources = [source for source in rows if (source.name, source.version) in built]
     return sources + (_sdists("models") if "models" in target.data else [])
 
 

@@ -131,7 +131,7 @@ class Fatbin(NamedTuple):
 
 
 class Contents(NamedTuple):
-    """A file's fatbins, in file order, what could not be read, and what a slim library was made for."""
+    """A file's fatbins, in file order, what could not be read, and what a slim library is for."""
 
     fatbins: tuple[Fatbin, ...]
     damage: tuple[FatbinError, ...]

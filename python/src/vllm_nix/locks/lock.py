@@ -82,12 +82,12 @@ def relock(
 ) -> Relock:
     """Resolves a set for a system; what is locked already stays, unless `upgrade`.
 
-    What the set makes itself joins the resolution by the metadata of its wheels in the folder
+    What the set builds itself joins the resolution by the metadata of its wheels in the folder
     `built`, and stays out of the lock. Nothing is written. Raises `Error` and its kinds.
     """
     requirements.check_system(system)
-    made = made_wheels(requirements, built)
-    urls = tuple(f"{name} @ {wheel.as_uri()}" for name, wheel in made.items())
+    own = built_wheels(requirements, built)
+    urls = tuple(f"{name} @ {wheel.as_uri()}" for name, wheel in own.items())
     wanted = replace(requirements, require=(*requirements.require, *urls))
     path = requirements.lock_file(system)
     old = read_lock(path) if path.exists() else None
@@ -98,27 +98,27 @@ def relock(
     wheels = [
         _wheel(package, _choose(package, ranks, kept, requirements.name), sizes)
         for package in packages
-        if package["name"] not in made
+        if package["name"] not in own
     ]
     sorted_wheels = tuple(sorted(wheels, key=lambda wheel: wheel.name))
     new = Lock(requirements.python, sorted_wheels, requirements.digest)
     return Relock(path, old, new, format_lock(new, system))
 
 
-def made_wheels(requirements: Requirements, folder: Path | None) -> dict[str, Path]:
-    """Package → its wheel in a folder, for each that the set makes. Raises `InputError`."""
+def built_wheels(requirements: Requirements, folder: Path | None) -> dict[str, Path]:
+    """Package → its wheel in a folder, for each that the set builds. Raises `InputError`."""
     found = {}
     for path in sorted(folder.glob("*.whl")) if folder else ():
         with contextlib.suppress(InvalidWheelFilename):
             found[str(parse_wheel_filename(path.name)[0])] = path.absolute()
-    if absent := [name for name in requirements.made if name not in found]:
+    if absent := [name for name in requirements.built if name not in found]:
         raise InputError(
-            f"{requirements.name} makes {', '.join(requirements.made)} from source, and a lock"
+            f"{requirements.name} builds {', '.join(requirements.built)} from source, and a lock"
             f" depends on what they require; {folder or '--built'} lacks {', '.join(absent)}:"
             " nix-build -E 'with import ./nix/debian { overlays = [ (import ./overlays) ]; };"
-            f" vllmPackages.{requirements.name}.built' makes that folder"
+            f" vllmPackages.{requirements.name}.built' builds that folder"
         )
-    return {name: found[name] for name in requirements.made}
+    return {name: found[name] for name in requirements.built}
 
 
 def platforms(platform: str, machine: str) -> Iterator[str]:

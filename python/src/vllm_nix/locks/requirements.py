@@ -37,7 +37,9 @@ class Requirements:
     platform: str = "manylinux_2_28"
     before: str = ""  # an ISO date: files published later are not there
     index: Mapping[str, Mapping[str, Any]] | None = None  # `url` and `systems`, by package
-    made: Mapping[str, str] = field(default_factory=dict)  # built here, in no lock: name → version
+    built: Mapping[str, str] = field(
+        default_factory=dict
+    )  # here, and so in no lock: name → version
     has_debs: bool = False  # whether Debian packages are locked beside the wheels
 
     def lock_file(self, system: str) -> Path:
@@ -52,7 +54,7 @@ class Requirements:
         parts = {
             "python": self.python,
             "require": sorted(self.require),
-            "made": sorted(f"{name}=={version}" for name, version in self.made.items()),
+            "made": sorted(f"{name}=={version}" for name, version in self.built.items()),
             "exclude": sorted(self.exclude),
             "override": sorted(self.override),
             "platform": self.platform,
@@ -128,7 +130,7 @@ def _requirements(
     systems: Any,
     require: Any,
     wheels: Mapping[str, Any],
-    made: Mapping[str, str] | None = None,
+    built: Mapping[str, str] | None = None,
 ) -> Requirements:
     return Requirements(
         name,
@@ -141,5 +143,5 @@ def _requirements(
         wheels.get("platform", "manylinux_2_28"),
         wheels.get("before", ""),
         wheels.get("index"),
-        made or {},
+        built or {},
     )

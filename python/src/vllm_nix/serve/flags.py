@@ -59,7 +59,7 @@ def ray_words(rank: int, head: str, port: int, address: str | None) -> tuple[str
 
 
 def ray_variables() -> dict[str, str]:
-    """What Ray's programs are told besides."""
+    """Further arguments of Ray's programs."""
     return dict(_table()["ray"]["variables"])
 
 
@@ -71,7 +71,7 @@ def in_background(words: Sequence[str]) -> tuple[str, ...]:
 def network_variables(
     release: str, device: str, address: str | None, interface: str | None
 ) -> dict[str, str]:
-    """What tells this release and its libraries by which address and interface others reach a host."""
+    """What sets, for this release and its libraries, by which address and interface others reach a host."""
     version = Version(release)
     values = {"address": address, "interface": interface}
     return {

@@ -81,9 +81,9 @@ class Target:
             "vllm-ascend": self.data.get("vllm-ascend", {}).get("from") == "source",
             "flash-attn": "flash-attn" in self.data,
         }
-        made = [name for name, here in from_source.items() if here]
+        built = [name for name, here in from_source.items() if here]
         vendor = self.data.get("neuron", {}).get("wheels", ())
-        return [*made, *vendor, *sorted(self.data.get("sdists", {}))]
+        return [*built, *vendor, *sorted(self.data.get("sdists", {}))]
 
     def release(self, component: str) -> str:
         """The version of a component that is built here; AWS Neuron's wheels are their SDK's."""
@@ -94,7 +94,7 @@ class Target:
         return release or self.data.get("neuron", {}).get("sdk", "")
 
     def parameters(self) -> dict[str, Any]:
-        """Everything that a derivation of this target is made from; equal to Nix's, key for key."""
+        """Everything that a derivation of this target is built from; equal to Nix's, key for key."""
         return {
             **self.data,
             "name": self.name,

@@ -44,7 +44,7 @@ class Driver:
 @dataclass(frozen=True, slots=True)
 class BrokenDriver:
     """A driver that is there and does not start. It is no fault where the machine has no GPU, or this
-    process was made to see none."""
+    process was set to see none."""
 
     found: str
     fix: str

@@ -152,7 +152,7 @@ FIXES = {
 
 @check("compilers", "What is compiled on first use finds its compiler")
 def compilers(context: Context) -> Iterator[Finding]:
-    """The compilers that kernels are made with on first use are there, and compile.
+    """The compilers that kernels are built with on first use are there, and compile.
 
     Triton compiles a launcher for its kernels in C, with CC, gcc or clang, against Python.h; on
     the CPU torch's inductor compiles C++ with CXX or g++, with OpenMP. Both are found as these

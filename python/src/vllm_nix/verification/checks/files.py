@@ -51,7 +51,7 @@ ALGORITHMS = ("sha256", "sha384", "sha512")
 def manifest(context: Context) -> Iterator[Finding]:
     """The environment is of the target that was asked for, and its wheels are still in the store.
 
-    A Nix build of this project says in share/vllm-nix/target.json what it was made of: the target, its
+    A Nix build of this project says in share/vllm-nix/target.json what it was built from: the target, its
     parameters, and each wheel with its path. The wheels must be there, as they are not after a garbage
     collection that an unregistered link did not stop. What was left out of wheels as unused
     (nix/wheels/diet.toml) is named. Other environments have no manifest.
@@ -77,7 +77,7 @@ def manifest(context: Context) -> Iterator[Finding]:
 
 @check("wheel-set", "Installed distributions match the manifest, each once")
 def wheel_set(context: Context) -> Iterator[Finding]:
-    """The installed distributions are those that the environment was made from: no more, no fewer.
+    """The installed distributions are those that the environment was built from: no more, no fewer.
 
     They are those that importlib.metadata finds: .dist-info, the .egg-info of older installers, of
     other folders in sys.path as well. Each must be readable, agree with its folder's name, and be the

@@ -180,9 +180,9 @@ def _gap(gap: cann.Gap) -> Finding:
 DEVICES = Path("/dev")
 
 
-@check("neuron", "AWS Neuron's devices are there, for a vLLM that is made for them")
+@check("neuron", "AWS Neuron's devices are there, for a vLLM that is built for them")
 def neuron(context: Context) -> Iterator[Finding]:
-    """AWS Neuron's devices are there, for a vLLM that is made for them.
+    """AWS Neuron's devices are there, for a vLLM that is built for them.
 
     The driver is the host's: aws-neuronx-dkms makes /dev/neuron0 and so on, one of each chip. Whoever
     may not open them all gets an error of the runtime's.
@@ -204,7 +204,7 @@ def neuron(context: Context) -> Iterator[Finding]:
 
 
 def lacks_neuron(context: Context) -> str:
-    """Why a vLLM that is made for Neuron cannot start here; "" if it could, or is for another."""
+    """Why a vLLM that is built for Neuron cannot start here; "" if it could, or is for another."""
     if not _applies(context) or _devices():
         return ""
     return (

@@ -32,7 +32,7 @@ from vllm_nix.verification.survey import StepError, Survey
 def machine(context: Context) -> Iterator[Finding]:
     """Python and the libraries are for one processor: the device's, the target's, or this machine's.
 
-    A Jetson is an aarch64 machine, so that an environment made on an x86_64 one is of no use there,
+    A Jetson is an aarch64 machine, so that an environment built on an x86_64 one is of no use there,
     whatever its GPU code. Wheels of another platform can also come singly, by `pip install --platform`
     or from a cache that two machines share: they install, and fail when they are imported ("cannot open
     shared object file", "Exec format error"). The header of each ELF file names its processor: of

@@ -20,7 +20,7 @@ AGAIN = "make the environment again, with the Python that it is for"
 
 @check("interpreter", "Python starts, and is the one that this environment is for")
 def interpreter(context: Context) -> Iterator[Finding]:
-    """The interpreter starts, and is the one that the environment was made for.
+    """The interpreter starts, and is the one that the environment was built for.
 
     `bin/python` is started and asked who it is: its version beside the target's, its prefix beside the
     folder that was given, and the libraries of its binary. If it does not start, the reason is named

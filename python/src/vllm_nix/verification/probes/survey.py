@@ -150,12 +150,12 @@ def listen() -> None:
     make = logging.getLogRecordFactory()
 
     def record(*arguments: Any, **more: Any) -> logging.LogRecord:
-        made = make(*arguments, **more)
-        if made.name.partition(".")[0] == "vllm" and made.levelno >= logging.WARNING:
+        record = make(*arguments, **more)
+        if record.name.partition(".")[0] == "vllm" and record.levelno >= logging.WARNING:
             with suppress(Exception):
-                if "ailed to import" in (text := made.getMessage()):
+                if "ailed to import" in (text := record.getMessage()):
                     complaints.append(text[:2000])
-        return made
+        return record
 
     logging.setLogRecordFactory(record)
 
