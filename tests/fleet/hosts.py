@@ -35,6 +35,9 @@ PACKAGES = {
     "nginx": "nginx-light",
     "nsenter": "util-linux",
     "pgrep": "procps",
+    "podman": "podman",
+    "runc": "runc",
+    "catatonit": "catatonit",
     "setpriv": "util-linux",
     "systemctl": "systemd",
     "sshd": "openssh-server",
@@ -91,6 +94,7 @@ class Host:
     def __init__(self, number: int, name: str, home: Path, switch: int, seconds: int) -> None:
         self.name = name
         self.address = f"10.77.0.{number}"
+        self.address6 = f"fd77::{number}"
         self.home = home
         self._port = f"port{number}"
         self._mac = f"02:00:00:00:00:{number:02x}"  # which others remember
@@ -111,7 +115,12 @@ class Host:
             f"ip link add {self._port} type veth peer eth0 address {self._mac} netns {pid}",
             f"ip link set {self._port} master bridge up",
         )
-        _in_network(pid, f"ip address add {self.address}/24 dev eth0", "ip link set eth0 up")
+        _in_network(
+            pid,
+            f"ip address add {self.address}/24 dev eth0",
+            f"ip address add {self.address6}/64 dev eth0 nodad",  # nobody else has it
+            "ip link set eth0 up",
+        )
         if self._own_store:
             self._own_store()
 

@@ -2,6 +2,8 @@
 
     stand_in.py PORT NOTES KEY
 
+It judges the path as vLLM 0.7.3 does, which has it from the Host header too (Starlette before 1.0).
+
 A line of NOTES is a prompt that has begun. A body's `seconds` pass before the answer; `status` is the answer's;
 with `stream`, two events go out, as many seconds apart. While NOTES.sick exists, /health is 503.
 """
@@ -13,6 +15,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 port, notes, key = int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 file = os.open(notes, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
@@ -27,7 +30,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         os.write(file, f"{self.path} {body['prompt'][:40]}\n".encode())
-        if self.headers["authorization"] != f"Bearer {key}":
+        path = urlsplit(f"http://{self.headers['host']}{self.path}").path
+        if path.startswith("/v1") and self.headers["authorization"] != f"Bearer {key}":
             self.answer(401)
         elif body.get("stream"):
             self.send_response(200)

@@ -121,6 +121,7 @@ def test_each_host_runs_its_own_command_until_one_is_gone() -> None:
             said = " ".join(words)
             assert f"--nnodes 2 --node-rank {rank} --master-addr 10.77.0.1" in said
             assert ("--headless" in words) == (rank > 0)
+            assert (words[-2:] == ["--middleware", "vllm_nix_gate.Gate"]) == (rank == 0)
             # The other host has no clients, and no key of theirs.
             assert variables == [host.address, "eth0", None if rank else KEY, None]
         other.power_off()
@@ -130,6 +131,23 @@ def test_each_host_runs_its_own_command_until_one_is_gone() -> None:
         wait_for(head, "host 10.77.0.2 (rank 1) is gone: it ended, or nothing came from it for 9 s")
         assert nothing_runs(head)
         second.wait(timeout=60)
+
+
+def test_hosts_share_the_layers() -> None:
+    with hosts("head", "other") as (head, other):
+        options = ("--pipeline-parallel-size", "2")
+        first = serve(head, 0, stand_in(head, "0.33.0"), *options, target="cuda")
+        serve(other, 1, stand_in(other, "0.33.0"), *options, target="cuda")
+        for rank, host in enumerate((head, other)):
+            wait_for(host, "--nnodes")
+            ((words, _),) = played(host)
+            said = " ".join(words)
+            assert "--tensor-parallel-size 2 --pipeline-parallel-size 2 --nnodes 2" in said
+            assert f"--node-rank {rank} --master-addr 10.77.0.1" in said
+        stop(first)
+        options = ("--pipeline-parallel-size", "2")
+        assert serve(head, 0, stand_in(other, "0.32.0"), *options).wait(timeout=60) == 2
+        wait_for(head, "its CPU worker has no pipeline parallelism; tensor-parallel-size alone")
 
 
 def test_a_release_that_goes_by_ray() -> None:

@@ -48,6 +48,17 @@ def test_what_is_refused(environment: Path) -> None:
     assert "/nonexistent is not an environment with Ray" in result.stderr
 
 
+@pytest.mark.parametrize(("release", "status"), [("2.40.0", 2), ("2.51.0", 2), ("2.52.0", 3)])
+def test_a_ray_without_ipv6(environment: Path, release: str, status: int) -> None:
+    (environment / f"lib/python3.11/site-packages/ray-{release}.dist-info").mkdir(parents=True)
+    words = ("--nodes", "2", "--rank", "1", "--head", "fd00::1", "--wait", "0.1")
+    result = ray(environment, *words)
+    if "no route from this host" in result.stderr:
+        pytest.skip("no IPv6 on this machine")
+    assert result.returncode == status
+    assert (f"Ray {release} has no IPv6, which fd00::1 is" in result.stderr) == (status == 2)
+
+
 def test_others_who_do_not_come(environment: Path, here: str) -> None:
     words = ("--nodes", "2", "--rank", "0", "--head", here, "--port", "17431", "--wait", "0.5")
     result = ray(environment, *words)

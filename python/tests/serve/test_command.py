@@ -14,7 +14,13 @@ import pytest
 from vllm_nix import cli
 from vllm_nix.errors import InputError
 from vllm_nix.serve import load_profile
-from vllm_nix.serve.command import check_port, check_target_of, read_api_key, release_of
+from vllm_nix.serve.command import (
+    check_port,
+    check_target_of,
+    gate_variables,
+    read_api_key,
+    release_of,
+)
 
 KEY = "sk-secret"
 
@@ -111,6 +117,21 @@ def test_it_becomes_the_environments_server(tmp_path: Path, key: Path) -> None:
     assert words[words.index("--task") + 1] == "embed"
     assert given == KEY
     assert KEY not in " ".join(words)
+    assert words[-2:] == ["--middleware", "vllm_nix_gate.Gate"]
+
+
+@pytest.mark.parametrize(
+    ("target", "variable"), [("cpu", "VLLM_NIX_PYTHONPATH"), (None, "PYTHONPATH")]
+)
+def test_its_vllm_imports_what_asks_for_the_key(
+    tmp_path: Path, target: str | None, variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The user's own folders after it."""
+    found = environment(tmp_path / "env", "0.32.0", target=target)
+    monkeypatch.setenv(variable, "/mine")
+    ours, mine = gate_variables(found)[variable].split(":")
+    assert mine == "/mine"
+    assert [file.name for file in Path(ours).glob("*.py")] == ["vllm_nix_gate.py"]
 
 
 def test_an_environment_can_be_printed_for(tmp_path: Path) -> None:

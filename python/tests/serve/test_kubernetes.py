@@ -11,13 +11,15 @@ import pytest
 from vllm_nix import cli
 from vllm_nix.errors import InputError
 from vllm_nix.serve import kubernetes, load_profile
+from vllm_nix.serve.command import gate_folder
 
 
 def manifests(target: str = "cpu", *arguments: str, **values: Any) -> tuple[Any, Any]:
     profile = load_profile(target, "chat", values)
-    service, deployment = kubernetes.manifests(
+    config, service, deployment = kubernetes.manifests(
         profile, image="r/vllm:1", secret="keys", arguments=arguments
     )
+    assert config["kind"] == "ConfigMap"
     return service, deployment
 
 
@@ -44,7 +46,7 @@ def test_vllm_listens_in_the_pod_and_writes_where_it_may() -> None:
 
 
 def test_secrets_are_references() -> None:
-    key, token = container()["env"]
+    _, key, token = container()["env"]
     assert key == {
         "name": "VLLM_API_KEY",
         "valueFrom": {"secretKeyRef": {"name": "keys", "key": "api-key"}},
@@ -96,6 +98,20 @@ def test_several_hosts_are_a_leader_and_its_workers() -> None:
     assert leader.keys() - worker.keys() == answering
 
 
+def test_every_path_asks_for_the_key() -> None:
+    """By a module that the pod has from its ConfigMap, as vLLM names it."""
+    profile = load_profile("cpu", "chat")
+    config, _, deployment = kubernetes.manifests(profile, image="r/vllm:1", secret="keys")
+    pod = deployment["spec"]["template"]["spec"]
+    (vllm,) = pod["containers"]
+    assert vllm["args"][-2:] == ["--middleware", "vllm_nix_gate.Gate"]
+    (volume,) = (volume["name"] for volume in pod["volumes"] if "configMap" in volume)
+    (place,) = (mount["mountPath"] for mount in vllm["volumeMounts"] if mount["name"] == volume)
+    assert {"name": "VLLM_NIX_PYTHONPATH", "value": place} in vllm["env"]
+    assert pod["volumes"][-1] == {"name": volume, "configMap": {"name": config["metadata"]["name"]}}
+    assert config["data"] == {"vllm_nix_gate.py": (gate_folder() / "vllm_nix_gate.py").read_text()}
+
+
 def run(key: str | None, *arguments: str) -> "subprocess.CompletedProcess[str]":
     """The container's words, as Kubernetes reads them, with a stand-in for vLLM."""
     words = [word.replace("$$", "$") for word in container("cpu", *arguments)["args"]]
@@ -132,7 +148,7 @@ def test_a_pod_that_is_to_end_answers_first(answers: list[str], pauses: int) -> 
 
     class Metrics(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            assert self.path == "/metrics"
+            assert (self.path, self.headers["authorization"]) == ("/metrics", "Bearer sk-secret")
             self.send_response(200)
             self.end_headers()
             name, value = left.pop(0).split()
@@ -149,7 +165,10 @@ def test_a_pod_that_is_to_end_answers_first(answers: list[str], pauses: int) -> 
             server.server_close()
         command = container(port=port)["lifecycle"]["preStop"]["exec"]["command"]
         command[2] = f"sleep() {{ echo $1; }}\n{command[2]}"
-        result = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+        variables = {**os.environ, "VLLM_API_KEY": "sk-secret\n"}
+        result = subprocess.run(
+            command, env=variables, check=False, capture_output=True, text=True, timeout=60
+        )
         server.shutdown()
     assert result.stdout.split() == ["10", *["1"] * (pauses - 1)]
     assert not left

@@ -11,8 +11,9 @@ from pathlib import Path
 from vllm_nix.cli.serve import WAIT, say, seconds
 from vllm_nix.errors import InputError
 from vllm_nix.hosts.likeness import of_environment
-from vllm_nix.serve.command import check_port
-from vllm_nix.serve.flags import network_variables, ray_variables, ray_words
+from vllm_nix.hosts.network import with_port
+from vllm_nix.serve.command import check_port, distribution_of
+from vllm_nix.serve.flags import check_ray, network_variables, ray_variables, ray_words
 from vllm_nix.serve.group import host_of, unset
 from vllm_nix.version import __version__
 
@@ -40,9 +41,10 @@ def run(args: argparse.Namespace) -> int:
     if not os.access(program, os.X_OK):
         raise InputError(f"{args.environment} is not an environment with Ray: it has no {program}")
     host = host_of(args.nodes, args.rank, args.head, args.port, here=True)
+    check_ray(distribution_of(args.environment, "ray"), host.head)
     _, *options = ray_words(host.rank, host.head, host.port, host.address)
     words = [str(program), *options, *getattr(args, "rest", ())]
-    address = f"{host.head}:{host.port}"
+    address = with_port(host.head, host.port)
     if host.rank == 0:
         check_port(host.head, host.port)
     # By which gloo, NCCL and any release of vLLM since 0.5.1 find the network: verl's are for NVIDIA's GPUs.

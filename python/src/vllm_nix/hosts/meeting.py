@@ -20,6 +20,7 @@ from typing import Any
 
 from vllm_nix.errors import InputError, Unavailable
 from vllm_nix.hosts.likeness import Facts, differences, sentence
+from vllm_nix.hosts.network import with_port
 from vllm_nix.hosts.place import Place
 from vllm_nix.text import counted
 
@@ -76,7 +77,7 @@ class Meeting:
             which = ", ".join(map(str, lacking))
             ranks = f"rank {which}" if len(lacking) == 1 else f"ranks {which}"
             raise Unavailable(
-                f"{ranks} of {place.nodes} did not come to {place.address}:{place.port} within"
+                f"{ranks} of {place.nodes} did not come to {with_port(place.address, place.port)} within"
                 f" {wait:g} s"
             ) from None
         finally:
@@ -175,7 +176,7 @@ class Meeting:
                     writer.close()
             why = ""
             await asyncio.sleep(min(_AGAIN, max(0, deadline - time.monotonic())))
-        head = f"{place.head}:{place.port}"
+        head = with_port(place.head, place.port)
         if why:
             raise Unavailable(f"no head at {head} within {wait:g} s ({why}); is rank 0 started?")
         raise Unavailable(

@@ -38,6 +38,11 @@ def address_of(host: str) -> str:
     return address
 
 
+def with_port(address: str, port: int) -> str:
+    """Both as one word, in which an IPv6 address is in brackets."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
 def own_address_to(address: str) -> str:
     """The address that this machine has for those who are at another. Raises `Unavailable`."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET

@@ -10,6 +10,7 @@ from typing import Any
 from vllm_nix.errors import Error, Unavailable
 from vllm_nix.hosts.likeness import Facts
 from vllm_nix.hosts.meeting import GONE, Meeting, Say
+from vllm_nix.hosts.network import with_port
 from vllm_nix.hosts.place import Place
 from vllm_nix.process import Outcome, run
 from vllm_nix.text import counted
@@ -70,7 +71,7 @@ async def _run(
     try:
         if place.rank:
             say(
-                f"{place.name} of {place.nodes} waits up to {wait:g} s for {place.head}:{place.port}"
+                f"{place.name} of {place.nodes} waits up to {wait:g} s for {with_port(place.head, place.port)}"
             )
             await meeting.join(wait)
         else:
@@ -116,5 +117,5 @@ async def _until_it_answers(programs: Programs, is_over: Callable[[], bool]) -> 
                     return
     except TimeoutError:
         raise Unavailable(
-            f"{programs.first[0]} does not answer at {host}:{port} after {_READY:g} s"
+            f"{programs.first[0]} does not answer at {with_port(host, port)} after {_READY:g} s"
         ) from None

@@ -8,6 +8,7 @@ import socket
 import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 
 from packaging.version import InvalidVersion, Version
@@ -19,6 +20,9 @@ from vllm_nix.serve.group import Host
 
 # vLLM of every release takes it from there, so that no process list has it.
 API_KEY = "VLLM_API_KEY"
+# What asks for it on every path, which vLLM itself does not: a module in a folder of its own.
+GATE_MODULE = "vllm_nix_gate"
+GATE = ("--middleware", f"{GATE_MODULE}.Gate")
 _LONGEST_KEY = 1 << 16  # bytes that are read
 
 
@@ -70,10 +74,11 @@ class Command:
     def run(self, environment: str | os.PathLike[str]) -> None:
         """Becomes the server: replaces this process by it. Raises `InputError`, `Unavailable`."""
         program = _program(environment, self.words[0])
-        variables = {**os.environ, **self.variables, API_KEY: read_api_key(self.api_key_file)}
+        variables = {**os.environ, **self.variables, **gate_variables(environment)}
+        variables[API_KEY] = read_api_key(self.api_key_file)
         check_port(self.host, self.port)
         try:
-            os.execve(program, [str(program), *self.words[1:]], variables)
+            os.execve(program, [str(program), *self.words[1:], *GATE], variables)
         except OSError as error:
             raise Unavailable(f"{program} does not start: {error.strerror}") from error
 
@@ -95,11 +100,24 @@ class Command:
         )
         variables = dict(self.variables)
         if self.has_clients:
-            variables[API_KEY] = read_api_key(self.api_key_file)
+            words += GATE
+            variables |= gate_variables(environment) | {API_KEY: read_api_key(self.api_key_file)}
             check_port(self.host, self.port)
             check_port(place.address, port, "--master-port")
         programs = Programs(words, first, (self.group.head, port))
         run_together(place, facts, programs, variables, wait, say)
+
+
+def gate_folder() -> Path:
+    """The folder that has what `GATE` names."""
+    return Path(str(resources.files("vllm_nix.serve").joinpath("gate")))
+
+
+def gate_variables(environment: str | os.PathLike[str]) -> dict[str, str]:
+    """By which its vLLM imports that; a launcher of ours takes no PYTHONPATH."""
+    ours = (Path(environment) / "share/vllm-nix/target.json").is_file()
+    name = "VLLM_NIX_PYTHONPATH" if ours else "PYTHONPATH"
+    return {name: os.pathsep.join(filter(None, [str(gate_folder()), os.environ.get(name)]))}
 
 
 def _program(environment: str | os.PathLike[str], name: str) -> Path:
@@ -116,13 +134,20 @@ def _program(environment: str | os.PathLike[str], name: str) -> Path:
 
 def release_of(environment: Path) -> str:
     """The vLLM release in an environment, without a local label. Raises `InputError`."""
-    for info in sorted(environment.glob("lib/python3*/site-packages/vllm-*.dist-info")):
-        text = info.name.removeprefix("vllm-").removesuffix(".dist-info")
+    if release := distribution_of(environment, "vllm"):
+        return release
+    raise InputError(f"{environment} has no vLLM in lib/python3*/site-packages")
+
+
+def distribution_of(environment: Path, name: str) -> str | None:
+    """The release of a distribution there, if it has it."""
+    for info in sorted(environment.glob(f"lib/python3*/site-packages/{name}-*.dist-info")):
+        text = info.name.removeprefix(f"{name}-").removesuffix(".dist-info")
         try:
             return Version(text).public
         except InvalidVersion:  # another distribution: vllm-something
             continue
-    raise InputError(f"{environment} has no vLLM in lib/python3*/site-packages")
+    return None
 
 
 def check_target_of(environment: Path, target: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from packaging.version import Version
 
 from vllm_nix.errors import InputError
+from vllm_nix.hosts.network import with_port
 
 Data = Mapping[str, Any]
 
@@ -53,9 +54,18 @@ def ray_words(rank: int, head: str, port: int, address: str | None) -> tuple[str
     """The words that start Ray in the foreground, on the head at its `port` or on another host."""
     table = _table()["ray"]
     words = table["other" if rank else "first"]
-    values = {"head": head, "address": address, "port": port}
+    values = {"head": with_port(head, port), "address": address, "port": port}
     known = (word for word in words if address or "{address}" not in word)
     return (*(word.format(**values) for word in known), table["block"])
+
+
+def check_ray(release: str | None, head: str) -> None:
+    """Checks that a release of Ray reaches a head at this address. Raises `InputError`."""
+    since = _table()["ray"]["ipv6-since"]
+    if release and ":" in head and Version(release) < Version(since):
+        raise InputError(
+            f"Ray {release} has no IPv6, which {head} is: {since} has; give --head an IPv4 address"
+        )
 
 
 def ray_variables() -> dict[str, str]:

@@ -1,11 +1,12 @@
 """A profile as Kubernetes runs it: a Deployment of the target's image, and a Service before it.
 
-For several hosts it is a LeaderWorkerSet, of https://lws.sigs.k8s.io.
+A ConfigMap has what asks clients for the key on every path (gate/). For several hosts it is a LeaderWorkerSet, of
+https://lws.sigs.k8s.io.
 
 >>> from vllm_nix.serve import load_profile
 >>> chat = load_profile("cpu", "chat")
 >>> [each["kind"] for each in manifests(chat, image="vllm-cpu:0.32.0", secret="vllm")]
-['Service', 'Deployment']
+['ConfigMap', 'Service', 'Deployment']
 """
 
 import json
@@ -17,7 +18,7 @@ from typing import Any, cast
 
 from vllm_nix.arguments import check_text
 from vllm_nix.errors import InputError
-from vllm_nix.serve.command import API_KEY, Command
+from vllm_nix.serve.command import API_KEY, GATE, GATE_MODULE, Command, gate_folder
 from vllm_nix.serve.flags import starts_by_ray
 from vllm_nix.serve.group import MASTER_PORT, Host, check_world
 from vllm_nix.serve.profile import Profile
@@ -42,6 +43,8 @@ _EMPTY: Mapping[str, tuple[str, Data]] = {
     "tmp": ("/tmp", {}),
 }
 
+_GATE_FOLDER = "/etc/vllm-nix"  # from which the image's launcher lets vLLM import it
+
 # vLLM takes an empty key for none, and one that ends in a newline, as files do, for another.
 _GUARD = f"""\
 read -r {API_KEY} <<<"${API_KEY}"
@@ -51,16 +54,17 @@ exec "$@"
 _START = 3600  # seconds, for the download of a model
 # Of a pod that is to end: first no Service may pass requests on to it any more, then it answers those that it
 # has. vLLM itself would end them.
-_LEAVE = """\
+_LEAVE = f"""\
 sleep 10
-busy() {{
-  exec 3<>/dev/tcp/127.0.0.1/{port} || return
-  printf 'GET /metrics HTTP/1.0\\r\\n\\r\\n' >&3
+read -r key <<<"${API_KEY}"
+busy() {{{{
+  exec 3<>/dev/tcp/127.0.0.1/{{port}} || return
+  printf 'GET /metrics HTTP/1.0\\r\\nauthorization: Bearer %s\\r\\n\\r\\n' "$key" >&3
   while read -r name value; do
     [[ $name == vllm:num_requests_@(running|waiting)* && $value != 0.0* ]] && return
   done <&3
   return 1
-}}
+}}}}
 while busy; do sleep 1; done
 """
 # Of LeaderWorkerSet: what it sets in each pod, and its label for the first.
@@ -109,13 +113,23 @@ def manifests(
             f"vLLM {profile.release} has Ray start it on {nodes} hosts, which is not written for"
             " Kubernetes here; KubeRay runs such a cluster"
         )
+    words = (*GATE, *arguments)
     templates = [
         {
             "metadata": {"labels": labels},
-            "spec": _pod(profile, profile.command(arguments, here=False, host=host), image, secret),
+            "spec": _pod(
+                profile, profile.command(words, here=False, host=host), image, name, secret
+            ),
         }
         for host in _hosts(profile, nodes)
     ]
+    gate = f"{GATE_MODULE}.py"
+    config = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": name, "labels": labels},
+        "data": {gate: (gate_folder() / gate).read_text(encoding="utf-8")},
+    }
     service = {
         "apiVersion": "v1",
         "kind": "Service",
@@ -130,6 +144,7 @@ def manifests(
         group = {"size": nodes, "restartPolicy": "RecreateGroupOnPodRestart"}
         group |= dict(zip(("leaderTemplate", "workerTemplate"), templates, strict=True))
         return [
+            config,
             service,
             {
                 "apiVersion": "leaderworkerset.x-k8s.io/v1",
@@ -139,6 +154,7 @@ def manifests(
             },
         ]
     return [
+        config,
         service,
         {
             "apiVersion": "apps/v1",
@@ -158,10 +174,12 @@ def manifests(
     ]
 
 
-def _pod(profile: Profile, command: Command, image: str, secret: str) -> Data:
+def _pod(profile: Profile, command: Command, image: str, config: str, secret: str) -> Data:
     cann = _cann(profile)
     mounts: list[Data] = [{"name": name, "mountPath": path} for name, (path, _) in _EMPTY.items()]
     volumes: list[Data] = [{"name": name, "emptyDir": spec} for name, (_, spec) in _EMPTY.items()]
+    mounts.append({"name": "gate", "mountPath": _GATE_FOLDER, "readOnly": True})
+    volumes.append({"name": "gate", "configMap": {"name": config}})
     if cann:
         mounts.append({"name": "cann", "mountPath": cann, "readOnly": True})
         volumes.append({"name": "cann", "hostPath": {"path": cann, "type": "Directory"}})
@@ -185,6 +203,7 @@ def _pod(profile: Profile, command: Command, image: str, secret: str) -> Data:
                 "env": [
                     *([_POD_ADDRESS] if command.group else []),
                     *({"name": key, "value": value} for key, value in command.variables.items()),
+                    {"name": "VLLM_NIX_PYTHONPATH", "value": _GATE_FOLDER},
                     _secret(API_KEY, secret, "api-key"),
                     _secret("HF_TOKEN", secret, "hf-token", optional=True),
                 ],
@@ -272,7 +291,7 @@ def _yaml(value: Any, indent: str = "") -> Iterator[str]:
         if not each or not isinstance(each, (dict, list)):
             first, *rest = _scalar(each).splitlines()
             yield f"{head} {first}"
-            yield from (f"{indent}  {line}" for line in rest)
+            yield from (f"{indent}  {line}" if line else "" for line in rest)
         elif key == "-":
             first, *rest = _yaml(each, indent + "  ")
             yield f"{head} {first.lstrip()}"
@@ -290,4 +309,4 @@ def _scalar(value: Any) -> str:
 
 def _is_text(value: Any) -> bool:
     """Whether it is lines that YAML shows as they are."""
-    return isinstance(value, str) and bool(re.fullmatch(r"(\S[ -~]*\n)( *\S[ -~]*\n)+", value))
+    return isinstance(value, str) and bool(re.fullmatch(r"(\S[ -~]*\n)(\n* *\S[ -~]*\n)+", value))

@@ -37,7 +37,9 @@ server {{
     # A connection for each request: on one that is kept, nginx cannot know whether a request that failed
     # had begun.
     proxy_set_header Connection close;
-    proxy_set_header Host $http_host;
+    # nginx's own name for them, and not a client's: by a Host of its own, vLLM until 0.18 and later was had to
+    # take another path for the one that it judged.
+    proxy_set_header Host $proxy_host;
     proxy_buffering off;  # each token as it comes
     proxy_connect_timeout 2s;
     proxy_send_timeout 60s;

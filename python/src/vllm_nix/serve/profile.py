@@ -9,10 +9,12 @@ from packaging.version import InvalidVersion, Version
 
 from vllm_nix.arguments import check_text, check_texts, wrong
 from vllm_nix.errors import InputError
+from vllm_nix.hosts.network import with_port
 from vllm_nix.paths import expand
-from vllm_nix.serve.command import Command
+from vllm_nix.serve.command import Command, distribution_of
 from vllm_nix.serve.flags import (
     check_arguments,
+    check_ray,
     network_variables,
     ray_variables,
     ray_words,
@@ -103,6 +105,8 @@ class Profile:
         for flag in (word.partition("=")[0] for word in arguments):
             if flag in ("--host", "--port"):  # what is checked to be free would not be what is used
                 raise InputError(f"{flag} is the profile's own option: give it before the --")
+            if flag == "--api-key":  # which every process list would show
+                raise InputError("--api-key: the key is what is in the profile's --api-key-file")
             if flag in _HOSTS:
                 raise InputError(f"{flag} follows from --nodes, --rank and --head, before the --")
         check_sizes(values)
@@ -128,10 +132,12 @@ class Profile:
         if host and starts_by_ray(self.release, self.device):
             render({**values, "headless": False}, self.release, self.device)  # may be refused
             variables |= unset(ray_variables(), values)
+            if self.environment:
+                check_ray(distribution_of(self.environment, "ray"), host.head)
             ray = ray_words(host.rank, host.head, host.port, host.address)
             if host.rank:
                 return replace(command, words=ray)
-            variables["RAY_ADDRESS"] = f"{host.head}:{host.port}"
+            variables["RAY_ADDRESS"] = with_port(host.head, host.port)
             command = replace(command, first=ray)
         return replace(command, words=(*render(values, self.release, self.device), *arguments))
 
