@@ -131,7 +131,8 @@ def test_flashinfer_alone_needs_nvcc(only_flashinfer: Sample, tmp_path: Path) ->
         tmp_path / "cuda/bin", "nvcc", "echo 'fatal error: cuda_runtime.h: No such' >&2; exit 1"
     )
     assert "fatal error: cuda_runtime.h" in attention(only_flashinfer)
-    program(tmp_path / "cuda/bin", "nvcc", "")
+    writes = 'while [ $# -gt 1 ]; do [ "$1" != -o ] || : > "$2"; shift; done'
+    program(tmp_path / "cuda/bin", "nvcc", writes)
     assert "is not on PATH, where this vLLM looks for it" in attention(only_flashinfer)
     (only_flashinfer.site / "vllm/utils").mkdir()
     (only_flashinfer.site / "vllm/utils/flashinfer.py").write_text("environ.get('CUDA_HOME')")
@@ -239,3 +240,33 @@ def test_no_c_compiler_for_triton(
     assert result.findings[0].found == "Triton cannot compile C: Failed to find C compiler"
     assert "apt-get install gcc" in result.findings[0].fix
     assert result.status.name == "WARNING"
+
+
+@pytest.mark.parametrize(
+    ("said", "fix"),
+    [
+        ("/usr/bin/ld: cannot find crti.o: No such file or directory", "libc6-dev"),
+        ("fatal error: stdlib.h: No such file or directory", "libc6-dev"),
+        ("gcc: fatal error: cannot execute 'cc1': posix_spawnp: No such file", "--reinstall gcc"),
+        ("/usr/bin/ld: cannot find -lgcc_s: No such file or directory", "--reinstall gcc"),
+        ("", "or name a C compiler in CC"),
+    ],
+)
+def test_a_compiler_that_is_not_whole(
+    gpu_sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, fix: str
+) -> None:
+    """What says nothing and writes nothing, as /bin/true, is none."""
+    compiler = tmp_path / "cc"
+    compiler.write_text(f'#!/bin/sh\n[ -z "{said}" ] || {{ echo "{said}" >&2; exit 1; }}\n')
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CC", str(compiler))
+    report = verify(gpu_sample.root, only=["compilers"])
+    assert (said or "it writes nothing") in faults(report)["compilers"]
+    assert fix in report.results[0].findings[0].fix
+
+
+@pytest.mark.parametrize("version", ["3.6.0rc1", "3.6.0+git1", "3.7.0.dev20260101"])
+def test_releases_before_the_release(both: Sample, version: str) -> None:
+    both.uninstall("triton", "3.6.0")
+    both.install("triton", version, {})
+    assert faults(verify(both.root, device="12.1", cuda="13.0", only=["triton"])) == {}

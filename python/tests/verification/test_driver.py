@@ -50,6 +50,44 @@ def found(report: Report) -> tuple[str, str]:
     return f"{finding.status} {finding.found}", finding.fix
 
 
+@pytest.mark.parametrize("status", [803, 804])
+def test_a_compatibility_package_that_does_not_go_with_the_driver(
+    gpu_sample: Sample, driver: Path, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    folder = driver / "cuda-13.0/compat"
+    folder.mkdir(parents=True)
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(folder))
+    stopped(folder, status)
+    _, advice = found(verify(gpu_sample.root, only=["live-device"]))
+    assert advice.startswith(f"take cuda-compat off LD_LIBRARY_PATH ({folder}/libcuda.so.1)")
+
+
+@pytest.mark.parametrize(
+    ("count", "major", "said"),
+    [
+        ("-1", 8, "cuDeviceGetCount gives -1 devices"),
+        ("2147483647", 8, "cuDeviceGetCount gives 2147483647 devices"),
+        ("1", 99123, "cannot be asked: its process answers"),
+    ],
+)
+def test_a_driver_that_answers_what_no_driver_has(
+    gpu_sample: Sample, driver: Path, count: str, major: int, said: str
+) -> None:
+    code = f"""
+    int cuInit(unsigned f) {{ return 0; }}
+    int cuDriverGetVersion(int *v) {{ *v = 13000; return 0; }}
+    int cuDeviceGetCount(int *c) {{ *c = {count}; return 0; }}
+    int cuDeviceGet(int *d, int i) {{ *d = i; return 0; }}
+    int cuDeviceGetName(char *n, int l, int d) {{ *n = 0; return 0; }}
+    int cuDeviceTotalMem_v2(unsigned long *m, int d) {{ *m = 1; return 0; }}
+    int cuDeviceGetAttribute(int *v, int a, int d) {{ *v = a == 75 ? {major} : 0; return 0; }}
+    """
+    library(driver, "libcuda.so.1", code)
+    report = verify(gpu_sample.root, only=["live-device"])
+    assert said in found(report)[0]
+    assert report.exit_code == 1
+
+
 @pytest.mark.parametrize(
     ("status", "said", "fix"),
     [

@@ -1,3 +1,4 @@
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -52,15 +53,36 @@ def test_none(tmp_path: Path) -> None:
     assert read_manifest(tmp_path) is None
 
 
-@pytest.mark.parametrize("key", ["cuda.capabilities", "cann.toolkit"])
-@pytest.mark.parametrize("value", [3, "8.7", [8], {"a": 1}, False])
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *itertools.product(["cuda.capabilities", "cann.toolkit"], [3, "8.7", [8], {"a": 1}, False]),
+        ("systems", [3]),
+        ("torch.version", 2.14),
+        ("torch.env", ["USE_NCCL"]),
+        ("torch.build-number", "x"),
+        ("jetpack.version", ["6.2"]),
+        ("cuda.toolkit", "x.y"),
+        ("run.env", {"TRITON_PTXAS_PATH": "a\0b"}),
+        ("run.env", {"TRITON_PTXAS_PATH": 3}),
+        ("torch", [1]),
+    ],
+)
 def test_parameters_of_another_kind(tmp_path: Path, key: str, value: object) -> None:
     table, _, name = key.partition(".")
-    write(tmp_path, json.dumps(GOOD | {"parameters": {table: {name: value}}}))
+    write(tmp_path, json.dumps(GOOD | {"parameters": {table: {name: value} if name else value}}))
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/python").symlink_to(sys.executable)
-    with pytest.raises(InputError, match=f"^the manifest's {key}: .* is not a list of texts$"):
+    with pytest.raises(InputError, match=rf"target\.json: parameters: {key}.*build the") as caught:
         verify(tmp_path, only=["manifest"])
+    assert "\n" not in str(caught.value)
+
+
+def test_parameters_that_another_release_knows(tmp_path: Path) -> None:
+    later = {"cuda": {"toolkit": "15.0", "capabilities": ["99.0"], "new": 1}, "npu": [1]}
+    manifest = read_manifest(write(tmp_path, json.dumps(GOOD | {"parameters": later})))
+    assert manifest is not None
+    assert manifest.parameters == later
 
 
 @pytest.mark.parametrize(

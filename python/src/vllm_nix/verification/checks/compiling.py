@@ -19,7 +19,7 @@ from vllm_nix.verification.machine import Driver
 from vllm_nix.verification.survey import StepError, answered
 
 PLACES = ("triton/backends/nvidia/bin", "triton/third_party/cuda/bin")
-BLACKWELL = Version("3.6")  # the first Triton with a ptxas of its own for 10.0 and above
+BLACKWELL = (3, 6)  # the first Triton with a ptxas of its own for 10.0 and above
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def triton(context: Context) -> Iterator[Finding]:
 def assembler_of(version: str, device: Device) -> Assembler:
     """The one that a release of Triton takes for a device."""
     try:
-        is_new = Version(Version(version).public) >= BLACKWELL
+        is_new = Version(version).release >= BLACKWELL
     except InvalidVersion:
         is_new = True
     return PTXAS_BLACKWELL if is_new and device.capability.number >= 100 else PTXAS

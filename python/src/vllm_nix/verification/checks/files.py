@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from io import BufferedReader
 from pathlib import Path
+from shlex import quote
 
 from packaging.markers import UndefinedComparison
 from packaging.requirements import InvalidRequirement, Requirement
@@ -108,6 +109,10 @@ def wheel_set(context: Context) -> Iterator[Finding]:
 def _metadata(distribution: Distribution) -> Iterator[Finding]:
     """What METADATA says is what the folder is called (PyPA, recording installed projects)."""
     where = distribution.folder.name
+    if distribution.is_left_over:
+        stem = distribution.place / where[: where.find("-", 1)]
+        yield warning(distribution.problem, where=where, fix=f"rm -r {quote(str(stem))}*")
+        return
     if distribution.problem:
         yield failed(distribution.problem, where=where, fix="install that distribution again")
         return

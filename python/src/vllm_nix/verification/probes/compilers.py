@@ -42,6 +42,8 @@ def attempt(command: list[str], suffix: str, source: str, *flags: str) -> dict[s
         done = subprocess.run(words, capture_output=True, text=True, errors="replace", check=False)
     except OSError as error:
         return {"program": command[0], "problem": f"does not start: {error.strerror}"}
+    if not done.returncode and not Path(f"{file}.out").exists():
+        return {"program": command[0], "problem": "it writes nothing: it is no compiler"}
     lines = done.stderr.strip().splitlines()
     errors = [line for line in lines if "error" in line or "cannot find" in line] or lines[-1:]
     problem = (errors or [f"exit status {done.returncode}"])[0] if done.returncode else ""

@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+MOST_DEVICES = 1024  # of a machine; MIG has seven of each GPU
+
 
 def ask() -> dict[str, Any]:
     try:
@@ -22,7 +24,10 @@ def ask() -> dict[str, Any]:
     if said["cuInit"]:
         return said
     version = number(cuda.cuDriverGetVersion)
-    devices = [device(cuda, index) for index in range(number(cuda.cuDeviceGetCount))]
+    count = number(cuda.cuDeviceGetCount)
+    if not 0 <= count <= MOST_DEVICES:
+        raise RuntimeError(f"cuDeviceGetCount gives {count} devices")
+    devices = [device(cuda, index) for index in range(count)]
     return {**said, "version": f"{version // 1000}.{version % 1000 // 10}", "devices": devices}
 
 
