@@ -49,7 +49,7 @@ lint: setup
 	.venv/bin/ruff format --check $(config) .
 	cd python && ../.venv/bin/mypy
 	.venv/bin/mypy --config-file tests/mypy.ini
-	cd nix && MYPYPATH=wheels/unpack/builder ../.venv/bin/mypy --strict wheels/unpack/builder wheels/unpack/leave_out.py wheels/unpack/strip.py wheels/patch wheels/alias environment debian/build-support/docker ../pkgs/neuron
+	cd nix && MYPYPATH=wheels/unpack/builder ../.venv/bin/mypy --strict wheels/unpack/builder wheels/unpack/leave_out.py wheels/unpack/strip.py wheels/patch wheels/alias environment debian/build-support/docker wheels/vendor
 
 bench: setup build ## ratios beside what one would otherwise run
 	.venv/bin/python -m benchmarks

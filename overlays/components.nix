@@ -28,7 +28,9 @@ in
   torch = self.callPackage ../pkgs/torch { };
   torchForBuild = self.callPackage ../pkgs/torch/for-build.nix { };
   triton = self.callPackage ../pkgs/triton { };
+  triton-ascend = self.callPackage ../pkgs/triton-ascend { };
   triton-llvm = self.callPackage ../pkgs/triton-llvm { };
+  vendorFiles = self.callPackage ../nix/wheels/vendor { };
   vllm = self.callPackage ../pkgs/vllm { };
   vllm-flash-attn = self.callPackage ../pkgs/vllm-flash-attn { };
   vllm-ascend-plugin = self.callPackage ../pkgs/vllm-ascend { };

@@ -4,6 +4,9 @@ data:
 ++ (if data.torch.from == "source" && data ? triton then [ "triton" ] else [ ])
 ++ (if data.vllm.from == "source" then [ "vllm" ] else [ ])
 ++ (if data.vllm-ascend.from or null == "source" then [ "vllm-ascend" ] else [ ])
-++ builtins.filter (name: data ? ${name}) [ "flash-attn" ]
+++ builtins.filter (name: data ? ${name}) [
+  "flash-attn"
+  "triton-ascend"
+]
 ++ (data.neuron.wheels or [ ])
 ++ builtins.attrNames (data.sdists or { })

@@ -30,6 +30,7 @@ MISSING = {
     "0.33.0": ["orjson"],
     "0.13.0": ["diskcache", "gguf"],
     "0.18.0": ["diskcache", "gguf"],
+    "0.23.0": ["diskcache", "gguf"],
     "0.6.4.post1": ["gguf"],
     "0.3.3": ["outlines"],
 }

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.nix
 SDK = tomllib.loads((ROOT / "pkgs/neuron/sdk.toml").read_text())
 STAND_IN = ROOT / "tests/builds/neuron"
 PACKAGES = "with import ./nix/debian { overlays = [ (import ./overlays) ]; }; vllmPackages"
-TARGETS = {"neuron": "2.16.0", "neuron_0_7": "2.21.1"}
+TARGETS = {"neuron": "2.16.0", "neuron_0_7": "2.21.1", "neuron_0_24": "2.32.0"}
 
 
 @pytest.mark.parametrize(
@@ -127,6 +127,7 @@ def test_a_file_of_the_sdk_says_whose_it_is_and_what_to_run(nix: Nix) -> None:
     [
         ("neuron", "neuronx-hwm", "https://pip.repos.neuron.amazonaws.com/neuronx-hwm/"),
         ("neuron_0_7", "neuronx-cc", "https://pip.repos.neuron.amazonaws.com/neuronx-cc/"),
+        ("neuron_0_24", "vllm-neuron", "https://pip.repos.neuron.amazonaws.com/vllm-neuron/"),
     ],
 )
 def test_a_file_without_a_published_hash_is_refused(
@@ -138,6 +139,28 @@ def test_a_file_without_a_published_hash_is_refused(
         f" hash: download it from {place}, write its sha256sum into pkgs/neuron/sdk.toml, then run:"
         f" vllm-nix fetch {target} --from FOLDER"
     ) in nix.fail(f"{PACKAGES}.{target}.{name}")
+
+
+def test_a_wheel_whose_tags_nobody_names_is_asked_for_with_its_name(nix: Nix) -> None:
+    row = SDK["2.32.0"]["wheels"]["libtorch-neuronx-lite"]
+    place = "https://pip.repos.neuron.amazonaws.com/libtorch-neuronx-lite/"
+    assert (
+        f"libtorch-neuronx-lite-{row['version']} of AWS Neuron's SDK 2.32.0 is AWS's to hand out, and has"
+        f" no published hash: download it from {place}, write its name (file) and its sha256sum into"
+        " pkgs/neuron/sdk.toml, then run: vllm-nix fetch neuron_0_24 --from FOLDER"
+    ) in nix.fail(f"{PACKAGES}.neuron_0_24.libtorch-neuronx-lite")
+
+
+def test_the_plugins_lock_reads_what_is_made_here_and_what_awss_wheels_require(nix: Nix) -> None:
+    built = nix.build(f"{PACKAGES}.neuron_0_24.built")
+    found = {path.name.partition("-")[0]: path for path in built.iterdir()}
+    assert set(found) == {
+        *("libtorch_neuronx_lite", "neuronx_cc", "nki", "torch_xla", "vllm", "vllm_neuron")
+    }
+    assert found["vllm"].name.startswith("vllm-0.24.0+empty-")
+    with zipfile.ZipFile(found["vllm_neuron"]) as wheel:
+        text = wheel.read("vllm_neuron-0.24.0.1.1.0+e8242a9.dist-info/METADATA").decode()
+    assert "vllm==0.24.0" in HeaderParser().parsestr(text).get_all("Requires-Dist", [])
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -172,10 +195,10 @@ def test_on_nixpkgs_it_is_unfree_and_awss_own_address(nix: Nix) -> None:
     """nixpkgs refuses by the licence; its fetchurl is handed the address."""
     shown = nix(
         *("nix-instantiate", "--eval", "--strict", "--json", "--expr"),
-        f"""let sdk = ({PACKAGES}).neuron.neuronSdk.override {{
+        f"""let sdk = (({PACKAGES}).neuron.overrideScope (_: _: {{
               providedFile = null;
               fetchurl = file: {{ inherit (file) url sha256; free = isFree file; }};
-            }};
+            }})).neuronSdk;
             isFree = package: builtins.all (license: license.free) package.meta.license;
             in sdk.debs.aws-neuronx-tools
                // {{ whole = isFree ({PACKAGES}).vllm-neuron; }}""",
@@ -205,7 +228,7 @@ def test_vllm_says_that_there_is_no_driver(nix: Nix, make_wheel: Callable[..., P
         )
         assert ended.returncode == 3
         assert ended.stderr == (
-            "vllm: this machine has no /dev/neuron0: it is no Trn1 or Inf2 instance,"
+            "vllm: this machine has no /dev/neuron0: it is no Trainium or Inferentia instance,"
             " or lacks AWS's driver, aws-neuronx-dkms\n"
         )
     subprocess.run([programs / "python", "-c", "import vllm"], check=True)

@@ -111,7 +111,7 @@ def test_fish_itself() -> None:
     assert offered("vllm-nix archs --for ori") == ["orin", "orin-nano", "orin-nx"]
     assert offered("vllm-nix verify --js") == ["--json"]
     assert offered("vllm-nix fetch cpu --li") == ["--list"]
-    assert offered("vllm-nix serve neur") == ["neuron", "neuron_0_7"]
+    assert offered("vllm-nix serve neur") == ["neuron", "neuron_0_24", "neuron_0_7"]
     assert offered("vllm-nix serve cpu ") == ["chat", "embedding", "reranker", "speculative"]
 
 

@@ -66,6 +66,7 @@ MACHINES: Mapping[str, tuple[str, dict[str, str], str | None, Fit]] = {
     "JetPack 6.0": ("aarch64", orin("36.3.0"), "jetson_7", Fit.ALMOST),
     "910B": ("aarch64", ARM | NPU | cann("8.5.1"), "ascend_0_18", Fit.YES),
     "910B, old CANN": ("aarch64", ARM | NPU | cann("8.1.RC1"), "ascend", Fit.YES),
+    "910B, new CANN": ("aarch64", ARM | NPU | cann("9.1.0"), "ascend_0_23", Fit.YES),
     "910B, no CANN": ("aarch64", ARM | NPU, "ascend_0_18", Fit.ALMOST),
     "inf2": (
         "x86_64",
@@ -82,7 +83,7 @@ MACHINES: Mapping[str, tuple[str, dict[str, str], str | None, Fit]] = {
     "trn3": (
         "x86_64",
         X86 | pci("0x1d0f", "0x088000", "0x7564") | {"dev/neuron0": ""},
-        "cpu",
+        "neuron_0_24",
         Fit.YES,
     ),
     "GB10": ("aarch64", ARM | driver("580.95.05", "NVIDIA GB10"), "spark", Fit.YES),

@@ -381,6 +381,16 @@ def test_what_a_library_sees(gpu_sample: Sample, made: Path) -> None:
     assert "vllm/_C.abi3.so: needs lib (expected" in found(gpu_sample, "torch-abi")
 
 
+def test_an_extension_for_another_python_is_passed_over(gpu_sample: Sample, made: Path) -> None:
+    """As vLLM 0.24's DeepGEMM has one for each, whose names say for which."""
+    code = f"int nowhere(void);\nint use(void) {{ return nowhere(); }}\n{INIT}"
+    library(gpu_sample.site / "vllm/_C.cpython-399-x86_64-linux-gnu.so", code)
+    assert found(gpu_sample, "torch-abi") == ""
+    own = f"vllm/_C.{sys.implementation.cache_tag}-x86_64-linux-gnu.so"
+    library(gpu_sample.site / own, code)
+    assert f"{own}: needs nowhere (expected" in found(gpu_sample, "torch-abi")
+
+
 @pytest.mark.parametrize(
     "first", ["import torch_npu._C", "from torch_npu import _C", "from ._C import x"]
 )

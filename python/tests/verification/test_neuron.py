@@ -9,7 +9,7 @@ import pytest
 from verification.environments import VLLM, Sample
 from vllm_nix.verification import Result, Status, verify
 
-DRIVERLESS = "it is no Trn1 or Inf2 instance, or lacks AWS's driver, aws-neuronx-dkms"
+DRIVERLESS = "it is no Trainium or Inferentia instance, or lacks AWS's driver, aws-neuronx-dkms"
 
 
 @pytest.fixture

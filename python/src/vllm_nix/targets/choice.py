@@ -50,6 +50,7 @@ def _rank(choice: Choice) -> tuple[object, ...]:
         list(Fit).index(choice.fit),
         device == "cpu",
         "verl" in data,
+        "triton-ascend" in data,  # which one has to bring
         newest,
         choice.target.name,
     )
@@ -128,16 +129,15 @@ def _ascend(target: Target, machine: Machine) -> Choice:
     return Choice(target, Fit.YES)
 
 
-_NEURON = {"Trainium 1", "Inferentia 2", "AWS Neuron device"}  # the last where its kind is not seen
-
-
 def _neuron(target: Target, machine: Machine) -> Choice:
     if not machine.neuron:
         return Choice(target, Fit.NO, "no device of AWS Neuron's here")
-    others = {one.name for one in machine.neuron} - _NEURON
+    devices = target.data["neuron"]["devices"]
+    unknown = {"AWS Neuron device"}  # where its kind is not seen
+    others = {one.name for one in machine.neuron} - unknown - set(devices)
     if others:
         here = _list(sorted(others))
-        return Choice(target, Fit.NO, f"for Trainium 1 and Inferentia 2; here is {here}")
+        return Choice(target, Fit.NO, f"for {' and '.join(devices)}; here is {here}")
     if not machine.neuron_driver:
         way = "install aws-neuronx-dkms, from AWS's repository"
         return Choice(target, Fit.ALMOST, "there is no /dev/neuron0", way)

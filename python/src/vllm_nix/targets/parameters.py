@@ -50,7 +50,9 @@ class FlashAttn(TypedDict, total=False):
 
 
 Neuron = TypedDict(
-    "Neuron", {"sdk": Required[str], "wheels": list[str], "neuronx-cc": str}, total=False
+    "Neuron",
+    {"sdk": Required[str], "devices": Required[list[str]], "wheels": list[str], "neuronx-cc": str},
+    total=False,
 )
 
 
@@ -154,6 +156,7 @@ Parameters = TypedDict(
         "vllm": Required[Vllm],
         "neuron": Neuron,
         "vllm-ascend": VllmAscend,
+        "triton-ascend": Version,
         "cann": Cann,
         "sdists": dict[str, str],
         "flash-attn": FlashAttn,

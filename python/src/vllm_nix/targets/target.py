@@ -72,7 +72,7 @@ class Target:
         return found + self.data.get("wheels", {}).get("require", [])
 
     def components(self) -> list[str]:
-        """The wheels that are built here, by their components' names; all others are locked."""
+        """The wheels that are built here or brought, by their components' names; all others are locked."""
         torch, vllm = self.data["torch"], self.data["vllm"]
         from_source = {
             "torch": torch["from"] == "source",
@@ -80,6 +80,7 @@ class Target:
             "vllm": vllm["from"] == "source",
             "vllm-ascend": self.data.get("vllm-ascend", {}).get("from") == "source",
             "flash-attn": "flash-attn" in self.data,
+            "triton-ascend": "triton-ascend" in self.data,
         }
         built = [name for name, here in from_source.items() if here]
         vendor = self.data.get("neuron", {}).get("wheels", ())

@@ -208,7 +208,7 @@ def lacks_neuron(context: Context) -> str:
     if not _applies(context) or _devices():
         return ""
     return (
-        f"no {DEVICES}/neuron0 here: it is no Trn1 or Inf2 instance, or lacks AWS's driver,"
+        f"no {DEVICES}/neuron0 here: it is no Trainium or Inferentia instance, or lacks AWS's driver,"
         " aws-neuronx-dkms"
     )
 

@@ -550,11 +550,22 @@ def _users(context: Context, own: set[str]) -> Iterator[Path]:
         needed = image.dynamic.needed if image.dynamic else ()
         package = context.packages.top(file)
         is_built = package.startswith(BUILT_FOR_TORCH) and image.type == _SHARED
-        if image.interpreter is None and (own & set(needed) or is_built):
+        for_torch = image.interpreter is None and (own & set(needed) or is_built)
+        if for_torch and not _is_anothers(context, file):
             yield file
 
 
 _SHARED = 3  # ET_DYN
+_CPYTHON = re.compile(r"\.cpython-([0-9]+)[a-z]*-[^.]*\.so$")  # PEP 3149
+
+
+def _is_anothers(context: Context, file: Path) -> bool:
+    """Whether this is an extension for another Python: a wheel may have one for each, and Python passes
+    over those whose names have another tag (vLLM 0.24's DeepGEMM)."""
+    tag = _CPYTHON.search(file.name)
+    if tag is None or isinstance(context.interpreter, str):
+        return False
+    return tag[1] != "".join(context.interpreter.version.split(".")[:2])
 
 
 def _undefined(context: Context, file: Path, of_torch: set[bytes]) -> set[bytes]:

@@ -1,4 +1,4 @@
-"""Whether a wheel of the SDK gets what it requires: check_requirements.py WHEEL FILE TARGET.
+"""Whether a vendor's wheel gets what it requires: check_requirements.py WHEEL FILE ROWS TARGET.
 
 The locks were resolved by what is publicly known of its metadata; here is its own. The variable
 `PACKAGES` has the `versions` of the others, and as `settled` what the target excludes or overrides.
@@ -18,13 +18,13 @@ from packaging.utils import canonicalize_name
 
 
 def main() -> None:
-    wheel, file, target = sys.argv[1:]
+    wheel, file, rows, target = sys.argv[1:]
     packages = json.loads(os.environ["PACKAGES"])
     settled = {name_of(requirement) for requirement in packages["settled"]}
     if missing := list(unmet(Path(wheel), packages["versions"], settled)):
         sys.exit(
-            f"{file} requires {', '.join(missing)}: correct its `requires` in pkgs/neuron/sdk.toml,"
-            f" and lock {target} again (docs/neuron.md)"
+            f"{file} requires {', '.join(missing)}: correct its `requires` in {rows},"
+            f" and lock {target} again"
         )
 
 
