@@ -4,6 +4,7 @@ import base64
 import ctypes
 import hashlib
 import json
+import shutil
 import struct
 import subprocess
 import zipfile
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Nix
+from tests.conftest import ROOT, Nix
 from vllm_nix.binaries import elf
 
 pytestmark = pytest.mark.nix
@@ -44,6 +45,23 @@ def test_files_land_where_installers_put_them(nix: Nix, make_wheel: MakeWheel) -
     assert (site / "pure-1.0.dist-info/INSTALLER").read_text() == "vllm-nix\n"
     record = (site / "pure-1.0.dist-info/RECORD").read_text().splitlines()
     assert "pure/__pycache__/__init__.cpython-311.pyc,," in record
+
+
+def test_what_python_leaves_in_the_checkout_changes_nothing(nix: Nix, tmp_path: Path) -> None:
+    """`__pycache__`, or mypy's cache, beside the programs that build the base and unpack wheels."""
+    for folder in ("nix", "overlays", "pkgs"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, symlinks=True)
+    derivation = (
+        f"with import {tmp_path}/nix/debian {{ overlays = [ (import {tmp_path}/overlays) ]; }};"
+        ' (vllmPackages.unpackWheel { name = "any"; version = "1"; file = "any"; src = bash; }).drvPath'
+    )
+    evaluate = ("nix-instantiate", "--eval", "--expr", derivation)
+    before = nix(*evaluate).stdout
+    for builder in ("nix/debian/deb/builder", "nix/wheels/unpack/builder"):
+        cache = tmp_path / builder / "__pycache__"
+        cache.mkdir()
+        (cache / "install.cpython-311.pyc").touch()
+    assert nix(*evaluate).stdout == before
 
 
 def test_what_nothing_uses_is_left_out(

@@ -23,6 +23,12 @@ let
       ;
   };
 
+  # Without what Python and its tools leave beside a program: it would change all that there is.
+  builder = builtins.path {
+    path = ./builder;
+    filter = path: _: builtins.match ".*\\.py" path != null;
+  };
+
   groups = partition {
     groups = data.group;
     inherit (lock) packages;
@@ -32,7 +38,7 @@ let
 
   install =
     name: group:
-    bootstrap.runPython name "${./builder}/install.py" {
+    bootstrap.runPython name "${builder}/install.py" {
       inherit (platform) triplet loader;
       inherit (bootstrap) busybox patchelf;
       debs = map (package: debs.${package}) group.packages;

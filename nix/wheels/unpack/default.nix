@@ -11,6 +11,11 @@
 }:
 let
   licenses = import ../licenses.nix;
+  # Without what Python and its tools leave beside a program: it would change every wheel.
+  builder = builtins.path {
+    path = ./builder;
+    filter = path: _: lib.hasSuffix ".py" path;
+  };
   packages = map (package: "${package}/${python.sitePackages}") [
     python.pkgs.installer
     python.pkgs.packaging
@@ -59,7 +64,7 @@ runCommand "${python.libPrefix}-${name}-${lib.replaceStrings [ "!" ] [ "-" ] ver
   }
   (
     ''
-      ${python.interpreter} ${./builder}/install.py ${src} $out --file ${lib.escapeShellArg file} \
+      ${python.interpreter} ${builder}/install.py ${src} $out --file ${lib.escapeShellArg file} \
         --patchelf ${patchelf}/bin/patchelf \
         --interpreter ${stdenv.cc.bintools.dynamicLinker} --library-path ${
           lib.makeLibraryPath (common ++ libraries)
@@ -71,6 +76,6 @@ runCommand "${python.libPrefix}-${name}-${lib.replaceStrings [ "!" ] [ "-" ] ver
       }
     ''
     + lib.optionalString (symbols != [ ]) ''
-      PYTHONPATH=${./builder}:$PYTHONPATH ${python.interpreter} ${./strip.py} $out ${lib.escapeShellArgs symbols}
+      PYTHONPATH=${builder}:$PYTHONPATH ${python.interpreter} ${./strip.py} $out ${lib.escapeShellArgs symbols}
     ''
   )
