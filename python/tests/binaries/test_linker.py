@@ -58,8 +58,32 @@ def test_other_places(tree: Path) -> None:
     file = tree / "a" / "f.so"
     assert missing(file, (NEEDED, b"libx.so"), folders=(tree / "b",)) == []
     assert missing(file, (NEEDED, b"libdriver.so.1")) == []
-    assert missing(file, (NEEDED, b"../b/libx.so")) == []
-    assert missing(file, (NEEDED, b"../b/liby.so")) == ["../b/liby.so"]
+    assert missing(file, (NEEDED, f"{tree}/b/libx.so".encode())) == []
+    assert missing(file, (NEEDED, f"{tree}/b/liby.so".encode())) == [f"{tree}/b/liby.so"]
+    assert missing(file, (NEEDED, b"$ORIGIN/../b/libx.so")) == []
+    # From the folder in which a process works, which may be any.
+    assert missing(file, (NEEDED, b"../b/libx.so")) == ["../b/libx.so"]
+
+
+@pytest.mark.parametrize("lib", ["lib64", "lib", "lib/x86_64-linux-gnu"])
+def test_lib_of_a_loader_that_is_not_known(tree: Path, lib: str) -> None:
+    shutil.copytree(tree / "b", tree / lib)
+    assert missing(tree / "f.so", (NEEDED, b"libx.so"), (RUNPATH, b"$ORIGIN/$LIB")) == []
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\x7fEL", b"version https://git-lfs.github.com/spec/v1\n"]
+)
+def test_the_loader_stops_at_what_is_no_library(tree: Path, content: bytes) -> None:
+    (tree / "a" / "libx.so").write_bytes(content)
+    needs = (NEEDED, b"libx.so"), (RUNPATH, b"$ORIGIN/a:$ORIGIN/b")
+    process = Process(Linker(Loader(None, ())))
+    image = elf.parse(elf_file(tags=list(needs)))
+    (lack,) = process.load(str(tree / "f.so"), image)[1]
+    assert (lack.name, lack.at) == ("libx.so", str(tree / "a/libx.so"))
+    (tree / "a" / "libx.so").unlink()
+    (tree / "a" / "libx.so").symlink_to("libx.so")  # to itself
+    assert process.copy().load(str(tree / "f.so"), image)[1][0].at
 
 
 def test_a_library_for_another_processor_is_passed_over(tree: Path) -> None:
@@ -216,6 +240,28 @@ def test_what_is_loaded_goes_by_its_soname(made: Path) -> None:
     assert ours(both)["libx.so.1"] == "not found"
     with pytest.raises(OSError, match=r"libx\.so\.1: cannot open"):
         ctypes.CDLL(str(both))
+
+
+def test_tokens(made: Path) -> None:
+    """What $LIB and $PLATFORM are is the loader's choice, and the distribution's."""
+    x = library(made / "x" / "libx.so.1")
+    top = library(made / "top.so", x, runpath="$ORIGIN/$LIB:${ORIGIN}/${PLATFORM}")
+    assert same(top)["libx.so.1"] == "not found"
+    lib = read_loader(HOST, elf.read(HOST)).lib
+    assert lib
+    for place in (lib, "x86_64", "lib64", "haswell"):
+        shutil.copytree(made / "x", made / place)
+        same(top)
+        same(library(made / "bare.so", x), f"{made}/$LIB")
+        shutil.rmtree(made / place)
+
+
+def test_what_ld_so_does_with_a_name_that_is_a_path(made: Path) -> None:
+    x = library(made / "x" / "libx.so", soname="x/libx.so")
+    assert same(library(made / "top.so", x))["x/libx.so"] == "not found"
+    absolute = library(made / "y" / "liby.so", soname=f"{made}/y/liby.so")
+    top = library(made / "z.so", absolute)
+    assert ours(top)[f"{made}/y/liby.so"] == str(absolute)
 
 
 def test_the_loaders_own_places(made: Path) -> None:

@@ -468,3 +468,100 @@ def test_torchs_names_differ(gpu_sample: Sample) -> None:
 )
 def test_demangle(name: bytes, words: str) -> None:
     assert demangle(name) == words
+
+
+def test_what_is_preloaded(gpu_sample: Sample, made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """LD_PRELOAD's libraries are there by their names, with their symbols."""
+    own = library(made / "own/libpre.so", "int pre(void) { return 1; }\n")
+    code = f"int pre(void);\nint use(void) {{ return pre(); }}\n{INIT}"
+    library(gpu_sample.site / "vllm/_C.abi3.so", code, own)
+    assert "needs libpre.so, which is nowhere" in found(gpu_sample)
+    monkeypatch.setenv("LD_PRELOAD", f"{own} /nowhere/lib.so")
+    assert "cannot open" not in imports(gpu_sample, "import vllm._C")
+    assert found(gpu_sample) == ""
+    assert found(gpu_sample, "torch-abi") == ""
+
+
+def test_a_path_of_where_it_was_built(gpu_sample: Sample, made: Path) -> None:
+    code = f"int deep(void);\nint use(void) {{ return deep(); }}\n{INIT}"
+    deep = library(made / "deep/libdeep.so", "int deep(void) { return 1; }\n")
+    deep = library(deep, "int deep(void) { return 1; }\n", options=["-Wl,-soname,deep/libdeep.so"])
+    library(gpu_sample.site / "vllm/_C.abi3.so", code, deep)
+    assert "deep/libdeep.so: cannot open" in imports(gpu_sample, "import vllm._C")
+    report = verify(gpu_sample.root, only=["elf"])
+    assert "needs deep/libdeep.so, which is nowhere" in faults(report)["elf"]
+    assert "--replace-needed deep/libdeep.so libdeep.so " in report.results[0].findings[0].fix
+
+
+def test_a_file_that_the_loader_stops_at(gpu_sample: Sample, made: Path) -> None:
+    own = library(gpu_sample.site / "vllm/libs/libown.so", "int own(void) { return 1; }\n")
+    (gpu_sample.site / "vllm/lfs").mkdir()
+    (gpu_sample.site / "vllm/lfs/libown.so").write_text(
+        "version https://git-lfs.github.com/spec/v1\n"
+    )
+    code = f"int own(void);\nint use(void) {{ return own(); }}\n{INIT}"
+    path = "-Wl,-rpath,$ORIGIN/lfs:$ORIGIN/libs"
+    library(gpu_sample.site / "vllm/_C.abi3.so", code, own, options=[path])
+    said = imports(gpu_sample, "import vllm._C")
+    assert "file too short" in said or "invalid ELF header" in said
+    assert "finds vllm/lfs/libown.so first, and stops: it is no ELF file" in found(gpu_sample)
+    (gpu_sample.site / "vllm/lfs/libown.so").unlink()  # the fix
+    assert found(gpu_sample) == ""
+
+
+def test_a_library_for_musl(gpu_sample: Sample, made: Path) -> None:
+    musl = library(made / "libc.musl-x86_64.so.1")
+    library(gpu_sample.site / "vllm/_C.abi3.so", INIT, musl)
+    report = verify(gpu_sample.root, only=["elf"])
+    assert "needs libc.musl-x86_64.so.1, which is nowhere" in faults(report)["elf"]
+    assert "manylinux" in report.results[0].findings[0].fix
+
+
+SCRIPT = {
+    "absent": "V_1 { global: f; g; local: *; };\nV_2 { global: h; } V_1;\n",
+    "there": "V_1 { global: f; local: *; };\nV_2 { global: g; h; } V_1;\n",
+    "none": "",
+}
+
+
+@pytest.mark.parametrize("script", SCRIPT)
+@pytest.mark.parametrize("stripped", [False, True])
+def test_a_symbol_in_another_version(
+    gpu_sample: Sample, made: Path, script: str, stripped: bool
+) -> None:
+    """The loader refuses g@V_2 where g is V_1's, though the library has V_2; without versions it warns.
+    With or without section headers, which it does not read."""
+    code = "int f(void) { return 1; } int g(void) { return 2; } int h(void) { return 3; }\n"
+    (made / "map").write_text(SCRIPT["there"])
+    full = library(made / "libv.so.3", code, options=[f"-Wl,--version-script={made}/map"])
+    user = f"int f(void);int g(void);\nint use(void) {{ return f() + g(); }}\n{INIT}"
+    run_path = "-Wl,-rpath,$ORIGIN/libs"
+    file = library(gpu_sample.site / "vllm/_C.abi3.so", user, full, options=[run_path])
+    (made / "map").write_text(SCRIPT[script])
+    options = [f"-Wl,--version-script={made}/map"] if SCRIPT[script] else []
+    own = library(gpu_sample.site / "vllm/libs/libv.so.3", code, options=options)
+    if stripped:
+        for one in (file, own):
+            without_sections(one)
+    said = imports(gpu_sample, "import vllm._C")
+    assert ("undefined symbol: g" in said) == (script == "absent"), said
+    found_ = found(gpu_sample, "torch-abi")
+    assert ("vllm/_C.abi3.so: needs g@V_2" in found_) == (script == "absent"), found_
+    assert found(gpu_sample) == ""
+
+
+def without_sections(file: Path) -> None:
+    """As `strip --strip-section-headers` and UPX leave it."""
+    data = bytearray(file.read_bytes())
+    data[0x28:0x30], data[0x3C:0x40] = bytes(8), bytes(4)
+    file.write_bytes(data)
+
+
+def test_an_undefined_symbol_of_a_file_without_sections(gpu_sample: Sample, made: Path) -> None:
+    file = library(
+        gpu_sample.site / "vllm/_C.abi3.so",
+        f"int gone(void);int u(void) {{ return gone(); }}\n{INIT}",
+    )
+    without_sections(file)
+    assert "undefined symbol: gone" in imports(gpu_sample, "import vllm._C")
+    assert "vllm/_C.abi3.so: needs gone " in found(gpu_sample, "torch-abi")

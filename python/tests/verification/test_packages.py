@@ -236,7 +236,10 @@ def test_what_debian_installed_is_not_compared(tmp_path: Path) -> None:
 def test_what_pip_left_over(gpu_sample: Sample) -> None:
     """Of an interrupted `pip uninstall`: a warning by itself, and neither a second torch nor its code."""
     name = "~orch-2.12.0.dist-info"
-    old = {"~orch/lib/libold.so": carrier([("cubin", 50)]), "~orch/__init__.py": ""}
+    old: Mapping[str, str | bytes] = {
+        "~orch/lib/libold.so": carrier([("cubin", 50)]),
+        "~orch/__init__.py": "",
+    }
     gpu_sample.install("~orch", "2.12.0", old)
     metadata = gpu_sample.site / name / "METADATA"
     metadata.write_text(metadata.read_text().replace("~orch", "torch"))

@@ -240,6 +240,31 @@ def _dynamic(image: memoryview, segments: tuple[Segment, ...]) -> Dynamic | None
     )
 
 
+def dynamic_values(data: bytes | mmap.mmap | memoryview, image: Elf) -> dict[int, int]:
+    """The values of the dynamic section by their tags, of a file whose headers are `image`; of a tag that
+    is there several times, the last one."""
+    segment = _single(image.segments, PT_DYNAMIC, "PT_DYNAMIC")
+    if not segment:
+        return {}
+    values: dict[int, int] = {}
+    with memoryview(data) as view:
+        count = segment.size // _DYNAMIC.size
+        for tag, value in _table(view, _DYNAMIC, segment.offset, count, "dynamic section"):
+            if tag == DT_NULL:
+                break
+            values[tag] = value
+    return values
+
+
+def place(image: Elf, address: int) -> tuple[int, int]:
+    """Where in the file an address is, and how many bytes its segment has from there. Raises ElfError."""
+    for segment in image.segments:
+        start = address - segment.address
+        if segment.type == PT_LOAD and 0 <= start < segment.size:
+            return segment.offset + start, segment.size - start
+    raise ElfError(f"address {address:#x} is in no segment")
+
+
 def _file_offset(segments: tuple[Segment, ...], address: int, size: int) -> int:
     for segment in segments:
         start = address - segment.address

@@ -10,9 +10,9 @@ folders and its cache are read from its file.
 import os
 import re
 import struct
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from vllm_nix.binaries import elf
@@ -31,6 +31,9 @@ _NODEFLIB = 0x800  # DF_1_NODEFLIB: the defaults are not looked in
 _CACHE = re.compile(rb"/[\x21-\x7e]{0,255}ld\.so\.cache(?=\0)")
 _FOLDERS = re.compile(rb"(?:/(?:[\x21-\x7e]{1,255}/)?\0){2,16}")
 _FOLDER = re.compile(rb"/[\x21-\x7e]*/(?=\0)")
+_LIB = re.compile(
+    rb"\0(lib(?:/[a-z0-9_]{1,20}-linux-gnu[a-z0-9]{0,8}|64|))\0"
+)  # glibc's DL_DST_LIB
 
 
 class LinkerError(Exception):
@@ -39,12 +42,13 @@ class LinkerError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Loader:
-    """A dynamic loader: its `file` if it is known, the `folders` that it looks in by itself, and its
-    `cache`, paths by the name of a library."""
+    """A dynamic loader: its `file` if it is known, the `folders` that it looks in by itself, its
+    `cache`, paths by the name of a library, and what it takes for $LIB; any of `_LIBS` if not known."""
 
     file: Path | None
     folders: tuple[str, ...]
     cache: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    lib: str | None = None
 
 
 def read_loader(binary: Path, image: Elf, *, alone: bool = False) -> Loader:
@@ -70,7 +74,9 @@ def read_loader(binary: Path, image: Elf, *, alone: bool = False) -> Loader:
     caches = [os.fsdecode(found.group()) for found in _CACHE.finditer(data)]
     if not folders:  # one folder alone, as Nix's glibc has, or another C library
         folders = [str(file.parent), *(_DEFAULT_FOLDERS if not _is_of_store(file) else ())]
-    return Loader(file, tuple(dict.fromkeys(folders)), _read_cache(caches[0]) if caches else {})
+    libs = sorted((found[1].decode() for found in _LIB.finditer(data)), key=len)
+    cache_ = _read_cache(caches[0]) if caches else {}
+    return Loader(file, tuple(dict.fromkeys(folders)), cache_, libs[-1] if libs else None)
 
 
 def _is_of_store(file: Path) -> bool:
@@ -120,10 +126,12 @@ class Object:
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """A name that nothing goes by, and who asks for it."""
+    """A name that nothing goes by, and who asks for it. The loader may find a file of that name, and stop
+    at it `at` its place, as it is no ELF file."""
 
     name: str
     by: Object
+    at: str = ""
 
 
 @dataclass(slots=True)
@@ -141,9 +149,9 @@ class Linker:
     def find(self, name: str, by: Object, program: Object | None = None) -> str | None:
         """Where the loader finds a library that `by` needs; it goes on after one for another
         processor. Raises `LinkerError`."""
-        if "/" in name:
-            named = str(Path(by.path).parent / _expanded(name, by))
-            return named if self._is_for(by.image.machine, named) else None
+        if "/" in name:  # a relative path is one from the folder in which a process happens to work
+            paths = (path for path in self._expanded(name, by) if path.startswith("/"))
+            return next((path for path in paths if self._is_for(by.image.machine, path)), None)
         folders = self._folders(by, program)
         machine = by.image.machine
         for folder in folders:
@@ -172,13 +180,38 @@ class Linker:
             chain: Object | None = by
             last = None
             while chain is not None:
-                yield from run_path(chain, "rpath")
+                yield from self._run_path(chain, "rpath")
                 last, chain = chain, chain.parent
             if program is not None and last is not program:
-                yield from run_path(program, "rpath")
-        yield from self.library_path
+                yield from self._run_path(program, "rpath")
+        for folder in self.library_path:
+            yield from self._expanded(folder, program or by)
         if dynamic is not None and dynamic.runpath:
-            yield from run_path(by, "runpath")
+            yield from self._run_path(by, "runpath")
+
+    def _run_path(self, one: Object, kind: str) -> Iterator[str]:
+        """The folders of a file's DT_RPATH or DT_RUNPATH, of which the first counts only without the
+        other; $ORIGIN is the folder in which it was found, links not followed."""
+        dynamic = one.image.dynamic
+        if dynamic is None or (kind == "rpath" and dynamic.runpath):
+            return
+        for folder in getattr(dynamic, kind)[:MOST_FOLDERS]:
+            if folder and len(folder) <= _LONGEST:
+                yield from self._expanded(folder, one)
+
+    def _expanded(self, text: str, one: Object) -> Iterator[str]:
+        """With ld.so's dynamic string tokens in place."""
+        if "$" not in text:
+            yield text
+            return
+        processor = "aarch64" if one.image.machine == AARCH64 else "x86_64"
+        values = {
+            "ORIGIN": os.path.dirname(one.path),  # noqa: PTH120 -- as it was found
+            "PLATFORM": processor,
+        }
+        libs = (self.loader.lib,) if self.loader.lib else (*_LIBS, f"lib/{processor}-linux-gnu")
+        for lib in libs if "LIB" in text else ("",):
+            yield _TOKEN.sub(partial(_value, values | {"LIB": lib}), text)
 
     def _in(self, folder: str, name: str, machine: int) -> str | None:
         """The library in a folder, or below it in one for newer processors (glibc-hwcaps)."""
@@ -212,16 +245,27 @@ class Linker:
         self._listed[real] = names
         return names
 
+    def stops_at(self, library: str) -> bool:
+        """Whether the loader ends where it finds this, as it does not go on after what is no ELF file."""
+        return self._machines.get(library) == _NO_ELF
+
     def _is_for(self, machine: int, library: str) -> bool:
-        """Whether there is such a file for this processor, as far as files say."""
+        """Whether the loader takes such a file for this processor, as far as files say."""
         if library not in self._machines:
             try:
-                self._machines[library] = machine_of(Path(library))
+                number = machine_of(Path(library))
+                self._machines[library] = _NO_ELF if number is None else number
             except (FileNotFoundError, NotADirectoryError):
                 return False
-            except OSError:
+            except PermissionError:
                 self._machines[library] = None  # there, but not ours to read
-        return self._machines[library] in (machine, None)
+            except OSError:
+                self._machines[library] = _NO_ELF  # a folder, or a pipe
+        return self._machines[library] in (machine, None, _NO_ELF)
+
+
+_NO_ELF = -1
+_LIBS = ("lib64", "lib")
 
 
 class Process:
@@ -248,9 +292,11 @@ class Process:
         first = Object(path, image)
         return self._load(first)
 
-    def start(self, path: str, image: Elf) -> tuple[Missing, ...]:
-        """Loads the program itself, with its loader."""
+    def start(self, path: str, image: Elf, preload: Sequence[str] = ()) -> tuple[Missing, ...]:
+        """Loads the program itself, with its loader, and what LD_PRELOAD names before what it needs."""
         self.program = Object(path, image)
+        for name in preload:  # one that is not there is passed over with a message
+            self._named(name, self.program)
         _, missing = self._load(self.program)
         loader = self.linker.loader.file
         if loader is not None and (own := self.linker.image(str(loader))) is not None:
@@ -269,7 +315,8 @@ class Process:
             for name in dynamic.needed:
                 found, known = self._named(name, current)
                 if not known:
-                    missing.append(Missing(name, current))
+                    place = self.linker.find(name, current, self.program)
+                    missing.append(Missing(name, current, place or ""))
                 elif found is not None and found.path not in seen:
                     if len(scope) >= MOST_LOADED:
                         raise LinkerError(f"more than {MOST_LOADED} libraries are needed")
@@ -282,6 +329,8 @@ class Process:
         if name in self.names:
             return self.names[name], True
         place = self.linker.find(name, by, self.program)
+        if place is not None and self.linker.stops_at(place):
+            return None, False
         if place is None:
             if name in self.linker.provided:
                 self.names[name] = None
@@ -317,31 +366,11 @@ def _flags(one: Object) -> int:
     return one.image.dynamic.flags if one.image.dynamic else 0
 
 
-def run_path(one: Object, kind: str) -> Iterator[str]:
-    """The folders of a file's DT_RPATH or DT_RUNPATH, of which the first counts only without the
-    other; $ORIGIN is the folder in which it was found, links not followed."""
-    dynamic = one.image.dynamic
-    if dynamic is None or (kind == "rpath" and dynamic.runpath):
-        return
-    for folder in getattr(dynamic, kind)[:MOST_FOLDERS]:
-        if folder and len(folder) <= _LONGEST:
-            yield _expanded(folder, one)
-
-
 _TOKEN = re.compile(r"\$(?:\{(ORIGIN|LIB|PLATFORM)\}|(ORIGIN|LIB|PLATFORM)(?![A-Za-z0-9_]))")
 
 
-def _expanded(text: str, one: Object) -> str:
-    """With ld.so's dynamic string tokens in place."""
-    if "$" not in text:
-        return text
-    is_arm = one.image.machine == AARCH64
-    values = {
-        "ORIGIN": os.path.dirname(one.path),  # noqa: PTH120 -- as it was found
-        "LIB": "lib" if is_arm else "lib64",
-        "PLATFORM": "aarch64" if is_arm else "x86_64",
-    }
-    return _TOKEN.sub(lambda found: values[found[1] or found[2]], text)
+def _value(values: Mapping[str, str], found: re.Match[str]) -> str:
+    return values[found[1] or found[2]]
 
 
 # What the levels of the x86-64 psABI ask of a processor, by the names of proc_cpuinfo(5).

@@ -24,6 +24,7 @@ MANIFEST = Path("share/vllm-nix/target.json")
 # Settings of the caller's shell that would have us test something else than the environment.
 _FOREIGN = ("PYTHON", "VLLM_", "HF_", "XDG_", "VIRTUAL_ENV")
 _LARGEST = 1 << 24  # bytes of a manifest; real ones have about 50 kB
+_MOST_PRELOADED = 100
 T = TypeVar("T")
 
 
@@ -110,7 +111,8 @@ def _variables(folder: Path) -> dict[str, str]:
 class Interpreter:
     """`binary` is the ELF file that really runs; `scripts` is where commands are installed, which
     Debian has at /usr/local/bin for its /usr; `path` is where modules are looked for; `markers` are the
-    variables of PEP 508; `library_path` are the folders of LD_LIBRARY_PATH, as it runs."""
+    variables of PEP 508; `library_path` are the folders of LD_LIBRARY_PATH, and `preload` the names in
+    LD_PRELOAD, as it runs."""
 
     version: str
     implementation: str
@@ -121,6 +123,7 @@ class Interpreter:
     path: tuple[Path, ...]
     markers: Mapping[str, str]
     library_path: tuple[str, ...] = ()
+    preload: tuple[str, ...] = ()
 
     def below(self, root: Path, folder: Path) -> Path:
         """A folder of its own as a path below the environment's, for $ORIGIN depends on it."""
@@ -160,6 +163,9 @@ def _interpreter(answer: Mapping[str, Any]) -> Interpreter:
         path=tuple(_folder(place) for place in answer["path"] if str(place).startswith("/")),
         markers={str(name): str(value) for name, value in dict(answer["markers"]).items()},
         library_path=tuple(filter(None, re.split("[:;]", str(answer.get("library-path", ""))))),
+        preload=tuple(filter(None, re.split("[: ]", str(answer.get("preload", "")))))[
+            :_MOST_PRELOADED
+        ],
     )
     if found.prefix not in found.site_packages.parents:
         raise ValueError("its packages are not below its prefix")

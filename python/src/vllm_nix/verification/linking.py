@@ -73,7 +73,7 @@ def link(
     else:
         loader = read_loader(interpreter.binary, own, alone=manifest is not None)
         bare = Process(Linker(loader, interpreter.library_path, provided, known))
-        bare.start(str(interpreter.binary), own)
+        bare.start(str(interpreter.binary), own, interpreter.preload)
     torch, shared = _with_torch(bare, images, packages)
     return Linking(bare, torch, (*bare.objects, *shared), images, provided)
 

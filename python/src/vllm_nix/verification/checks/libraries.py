@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from shlex import quote
 
 from packaging.utils import canonicalize_name
 
@@ -176,8 +177,14 @@ def elf_files(context: Context) -> Iterator[Finding]:
                 fix = f"{finding.fix}, for that part of it; `import {package}` works without"
                 finding = replace(finding, fix=fix)
             yield finding if works[package] is False else replace(finding, status=Status.WARNING)
+        for name, at in lack.stops.items():
+            yield (failed if is_essential else warning)(
+                f"needs {name}; the loader finds {context.place(Path(at))} first, and stops: it is no ELF file",
+                where=context.place(file),
+                fix="install what owns that file again (a download that git-lfs or a mirror cut short), or delete it",
+            )
         if lack.nowhere and is_essential:
-            fix = f"install what has {lack.nowhere[0]}"
+            fix = _fix_missing(lack.nowhere[0], file)
             if context.manifest:
                 fix += "; or list it in wheels.optional-libraries"
             yield failed(_needs(lack.nowhere), where=context.place(file), fix=fix)
@@ -193,6 +200,17 @@ def elf_files(context: Context) -> Iterator[Finding]:
     for package, libraries in optional.items():
         yield _partly(context, package, list(libraries))
     yield ok(f"{len(found.images)} ELF files{note}")
+
+
+def _fix_missing(name: str, file: Path) -> str:
+    """For a library that nothing has."""
+    if "/" not in name:
+        return fix_for(f"{name}: cannot open", f"install what has {name}")
+    own = name.rpartition("/")[2]
+    return (
+        f"{name} is a path of where it was built: build it against a {own} with a soname, or "
+        f"patchelf --replace-needed {quote(name)} {quote(own)} {quote(str(file))}"
+    )
 
 
 def _partly(context: Context, package: str, names: list[str]) -> Finding:
@@ -233,17 +251,20 @@ def _import_error(context: Context, package: str) -> str | None:
 @dataclass(frozen=True, slots=True)
 class Problem:
     """What a file does not get: names that are `nowhere`, and those that are `elsewhere` in the
-    environment, with the place; and `versions` of symbols, the library, and the newest that it has."""
+    environment, with the place; `versions` of symbols, the library, and the newest that it has; and
+    names for which what the loader finds `stops` it, with the place."""
 
     nowhere: list[str]
     elsewhere: Mapping[str, Path]
     versions: list[tuple[str, str, str]]
+    stops: Mapping[str, str]
 
 
 def _problems(context: Context) -> Iterator[tuple[Path, Problem | LinkerError]]:
     linking = context.linking()
     missing: dict[Path, list[str]] = {}
     versions: dict[Path, list[tuple[str, str, str]]] = {}
+    stops: dict[Path, dict[str, str]] = {}
     whole: set[str] = set()  # what is found to load, by itself or with what needs it
     for file, image in linking.images.items():
         go_on(context.facts.stop)
@@ -256,9 +277,10 @@ def _problems(context: Context) -> Iterator[tuple[Path, Problem | LinkerError]]:
             continue
         lacking = {missed.by.path for missed in absent}
         whole |= {os.path.normpath(one.path) for one in scope if one.path not in lacking}
-        names = [
-            one.name for one in absent if one.by.path == str(file) or not _is_own(context, one)
-        ]
+        own = [one for one in absent if one.by.path == str(file) or not _is_own(context, one)]
+        names = [one.name for one in own if not one.at]
+        if at := {one.name: one.at for one in own if one.at}:
+            stops[file] = at
         if names:
             missing[file] = list(dict.fromkeys(names))
         if found := list(_versions(context, process, file)):
@@ -267,7 +289,7 @@ def _problems(context: Context) -> Iterator[tuple[Path, Problem | LinkerError]]:
     for file, image in linking.images.items():
         for name in {file.name, _soname(image)}:
             by_name[name].append(file)
-    for file in sorted(missing.keys() | versions.keys()):
+    for file in sorted(missing.keys() | versions.keys() | stops.keys()):
         names = missing.get(file, []) if str(file) not in whole else []
         elsewhere = {
             name: by_name[name]
@@ -283,9 +305,10 @@ def _problems(context: Context) -> Iterator[tuple[Path, Problem | LinkerError]]:
                 if loaded.isdisjoint({file.resolve(), *(place.resolve() for place in places)})
             }
         nowhere = [name for name in names if name not in by_name]
-        if nowhere or elsewhere or file in versions:
+        stopped = stops.get(file, {}) if str(file) not in whole else {}
+        if nowhere or elsewhere or file in versions or stopped:
             places = {name: found[0] for name, found in elsewhere.items()}
-            yield file, Problem(nowhere, places, versions.get(file, []))
+            yield file, Problem(nowhere, places, versions.get(file, []), stopped)
 
 
 def _loaded(
@@ -581,9 +604,9 @@ def _undefined(context: Context, file: Path, of_torch: set[bytes]) -> set[bytes]
         return set()  # for another processor: see `machine`
     process = linking.torch.copy()
     scope, missing = process.load(str(file), linking.images[file])
-    left, is_whole = _without(context, left, (*scope, *linking.shared))
+    left, is_whole = _without(context, left, symbols.wanted, (*scope, *linking.shared))
     others = list(_loaded_with(linking, file)) if left else []
-    left, are_whole = _without(context, left, others)
+    left, are_whole = _without(context, left, symbols.wanted, others)
     if missing:
         left -= _beside(context, file)
     there = {name for one in others for name in (Path(one.path).name, _soname(one.image))}
@@ -600,9 +623,10 @@ def _undefined(context: Context, file: Path, of_torch: set[bytes]) -> set[bytes]
 
 
 def _without(
-    context: Context, names: set[bytes], objects: Iterable[Object]
+    context: Context, names: set[bytes], wanted: Mapping[bytes, str], objects: Iterable[Object]
 ) -> tuple[set[bytes], bool]:
-    """The names that none of the objects defines, and whether all that each defines is known."""
+    """The names that none of the objects defines, in the version that is wanted, and whether all that
+    each defines is known."""
     is_whole = True
     for one in objects:
         if not names:
@@ -613,7 +637,7 @@ def _without(
             is_whole = False
             continue
         is_whole &= known.known
-        names = {name for name in names if name not in known.defined}
+        names = {name for name in names if not known.defines(name, wanted.get(name))}
     return names, is_whole
 
 
@@ -649,8 +673,9 @@ def _undefined_elsewhere(context: Context, file: Path, missing: list[bytes]) -> 
     rows = (row for row in _OWNERS if row[0].match(name))
     _, owner, how = next(rows, (None, "one of the libraries that it needs", ""))
     package = context.packages.top(file)
+    version = context.facts.symbols(file).wanted.get(name)
     return failed(
-        _needs_symbols(missing),
+        _needs_symbols([name + f"@{version}".encode() if version else name, *missing[1:]]),
         where=context.place(file),
         expected=f"{owner} to define it{_in_words(name)}",
         fix=how or f"install {package} and what it needs again, as one set, as their locks say",

@@ -21,6 +21,7 @@ def main() -> None:
         "scripts": sysconfig.get_path("scripts"),
         "path": sys.path,
         "library-path": os.environ.get("LD_LIBRARY_PATH", ""),
+        "preload": os.environ.get("LD_PRELOAD", ""),
         "markers": {
             "implementation_name": sys.implementation.name,
             "implementation_version": "{}.{}.{}".format(*numbers[:3]) + level,
