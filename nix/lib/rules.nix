@@ -13,10 +13,12 @@ let
     filter
     head
     isList
+    stringLength
     substring
     ;
   fault = text: throw "${file}: ${text}";
   public = version: head (builtins.split "[+]" version); # PEP 440: without the local label
+  label = version: substring (stringLength (public version)) (-1) version; # "+cpu"
 
   inherit (data) torch vllm;
   torchOf = rules.torch-of.${vllm.distribution};
@@ -69,6 +71,8 @@ let
       any (value: compareVersions value (substring 2 (-1) wanted) < 0) found
     else if substring 0 3 wanted == ">= " then
       any (value: compareVersions value (substring 3 (-1) wanted) >= 0) found
+    else if substring 0 1 wanted == "+" then
+      any (value: substring 0 (stringLength wanted) (label value) == wanted) found
     else
       elem wanted found;
   refused = filter (rule: builtins.all holds rule.when && !any holds rule.unless) rules.refuse;

@@ -149,6 +149,23 @@ def test_a_target_can_be_for_any(capability: str, toolkit: str) -> None:
         ("H200", "9.0"),
         ("b300", "10.3"),
         ("rtx6000-ada", "8.9"),
+        ("NVIDIA RTX 5880 Ada Generation", "8.9"),
+        (
+            "NVIDIA H100 80GB HBM3 MIG 1g.10gb",
+            "9.0",
+        ),  # as NVIDIA's libraries call an instance of one
+        ("NVIDIA A100-SXM4-40GB MIG 3g.20gb", "8.0"),
+        ("A30 MIG 1g.6gb+me", "8.0"),
+        ("h100 mig 1c.3g.40gb", "9.0"),
+        ("Orin (nvgpu)", "8.7"),  # nvidia-smi of JetPack 6
+        ("NVIDIA Tegra Orin", "8.7"),
+        ("DRIVE Thor", "11.0"),
+        ("sm90a", "9.0"),
+        ("SM_89", "8.9"),
+        ("SM 8.9", "8.9"),
+        ("cc 7.5", "7.5"),
+        ("compute_120f", "12.0"),
+        ("8.6+PTX", "8.6"),
         ("rtx-pro-6000", "12.0"),
         # As drivers say it.
         ("NVIDIA GeForce RTX 4090", "8.9"),

@@ -147,10 +147,10 @@ def _find(text: str) -> tuple[str, ComputeCapability]:
     for group in ("devices", "grace"):
         if plain in _names(group):
             return text, _names(group)[plain][1]
-    try:
-        capability = ComputeCapability.parse(text).base
-    except InputError:
-        raise InputError(f"unknown device '{text}'; {_advice(plain)}") from None
+    written = _CAPABILITY.fullmatch(text.strip().lower())
+    if written is None:
+        raise InputError(f"unknown device '{text}'; {_advice(plain)}")
+    capability = ComputeCapability.from_sm(int("".join(filter(None, written.groups()))))
     if not capability.is_known:
         there = ", ".join(map(str, known()))
         raise InputError(f"unknown compute capability '{text}'; there are: {there}")
@@ -170,6 +170,12 @@ def _advice(plain: str) -> str:
     return "name it as nvidia-smi does, or by its compute capability, such as 8.7"
 
 
+# "sm_90a", "SM 8.9", "compute_86", "cc 8.6", "8.6+PTX"; not "89", which may be anything.
+_CAPABILITY = re.compile(
+    r"(?:sm|compute|cc|compute capability)[ _-]?([0-9]{1,2})\.?([0-9])[af]?"
+    r"|([0-9]{1,2})\.([0-9])[af]?(?:\+ptx)?"
+)
+
 # What names a maker, a form or a size and no kind of GPU, where people and drivers write it.
 _MARKS = {
     "nvidia",
@@ -183,6 +189,9 @@ _MARKS = {
     "grid",
     "superchip",
     "gpu",
+    "nvgpu",
+    "tegra",
+    "drive",
 }
 _MARKS |= {
     "laptop",
@@ -196,7 +205,9 @@ _MARKS |= {
     "kit",
 }
 _MARKS |= {"ti", "super", "generation", "blackwell", "pcie", "with", "design"}
-_SIZES = re.compile(r"(?:sxm|hbm|nvl)[0-9]*[a-z]?\b|\b[0-9]+ ?gi?b?\b|\bmax-?q\b")
+_SIZES = re.compile(
+    r"\bmig (?:[0-9]c\.)?[0-9]g\.[0-9]+gb(?:\+\w+)?|(?:sxm|hbm|nvl)[0-9]*[a-z]?\b|\b[0-9]+ ?gi?b?\b|\bmax-?q\b"
+)
 
 
 def _plain(name: str) -> str:

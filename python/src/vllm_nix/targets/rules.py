@@ -93,6 +93,8 @@ def _holds(data: Data, key: str, wanted: str) -> bool:
         return any(Version(value) < Version(wanted[2:]) for value in found)
     if wanted.startswith(">= "):
         return any(Version(value) >= Version(wanted[3:]) for value in found)
+    if wanted.startswith("+"):
+        return any((Version(value).local or "").startswith(wanted[1:]) for value in found)
     return wanted in found
 
 
