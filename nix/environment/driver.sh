@@ -18,13 +18,21 @@ library_in() { # FOLDER LIBRARY RELEASE: REPLY, the library's path
   return 1
 }
 
-find_driver() { # REPLY: the folder that has the first library
+named=() compat=() # the caller's LD_LIBRARY_PATH, and what of it is NVIDIA's forward compatibility
+split_given() {
   local IFS=: place
   set -f
   # shellcheck disable=SC2206 # a list is to be split
-  local named=($given)
+  named=($given)
   set +f
-  for place in /run/opengl-driver/lib /usr/lib/wsl/lib "$system"{,/nvidia/current} "${l4t[@]}" \
+  for place in "${named[@]}"; do
+    [[ ${place%/} != */compat ]] || compat+=("${place%/}")
+  done
+}
+
+find_driver() { # FOLDER...: REPLY, the folder that has the first library, of these and the usual ones
+  local place
+  for place in "$@" /run/opengl-driver/lib /usr/lib/wsl/lib "$system"{,/nvidia/current} "${l4t[@]}" \
     /usr/lib64 /usr/local/nvidia/lib64 "${named[@]}"; do
     if [[ $place == /* ]] && library_in "$place" "$first" "$any"; then
       REPLY=$place
@@ -32,6 +40,11 @@ find_driver() { # REPLY: the folder that has the first library
     fi
   done
   return 1
+}
+
+# A compatibility package has a newer libcuda and its compilers. NVML stays the kernel's.
+is_kernels() { # FOLDER LIBRARY
+  [[ $1 == */compat && $2 == libnvidia-ml.so* ]]
 }
 
 names=() files=() # of the links
@@ -45,6 +58,11 @@ find_libraries() { # FOLDER
   [[ " ${l4t[*]} " != *" $1 "* && " ${l4t[*]} " != *" ${own[0]} "* ]] || own+=("${l4t[@]}")
   for library in "${libraries[@]}"; do
     places=("${own[@]}")
+    if is_kernels "$1" "$library"; then
+      find_driver && places=("$REPLY")
+      library_in "${places[0]}" "$library" "$any" && names+=("$library") files+=("$REPLY")
+      continue
+    fi
     [[ $library == lib@(cuda|nvidia-*).so* ]] || places+=("$system" "${l4t[@]}" /usr/lib/wsl/lib)
     for place in "${places[@]}"; do
       library_in "$place" "$library" "$release" || continue
@@ -55,6 +73,7 @@ find_libraries() { # FOLDER
   mapfile -t files < <(@coreutils@/bin/readlink -f "${files[@]}")
   for index in "${!names[@]}"; do
     [[ ${files[index]} =~ \.so\.([0-9]{3,}\.[0-9.]+)$ ]] || continue
+    ! is_kernels "$1" "${names[index]}" || continue
     if [[ $release != "$any" && $release != "${BASH_REMATCH[1]}" ]]; then
       echo "@name@: left out ${files[index]}: $first is of driver $release; install one release of NVIDIA's driver" >&2
       unset "names[index]" "files[index]"
@@ -106,7 +125,8 @@ link_somewhere() { # REPLY: the folder
   private && REPLY+=/$key && link_libraries "$REPLY"
 }
 
-if find_driver; then
+split_given
+if find_driver "${compat[@]}"; then
   find_libraries "$REPLY"
   if link_somewhere; then
     export LD_LIBRARY_PATH=$REPLY

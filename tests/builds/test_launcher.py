@@ -318,6 +318,32 @@ def test_hosts_of_each_shape(
     } == wanted
 
 
+@pytest.mark.parametrize("named", ["{0}", "/nowhere:{0}/"])
+def test_a_compatibility_package_that_is_named_goes_first(
+    cuda: Path, tmp_path: Path, named: str
+) -> None:
+    """As `verify` says for a driver that is too old; a folder of another name does not."""
+    root = tmp_path / "root"
+    install(root / "usr/lib/x86_64-linux-gnu", "535.216.01")
+    compat = "/usr/local/cuda-13.0/compat"
+    newer = ("libcuda.so.1", "libnvidia-ptxjitcompiler.so.1")
+    install(root / compat[1:], "580.95.05", *newer)
+    install(root / "usr/local/other", "580.95.05", *newer)
+    mount = f"mount --bind {root}/usr/local /usr/local"
+    variables = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+    command = (*host(root, mount), cuda / "bin/python")
+    of_driver = {f"{name.partition('.so')[0]}.so.535.216.01" for name in DRIVER}
+    assert ends(links(*command, **variables)) == of_driver
+    other = links(*command, **variables, LD_LIBRARY_PATH="/usr/local/other")
+    assert ends(other) == of_driver
+    found = links(*command, **variables, LD_LIBRARY_PATH=named.format(compat))
+    assert {name: end for name, end in found.items() if name != "folder"} == {
+        **{name: f"{compat}/{name.partition('.so')[0]}.so.580.95.05" for name in newer},
+        "libcuda.so": f"{compat}/libcuda.so.580.95.05",
+        "libnvidia-ml.so.1": "/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.535.216.01",
+    }
+
+
 def test_hosts_that_share_a_home_share_no_folder(cuda: Path, tmp_path: Path) -> None:
     install(tmp_path / "driver", "580.95.05")
     variables = {
