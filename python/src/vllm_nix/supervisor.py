@@ -23,7 +23,7 @@ from contextlib import suppress
 
 _PDEATHSIG, _SUBREAPER = 1, 36  # linux/prctl.h
 _PERIOD = 0.5  # seconds between two looks at how many processes there are
-_CLEANING = 1.0  # seconds for those who remove what the killed have left
+_CLEANING = 0.7  # seconds for those who remove what the killed have left
 _PATIENCE = (
     2.0  # seconds after which a process that cannot be killed is left: it hangs in the kernel
 )

@@ -42,7 +42,7 @@ def test_what_was_left_out_is_named(tmp_path: Path) -> None:
     (result,) = verify(root, only=["manifest"]).results
     assert [finding.found for finding in result.findings] == [
         "target cpu, 1 wheels",
-        "left out as unused, of torch-x (tests, protoc)",
+        "left out as unused: tests (torch-x), protoc (torch-x)",
     ]
     odd = {**GOOD, "wheels": [{**wheel, "without": [1]}]}
     with pytest.raises(InputError, match="'without' is not a list of texts"):

@@ -1,6 +1,7 @@
 """What importlib.metadata finds, verify finds: editable installs, .egg-info, other folders."""
 
 import json
+import os
 import shlex
 import shutil
 import subprocess
@@ -227,10 +228,48 @@ def test_what_debian_installed_is_not_compared(tmp_path: Path) -> None:
     (folder / "METADATA").write_text("Name: some\nVersion: 1.0\n")
     (folder / "RECORD").write_text("gone.py,sha256=abc,1\n")
     (found,) = read_distributions(tmp_path / "dist-packages")
-    assert found.is_of_system
+    assert found.manager == "dpkg --verify"
     (folder / "INSTALLER").write_text("pip\n")
-    assert not found.is_of_system
+    assert found.manager == ""
     assert len(list(read_record(found))) == 1
+
+
+def test_what_conda_installed_is_condas_to_compare(sample: Sample) -> None:
+    """It writes its prefix into files, and itself into INSTALLER; RECORD stays as the wheel had it, or is
+    not there. Some packages are told by conda-meta alone."""
+    meta = sample.root / "conda-meta"
+    meta.mkdir()
+    (meta / "history").touch()
+    for name, version in (("numpy", "2.3.5"), ("tokenizers", "0.23.3"), ("safetensors", "0.8.0")):
+        folder = sample.metadata(name, version)
+        sample.record(f"{folder.name}/INSTALLER,sha256=x,4", name, version)
+        (sample.site / name / "__init__.py").write_text(
+            f"__version__ = '{version}' # {sample.root}"
+        )
+        place = folder.relative_to(sample.root)
+        if name == "safetensors":
+            (folder / "INSTALLER").write_text("conda\n")
+            (folder / "RECORD").unlink()
+        else:
+            (folder / "INSTALLER").write_text("pip\n")
+            files = [f"{place}/METADATA", f"{place.parent}/{name}/__init__.py"]
+            (meta / f"{name}-{version}-py_0.json").write_text(json.dumps({"files": files}))
+    (sample.site / "own.so").write_bytes(b"")
+    report = verify(sample.root, skip=["elf", "token", "vllm-version", "distributed"])
+    assert faults(report) == {}
+    [record] = [result for result in report.results if result.id == "record"]
+    assert "3 distributions for `conda doctor` to compare" in record.findings[-1].found
+    (sample.site / "vllm" / "__init__.py").write_text("changed")
+    assert "vllm/__init__.py" in faults(verify(sample.root, only=["record"]))["record"]
+
+
+@pytest.mark.parametrize("text", ["", "[", "\0" * 100, "{" * 100_000], ids=len)
+def test_condas_records_may_be_anything(sample: Sample, text: str) -> None:
+    (sample.root / "conda-meta").mkdir()
+    (sample.root / "conda-meta" / "x.json").write_text(text)
+    (sample.root / "conda-meta" / "folder.json").mkdir()
+    os.mkfifo(sample.root / "conda-meta" / "pipe.json")
+    assert faults(verify(sample.root, only=["record", "wheel-set"])) == {}
 
 
 def test_what_pip_left_over(gpu_sample: Sample) -> None:

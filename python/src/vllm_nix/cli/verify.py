@@ -2,7 +2,7 @@
 
 ENV is a Nix build (`result`), any virtual environment, or a site-packages folder alone. Nothing in
 it is changed; what imports torch or vLLM runs in its own interpreter, offline and in time-limited
-processes; with --files-only nothing of it is run.
+processes; with --quick nothing imports them, with --files-only nothing of it is run.
 Exit status: 0 nothing failed, 1 something did, 2 wrong arguments, 3 its Python does not start, or
 none of the checks could run here.
 """
@@ -54,7 +54,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--skip", action="extend", nargs="+", default=[], metavar="CHECK", help="leave these out"
     )
     parser.add_argument("--deep", action="store_true", help="hash files of the Nix store, too")
-    parser.add_argument("--files-only", action="store_true", help="run nothing of the environment")
+    depth = parser.add_mutually_exclusive_group()
+    depth.add_argument(
+        "--quick", action="store_true", help="import neither torch nor vLLM: seconds"
+    )
+    depth.add_argument("--files-only", action="store_true", help="run nothing of the environment")
     parser.add_argument(
         "--timeout",
         type=_seconds,
@@ -92,6 +96,7 @@ def run(args: argparse.Namespace) -> int:
             limit=args.timeout,
             deep=args.deep,
             files_only=args.files_only,
+            quick=args.quick,
             progress=progress,
         )
     if args.json:

@@ -168,20 +168,29 @@ Run = Callable[[Context], Iterator[Finding]]
 @dataclass(frozen=True, slots=True)
 class Check:
     """`run` yields at least one finding, or raises `SkipError`; its docstring is what `--explain`
-    prints. `steps` are what it will ask the survey for; `slow` ones are started first."""
+    prints. `steps` are what it will ask the survey for, and `imports` whether it always has torch or
+    vLLM imported; `slow` ones are started first."""
 
     id: str
     title: str
     run: Run
     steps: tuple[Step, ...] = ()
     slow: bool = False
+    imports: bool = False
 
 
 def check(
-    id: str, title: str, *, steps: tuple[Step, ...] = (), slow: bool = False
+    id: str,
+    title: str,
+    *,
+    steps: tuple[Step, ...] = (),
+    slow: bool = False,
+    imports: bool | None = None,
 ) -> Callable[[Run], Check]:
-    """Makes a check of the function below; list it in `checks/__init__.py`."""
-    return lambda run: Check(id, title, run, steps, slow)
+    """Makes a check of the function below; list it in `checks/__init__.py`. `imports` is whether there
+    are steps, if not given."""
+    always = bool(steps) if imports is None else imports
+    return lambda run: Check(id, title, run, steps, slow, always)
 
 
 def ok(found: str, where: str = "") -> Finding:

@@ -29,10 +29,32 @@ T = TypeVar("T")
 
 
 class NotRun(Exception):
-    """Nothing of the environment is run: it was asked for its files alone."""
+    """What was not to be run: all of the environment, or what imports torch or vLLM."""
 
-    def __str__(self) -> str:
-        return "nothing of the environment is run (--files-only)"
+    def __init__(self, reason: str = "nothing of the environment is run (--files-only)") -> None:
+        super().__init__(reason)
+
+
+class Running:
+    """How many programs run, to be waited for."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._changed = threading.Condition()
+
+    def __enter__(self) -> None:
+        with self._changed:
+            self._count += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._count -= 1
+            self._changed.notify_all()
+
+    def wait(self, seconds: float) -> None:
+        """Until there is none, but no longer than that."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._count, seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +62,7 @@ class Environment:
     """A folder with `bin/python`, or packages alone. Children write below `scratch`, may be silent
     for `limit` s, end when `stop` is set, and are given the variables `settings`. Their home is
     empty but for `homes`: links, by name, to what of the user's own they are to find there. With
-    `files_only`, none is started."""
+    `files_only`, none is started, and with `quick` none that imports torch or vLLM."""
 
     root: Path
     scratch: Path
@@ -49,6 +71,8 @@ class Environment:
     homes: Mapping[str, Path] = field(default_factory=dict)
     stop: threading.Event = field(default_factory=threading.Event)
     files_only: bool = False
+    quick: bool = False
+    running: Running = field(default_factory=Running)
 
     def __post_init__(self) -> None:
         if not (os.path.lexists(self.python) or self.is_bare):
@@ -68,26 +92,36 @@ class Environment:
         names = [self.root / "bin" / name for name in ("python", "python3")]
         return next((name for name in names if os.path.lexists(name)), names[0])
 
+    def check_imports(self) -> None:
+        """Raises `NotRun` if nothing is to be imported."""
+        if self.quick and not self.files_only:
+            raise NotRun("torch and vLLM are not imported (--quick)")
+
     def run(self, *command: str | Path, answers: int = 1) -> Outcome:
         """Runs a program of the environment, offline, that may take `limit` s for each of so many
         answers. Raises OSError if it cannot be started, and `NotRun` where nothing of the
         environment is to be run."""
         if self.files_only:
             raise NotRun
+        if self.stop.is_set():
+            raise InterruptedError("stopped")
         folder = Path(tempfile.mkdtemp(dir=self.scratch))
         for name, place in self.homes.items():
             (folder / name).symlink_to(place)
-        return child.run(
-            command,
-            folder=folder,
-            environment={**_variables(folder), **self.settings},
-            limit=self.limit,
-            total=self.limit * answers,
-            stop=self.stop,
-        )
+        with self.running:
+            return child.run(
+                command,
+                folder=folder,
+                environment={**_variables(folder), **self.settings},
+                limit=self.limit,
+                total=self.limit * answers,
+                stop=self.stop,
+            )
 
     def probe(self, name: str, *arguments: str, answers: int = 1) -> Outcome:
         """Runs `probes/<name>.py`; its first argument is the descriptor that takes its answers."""
+        if name == "survey":
+            self.check_imports()
         # -B as well, because -I ignores the variable that says the same.
         program = str(PROBES / f"{name}.py")
         words = ("-I", "-B", program, "{answers}", *arguments)

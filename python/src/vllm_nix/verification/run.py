@@ -24,6 +24,7 @@ from vllm_nix.verification.environment import (
 )
 from vllm_nix.verification.facts import Facts, Once
 from vllm_nix.verification.fixes import fix_for
+from vllm_nix.verification.installed import Distribution
 from vllm_nix.verification.linking import Linking, link
 from vllm_nix.verification.machine import (
     BrokenDriver,
@@ -34,12 +35,13 @@ from vllm_nix.verification.machine import (
     jetpack_of,
     named_devices,
 )
-from vllm_nix.verification.packages import read_packages
+from vllm_nix.verification.packages import Packages, read_packages
 from vllm_nix.verification.report import Finding, Report, Result
 from vllm_nix.verification.survey import Step, StepError, Survey
 from vllm_nix.verification.tiny_model import TinyModel
 
 LIMIT = 180.0
+PATIENCE = 0.5  # seconds that programs have to end; their supervisors kill them
 
 Progress = Callable[[Check, Result | None], None]
 
@@ -56,6 +58,7 @@ def verify(
     limit: float = LIMIT,
     deep: bool = False,
     files_only: bool = False,
+    quick: bool = False,
     progress: Progress = lambda check, result: None,
 ) -> Report:
     """Checks the environment at `path`: a Nix build of this project, any virtual environment, or a
@@ -67,7 +70,8 @@ def verify(
 
     `only` and `skip` are ids of checks. `limit` is how many seconds a child process may keep
     silent. `deep` has files of the Nix store hashed as well. `files_only` runs nothing of the
-    environment, not even its Python, for one that is not trusted. `progress` is called, from any
+    environment, not even its Python, for one that is not trusted; `quick` leaves out what imports
+    torch or vLLM, which is most of the time. `progress` is called, from any
     thread, as a check starts (without a result) and ends. Raises `InputError` for an unknown
     target, check or device, a folder that is not an environment, or a broken manifest, and its kind
     `InputTypeError` for an argument of a wrong type; all else is a finding of the report.
@@ -84,8 +88,8 @@ def verify(
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="verify-", ignore_cleanup_errors=True) as scratch:
         steps = tuple(dict.fromkeys(step for check in checks for step in check.steps))
-        environment = Environment(root, Path(scratch), limit, files_only=files_only)
-        if GENERATE in steps and not files_only:
+        environment = Environment(root, Path(scratch), limit, files_only=files_only, quick=quick)
+        if GENERATE in steps and not (files_only or quick):
             TinyModel.make().write(Path(scratch, MODEL))
         try:
             context = _context(environment, steps, target, Question(device, cuda, jetpack), deep)
@@ -133,13 +137,7 @@ def _context(
         environment = replace(environment, homes=cann.homes(manifest.parameters))
     wanted = load_target(target).data if target else manifest.parameters if manifest else {}
     named = named_devices(question, wanted)
-    interpreter = ask_interpreter(environment)
-    driver: Driver | BrokenDriver | str = "there is no interpreter to ask the driver with"
-    if environment.files_only:
-        driver = interpreter if isinstance(interpreter, str) else driver
-    elif isinstance(interpreter, Interpreter):
-        driver = ask_driver(environment)
-    packages, distributions = read_packages(environment, interpreter)
+    interpreter, driver, packages, distributions = _asked(environment)
     facts = Facts(environment.root, packages, distributions, environment.stop)
     launched = cann.places(manifest.parameters) if manifest else ()
     gaps: tuple[cann.Gap, ...] = ()
@@ -172,10 +170,31 @@ def _context(
     )
 
 
+def _asked(
+    environment: Environment,
+) -> tuple[Interpreter | str, Driver | BrokenDriver | str, Packages, tuple[Distribution, ...]]:
+    """What the environment's Python says: of itself, of the driver meanwhile, and where packages lie."""
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            asked = pool.submit(ask_driver, environment)
+            interpreter = ask_interpreter(environment)
+            packages, distributions = read_packages(environment, interpreter)
+            driver: Driver | BrokenDriver | str = "there is no interpreter to ask the driver with"
+            if environment.files_only:
+                driver = interpreter if isinstance(interpreter, str) else driver
+            elif isinstance(interpreter, Interpreter):
+                driver = asked.result()
+        except BaseException:
+            environment.stop.set()
+            raise
+    return interpreter, driver, packages, distributions
+
+
 def _run_all(checks: Sequence[Check], context: Context, progress: Progress) -> tuple[Result, ...]:
     """Those that wait for the survey wait together; the others share the processors left."""
     waiting = sum(1 for check in checks if check.steps)
-    rest = max(1, (os.cpu_count() or 1) - 1)
+    alone = context.environment.quick or context.environment.files_only
+    rest = max(1, (os.cpu_count() or 1) - (0 if alone else 1))
     survey, pool = ThreadPoolExecutor(waiting or 1), ThreadPoolExecutor(rest)
     try:
         futures = {
@@ -186,9 +205,10 @@ def _run_all(checks: Sequence[Check], context: Context, progress: Progress) -> t
     except BaseException:  # Ctrl-C, which children in sessions of their own do not get
         context.environment.stop.set()
         raise
-    finally:  # wait for children, who may still write, but for no reading of files
-        survey.shutdown(cancel_futures=True)
-        pool.shutdown(wait=False, cancel_futures=True)
+    finally:
+        for one in (survey, pool):
+            one.shutdown(wait=False, cancel_futures=True)
+        context.environment.running.wait(PATIENCE)  # they may still write; readers of files do not
 
 
 def _run(check: Check, context: Context, progress: Progress) -> Result:
@@ -197,6 +217,8 @@ def _run(check: Check, context: Context, progress: Progress) -> Result:
     findings: tuple[Finding, ...] = ()
     reason, harmless = "", True
     try:
+        if check.imports:
+            context.environment.check_imports()
         findings = tuple(check.run(context))
     except SkipError as skip:
         reason, harmless = str(skip), skip.harmless

@@ -8,7 +8,7 @@ import re
 import stat
 import threading
 import tomllib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -24,6 +24,7 @@ from packaging.version import InvalidVersion
 from vllm_nix.binaries.files import check_regular, go_on, open_regular
 from vllm_nix.data import TARGETS
 from vllm_nix.store import store_dir
+from vllm_nix.text import counted
 from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok, warning
 from vllm_nix.verification.installed import (
     Distribution,
@@ -52,9 +53,9 @@ ALGORITHMS = ("sha256", "sha384", "sha512")
 def manifest(context: Context) -> Iterator[Finding]:
     """The environment is of the target that was asked for, and its wheels are still in the store.
 
-    A Nix build of this project says in share/vllm-nix/target.json what it was built from: the target, its
-    parameters, and each wheel with its path. The wheels must be there, as they are not after a garbage
-    collection that an unregistered link did not stop. What was left out of wheels as unused
+    A Nix build of this project says in share/vllm-nix/target.json what it was built from: the target,
+    its parameters, and each wheel with its path. The wheels must be there, as they are not after a
+    garbage collection that an unregistered link did not stop. What was left out of wheels as unused
     (nix/wheels/diet.toml) is named. Other environments have no manifest.
     """
     recorded = context.wheels()
@@ -72,8 +73,16 @@ def manifest(context: Context) -> Iterator[Finding]:
                 fix="nix-store --realise it, or build the environment again",
             )
     yield ok(f"target {recorded.target}, {len(recorded.wheels)} wheels")
-    if left_out := [f"{w.name} ({', '.join(w.without)})" for w in recorded.wheels if w.without]:
-        yield ok(f"left out as unused, of {', '.join(left_out)}")
+    left_out: defaultdict[str, list[str]] = defaultdict(list)
+    for wheel in recorded.wheels:
+        for what in wheel.without:
+            left_out[what].append(wheel.name)
+    if left_out:
+        parts = (
+            f"{what} ({names[0] if len(names) == 1 else f'{len(names)} wheels'})"
+            for what, names in left_out.items()
+        )
+        yield ok(f"left out as unused: {', '.join(parts)}")
 
 
 @check("wheel-set", "Installed distributions match the manifest, each once")
@@ -205,8 +214,8 @@ def requirements(context: Context) -> Iterator[Finding]:
     requirements, cut = _parsed(context)
     extras = _extras(requirements.values(), markers)
     for distribution in context.distributions:
-        if distribution.is_of_system:
-            continue  # dpkg keeps what it needs, and leaves out what Debian has made optional
+        if distribution.manager:
+            continue  # which keeps what it needs, and leaves out what it has made optional
         if distribution.folder in cut:
             yield warning(
                 f"{len(distribution.requires)} requirements",
@@ -294,7 +303,8 @@ def record(context: Context) -> Iterator[Finding]:
 
     Files of the Nix store are there, and as large as recorded, but not hashed again: the store is
     immutable, and has a hash of its own, which `nix-store --verify-path` compares. `--deep` hashes
-    them as well. What Debian's package manager installed is for `dpkg --verify` to compare.
+    them as well. What Debian's package manager installed is for `dpkg --verify` to compare, and what
+    conda did, which writes its prefix into files, for `conda doctor`.
     """
     records = context.facts.records()
     for problem in records.problems:
@@ -311,7 +321,13 @@ def record(context: Context) -> Iterator[Finding]:
             fix="sha256sum them by hand; it is more than eight times what vllm-cuda has",
         )
     in_store = f", {comparison.in_store} of them in the Nix store, not hashed again"
-    yield ok(f"{len(records.owners)} files" + (in_store if comparison.in_store else ""))
+    managers = Counter(found.manager for found in context.distributions if found.manager)
+    theirs = (
+        f"; {counted(number, 'distribution')} for `{manager}` to compare"
+        for manager, number in managers.items()
+    )
+    stored = in_store if comparison.in_store else ""
+    yield ok(f"{len(records.owners)} files{stored}{''.join(theirs)}")
 
 
 class _Comparison:
@@ -453,9 +469,12 @@ def _algorithm(entry: Entry) -> str:
 
 
 def _strangers(context: Context, records: Records) -> Iterator[Finding]:
-    """Libraries beside recorded files, in packages whose owners all have a RECORD."""
-    if not all((found.folder / "RECORD").is_file() for found in context.distributions):
-        return  # of an installer that writes none, as a system's
+    """Libraries beside recorded files, in packages whose owners all have a RECORD that counts."""
+    of_pip = (
+        not one.manager and (one.folder / "RECORD").is_file() for one in context.distributions
+    )
+    if not all(of_pip):
+        return
     folders = {path.rpartition(os.sep)[0] for path in records.owners}
     for file in context.facts.binaries().files():
         name = str(file)

@@ -126,6 +126,7 @@ TORCHS_MAPS = ("maps", "torch")
     "elf",
     "Every ELF file is whole and finds the libraries that it needs",
     steps=(("import", "torch"), TORCHS_MAPS),
+    imports=False,  # in doubt alone
 )
 def elf_files(context: Context) -> Iterator[Finding]:
     """Every library that an installed file needs is in the environment, or where its base looks.
@@ -229,7 +230,7 @@ def _works_without(context: Context, package: str) -> bool | None:
     """Whether a package does without what a part of it lacks; None if nobody knows."""
     if package in ESSENTIAL:
         return False
-    if isinstance(context.interpreter, str):
+    if isinstance(context.interpreter, str) or context.environment.quick:
         return None
     if context.manifest:
         return _import_error(context, package) == ""
@@ -237,7 +238,8 @@ def _works_without(context: Context, package: str) -> bool | None:
 
 
 def _import_error(context: Context, package: str) -> str | None:
-    """What importing a package says, "" if it works; None if no package has such a name."""
+    """What importing a package says, "" if it works; None if no package has such a name, or none is to
+    be imported."""
     if not package.isidentifier():
         return None
     step = ("import", package)
@@ -245,6 +247,8 @@ def _import_error(context: Context, package: str) -> str | None:
         Survey(context.environment, [step]).answer(*step)
     except StepError as problem:
         return str(problem)
+    except NotRun:
+        return None
     return ""
 
 

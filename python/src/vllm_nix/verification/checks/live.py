@@ -46,7 +46,7 @@ def broken(problem: StepError, what: str, otherwise: str) -> Finding:
     return failed(text, where=what, fix=next(known, fix_for(text, otherwise)))
 
 
-@check("live-device", "torch computes on each device of this machine")
+@check("live-device", "torch computes on each device of this machine", imports=True)
 def live_device(context: Context) -> Iterator[Finding]:
     """torch computes on each device that the driver has.
 
@@ -119,7 +119,7 @@ def _is_jetson(gpu: Gpu) -> bool:
     return ComputeCapability.parse(gpu.capability).jetson
 
 
-@check("live-nccl", "NCCL reduces over the devices of this machine")
+@check("live-nccl", "NCCL reduces over the devices of this machine", imports=True)
 def live_nccl(context: Context) -> Iterator[Finding]:
     """NCCL reduces over all devices of this machine.
 
@@ -145,7 +145,7 @@ def live_nccl(context: Context) -> Iterator[Finding]:
 FIX = "Triton needs a C compiler (CC), libcuda.so.1 (TRITON_LIBCUDA_PATH) and a ptxas: see `triton`"
 
 
-@check("live-triton", "Triton compiles a kernel on this machine, and it computes")
+@check("live-triton", "Triton compiles a kernel on this machine, and it computes", imports=True)
 def live_triton(context: Context) -> Iterator[Finding]:
     """Triton compiles a kernel here, and it computes.
 
@@ -175,7 +175,7 @@ BOUND = 2.0**-8
 WHERE = "causal attention of 128 positions by {}, float16 beside float64"
 
 
-@check("live-attention", "Attention kernels compute what double precision does")
+@check("live-attention", "Attention kernels compute what double precision does", imports=True)
 def live_attention(context: Context) -> Iterator[Finding]:
     """Attention on the device is as exact as half precision allows.
 

