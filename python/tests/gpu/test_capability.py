@@ -200,6 +200,10 @@ def test_devices_as_people_write_them(text: str, capability: str) -> None:
         ("jetson orim", "did you mean Jetson Orin"),
         ("toaster", "name it as nvidia-smi does, or by its compute capability, such as 8.7"),
         ("", "name it as nvidia-smi does"),
+        ("120", "for compute capability 12.0 write 12.0"),
+        ("87", "for compute capability 8.7 write 8.7"),
+        ("mi300x", "only NVIDIA's GPUs are judged by name"),
+        ("Ascend 910B", "only NVIDIA's GPUs are judged by name"),
     ],
 )
 def test_a_name_that_is_not_known(text: str, advice: str) -> None:
@@ -255,14 +259,39 @@ def test_a_device_is_called_as_it_was_asked_for() -> None:
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("13", "13.0"), ("12.6", "12.6"), ("12.6.3", "12.6"), ("12.6.3.1", "12.6")],
+    [
+        ("13", "13.0"),
+        ("12.6", "12.6"),
+        ("12.6.3", "12.6"),
+        ("12.6.3.1", "12.6"),
+        ("cu130", "13.0"),
+        ("cu118", "11.8"),
+        ("v12.8", "12.8"),
+        ("CUDA 12.8", "12.8"),
+        ("cuda12.4", "12.4"),
+        ("cuda-12.9", "12.9"),
+    ],
 )
 def test_cuda_releases(text: str, expected: str) -> None:
     assert cuda_release(text) == expected
 
 
 @pytest.mark.parametrize(
-    "text", ["", "cuda", "13.", ".6", "11.3", "1000", "12.6.", "13.0a", "-12.6"]
+    "text",
+    [
+        "",
+        "cuda",
+        "13.",
+        ".6",
+        "11.3",
+        "1000",
+        "12.6.",
+        "13.0a",
+        "-12.6",
+        "cu13",
+        "cu12.6",
+        "cu1300",
+    ],
 )
 def test_what_is_no_cuda_release(text: str) -> None:
     with pytest.raises(

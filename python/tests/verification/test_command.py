@@ -61,6 +61,21 @@ def test_relative_path(
     assert run(sample.root.name, "--only", *QUICK) == 0
 
 
+def test_checks_with_commas(sample: Sample, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--only", "interpreter,record", "wheel-set", str(sample.root)) == 0
+    assert "3 ok" in capsys.readouterr().out
+
+
+def test_an_environment_in_the_place_of_a_file(sample: Sample) -> None:
+    with pytest.raises(InputError, match=r"--junit .*: this is a folder; give a file"):
+        run("--junit", str(sample.root), "--quick")
+
+
+def test_a_python_in_the_place_of_its_environment(sample: Sample) -> None:
+    with pytest.raises(InputError, match=f"no bin/python; give {sample.root}, or"):
+        run(str(sample.root / "bin/python"))
+
+
 def test_environment_behind_a_link(sample: Sample, tmp_path: Path) -> None:
     (tmp_path / "result").symlink_to(sample.root)
     assert run(str(tmp_path / "result"), "--skip", "token", "vllm-version") == 0
@@ -73,6 +88,13 @@ def test_environment_behind_a_link(sample: Sample, tmp_path: Path) -> None:
         (["--skip", "x"], "unknown check 'x'"),
         (["--only", "elf", "--skip", "elf"], "no check is left"),
         (["--target", "toaster"], "unknown target 'toaster'; there are: "),
+        (["--only", "elf,recrod"], "unknown check 'recrod'; there are: "),
+        (["--for", "h100,a100"], "one device at a time, such as --for h100; "),
+        (["--for", ""], "unknown device ''"),
+        (
+            ["--cuda", "13", "--files-only"],
+            "--cuda 13 without a device, and none is here; add --for",
+        ),
     ],
 )
 def test_wrong_arguments(sample: Sample, arguments: list[str], complaint: str) -> None:

@@ -76,12 +76,13 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.env is None:
         args.env = _swallowed(args.only) or _swallowed(args.skip)
-    if args.env is None:
-        raise InputError("which environment? give its folder, such as ./result")
+    args.only, args.skip = _split(args.only), _split(args.skip)
     files = {"--junit": args.junit, "--html": args.html}
     for option, file in files.items():
         if file is not None:
             check_writable(option, file)
+    if args.env is None:
+        raise InputError("which environment? give its folder, such as ./result")
     if args.junit is not None and args.junit == args.html:
         raise InputError(f"--junit and --html both name {args.html}; give two files")
     with _shown(sys.stderr) as progress:
@@ -124,6 +125,11 @@ def _swallowed(checks: list[str]) -> Path | None:
         return None
     is_path = os.sep in checks[-1] or Path(checks[-1]).exists()
     return Path(checks.pop()) if is_path else None
+
+
+def _split(checks: list[str]) -> list[str]:
+    """At commas as well: `--only elf,record`."""
+    return [check for word in checks for check in word.split(",") if check]
 
 
 @contextmanager

@@ -75,14 +75,19 @@ def device_names() -> tuple[str, ...]:
 
 
 def cuda_release(text: str) -> str:
-    """A CUDA release as "12.6", from that, "12.6.3", or "12", which is 12.0. Raises `InputError`."""
-    found = re.fullmatch(r"([0-9]{1,3})(?:\.([0-9]{1,3}))?(?:\.[0-9]{1,3}){0,2}", text)
+    """A CUDA release as "12.6", from that, "12.6.3", PyTorch's "cu126", or "12", which is 12.0. Raises
+    `InputError`."""
+    found = _RELEASE.fullmatch(text) or _LABEL.fullmatch(text)
     first = next(iter(rules()["ptx-isa"]))
     if found:
         release_ = f"{found[1]}.{found[2] or 0}"
         if release(release_) >= release(first):
             return release_
     raise InputError(f"unknown CUDA release '{text}'; give one as 12.6, {first} or later")
+
+
+_RELEASE = re.compile(r"(?:CUDA ?|cuda ?-?|v)?([0-9]{1,3})(?:\.([0-9]{1,3}))?(?:\.[0-9]{1,3}){0,2}")
+_LABEL = re.compile(r"cu([0-9]{2})([0-9])")
 
 
 def is_release(cuda: str) -> bool:
@@ -158,6 +163,12 @@ def _find(text: str) -> tuple[str, ComputeCapability]:
 
 
 def _advice(plain: str) -> str:
+    if found := re.fullmatch(r"([0-9]{1,2})([0-9])[af]?", plain):
+        number = f"{found[1]}.{found[2]}"
+        if number in table():
+            return f"for compute capability {number} write {number}"
+    if _OTHERS.match(plain):
+        return "only NVIDIA's GPUs are judged by name; for other accelerators there is --target"
     import difflib  # takes as long to import as all else that is done here
 
     names = {**_names("devices"), **_names("grace")}
@@ -170,6 +181,11 @@ def _advice(plain: str) -> str:
     return "name it as nvidia-smi does, or by its compute capability, such as 8.7"
 
 
+# AMD's, Intel's, Huawei's, AWS's and Google's, of which some are close to names of NVIDIA's.
+_OTHERS = re.compile(
+    r"amd|instinct|radeon|mi[0-9]{2,3}|gfx[0-9]|rx[0-9]{4}|intel|arc|gaudi|ascend|910|310|trn|trainium"
+    r"|inf[0-9]|inferentia|neuron|tpu"
+)
 # "sm_90a", "SM 8.9", "compute_86", "cc 8.6", "8.6+PTX"; not "89", which may be anything.
 _CAPABILITY = re.compile(
     r"(?:sm|compute|cc|compute capability)[ _-]?([0-9]{1,2})\.?([0-9])[af]?"

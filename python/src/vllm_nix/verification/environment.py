@@ -76,9 +76,12 @@ class Environment:
 
     def __post_init__(self) -> None:
         if not (os.path.lexists(self.python) or self.is_bare):
+            folder = "the folder of a virtual environment or of a Nix build (`result`)"
+            if self.root.parent.name == "bin" and not self.root.is_dir():
+                folder = str(self.root.parent.parent)
             raise InputError(
-                f"{self.root} is not an environment: it has no bin/python; give the folder of a "
-                "virtual environment or of a Nix build (`result`), or a site-packages folder"
+                f"{self.root} is not an environment: it has no bin/python; give {folder}, or a "
+                "site-packages folder"
             )
 
     @property

@@ -223,7 +223,18 @@ def named_devices(question: Question, parameters: Mapping[str, Any]) -> tuple[De
         cuda_release(question.cuda)
     if question.jetpack:
         jetpack_release(question.jetpack)
-    names = [question.device] if question.device else texts(parameters, "cuda", "capabilities")
+    if question.device and "," in question.device:
+        first, *_ = names = question.device.split(",")
+        others = " ".join(f"--for {name.strip()}" for name in names)
+        raise InputError(
+            f"--for {question.device}: one device at a time, such as --for {first.strip()}; "
+            f"`vllm-nix archs ENV {others}` shows several"
+        )
+    names = (
+        [question.device]
+        if question.device is not None
+        else texts(parameters, "cuda", "capabilities")
+    )
     jetpack = jetpack_of(question, parameters)
     toolkit = None if jetpack else lookup(parameters, "cuda", "toolkit")
     cuda = question.cuda or (str(toolkit) if toolkit else None)

@@ -146,6 +146,14 @@ def _context(
     if gaps:
         environment = replace(environment, settings=cann.WITHOUT)
 
+    devices = named or (() if wanted else devices_here(question, driver))
+    if (
+        question.cuda
+        and not devices
+        and (environment.files_only or not isinstance(interpreter, str))
+    ):
+        raise InputError(f"--cuda {question.cuda} without a device, and none is here; add --for")
+
     def linked(_: None) -> Linking:
         return link(interpreter, manifest, wanted, distributions, facts, packages)
 
@@ -160,7 +168,7 @@ def _context(
         survey=Survey(environment, steps),
         facts=facts,
         once_linked=Once(linked),
-        devices=named or (() if wanted else devices_here(question, driver)),
+        devices=devices,
         is_asked=bool(named),
         is_here=question == Question(),
         jetpack=jetpack_of(question, wanted),
