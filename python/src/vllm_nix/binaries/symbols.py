@@ -45,7 +45,7 @@ class Symbols:
 
     def defines(self, name: bytes, version: str | None) -> bool:
         """Whether the loader takes a name from here for one that is needed in a version. A library that
-        does not have the version at all is refused as a whole, which is told of it elsewhere."""
+        does not have the version at all is refused as a whole, which is reported elsewhere."""
         if name not in self.defined or version not in self.nodes:
             return name in self.defined
         return name not in self.versions or version in self.versions[name]

@@ -50,7 +50,7 @@ def _rank(choice: Choice) -> tuple[object, ...]:
         list(Fit).index(choice.fit),
         device == "cpu",
         "verl" in data,
-        "triton-ascend" in data,  # which one has to bring
+        "triton-ascend" in data,  # which one has to provide
         newest,
         choice.target.name,
     )

@@ -72,7 +72,7 @@ class Target:
         return found + self.data.get("wheels", {}).get("require", [])
 
     def components(self) -> list[str]:
-        """The wheels that are built here or brought, by their components' names; all others are locked."""
+        """The wheels that are built here or provided, by their components' names; all others are locked."""
         torch, vllm = self.data["torch"], self.data["vllm"]
         from_source = {
             "torch": torch["from"] == "source",

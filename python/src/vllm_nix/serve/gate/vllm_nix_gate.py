@@ -35,7 +35,7 @@ class Gate:
             await send({"type": "http.response.body", "body": b'{"error": "Unauthorized"}'})
 
     def lets_pass(self, scope: Scope) -> bool:
-        # A browser asks without a key what it may ask (OPTIONS); that is all it is told.
+        # A browser asks without a key what it may ask (OPTIONS); that is all it gets.
         if scope["path"] == OPEN or scope.get("method") == "OPTIONS":
             return True
         scheme, _, key = dict(scope["headers"]).get(b"authorization", b"").partition(b" ")
