@@ -331,7 +331,7 @@ def test_a_compatibility_package_that_is_named_goes_first(
     install(root / "usr/local/other", "580.95.05", *newer)
     mount = f"mount --bind {root}/usr/local /usr/local"
     variables = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
-    command = (*host(root, mount), cuda / "bin/python")
+    command = [*host(root, mount), str(cuda / "bin/python")]
     of_driver = {f"{name.partition('.so')[0]}.so.535.216.01" for name in DRIVER}
     assert ends(links(*command, **variables)) == of_driver
     other = links(*command, **variables, LD_LIBRARY_PATH="/usr/local/other")
