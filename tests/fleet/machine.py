@@ -87,6 +87,16 @@ class Machine:
         assert not check or result.returncode == 0, f"{shlex.join(argv)}\n{result.stderr}"
         return result.stdout
 
+    def connect(self, other: "Machine", own: str, others: str) -> None:
+        """A cable between two, and an address of each at its end: `10.78.0.1/24`."""
+        ends = [(self._pid, own), (other._pid, others)]
+        link = ["ip", "link", "add", "eth0", "netns", str(self._pid), "type", "veth"]
+        subprocess.run([*link, "peer", "eth0", "netns", str(other._pid)], check=True)
+        for pid, address in ends:
+            enter = ["nsenter", f"--net=/proc/{pid}/ns/net", "ip"]
+            subprocess.run([*enter, "address", "add", address, "dev", "eth0"], check=True)
+            subprocess.run([*enter, "link", "set", "eth0", "up"], check=True)
+
     def systemctl(self, *words: str, check: bool = True) -> str:
         return self.run("systemctl", "--no-pager", *words, check=check)
 

@@ -203,15 +203,25 @@ def test_a_wrong_key_gets_no_answer(fleet: Fleet) -> None:
         assert fleet.ask(BODY, key=key)[0] == 401
         for path in ("/invocations", "/tokenize", "/generative_scoring"):
             assert fleet.ask(BODY, key=key, path=path)[0] == 404
-    direct = f"http://{fleet.servers[0].name}:8000/invocations"
-    words = [
-        "-H",
-        "content-type: application/json",
-        "--data-binary",
-        f"@{fleet.balancer.home}/ask.json",
-    ]
-    status, _ = fleet.curl(direct, *words)
-    print(f"/invocations of vLLM itself, without a key: {status}")
+    direct = f"http://{fleet.servers[0].name}:8000"
+    words = ["-H", "content-type: application/json", "--data-binary"]
+    words += [f"@{fleet.balancer.home}/ask.json"]
+    right = ["-H", f"authorization: Bearer {KEY}"]
+    routes = every_route(fleet.curl(f"{direct}/openapi.json", *right)[1])
+    assert ("POST", "/invocations") in routes
+    for method, path in routes:
+        data = words if method == "POST" else []
+        for wrong in ([], ["-H", "authorization: Bearer another"], ["-H", "host: x?"]):
+            status, _ = fleet.curl(direct + path, "-X", method, *wrong, *data)
+            assert status == (200 if path == "/health" else 401), (method, path, wrong)
+    print(f"vLLM itself: {len(routes)} routes, of which /health alone asks for no key")
+
+
+def every_route(openapi: str) -> list[tuple[str, str]]:
+    """What a vLLM answers to: what its own description lists, and what that leaves out."""
+    paths = json.loads(openapi)["paths"]
+    listed = [(method.upper(), path) for path, how in paths.items() for method in how]
+    return [*listed, *(("GET", path) for path in ("/metrics", "/docs", "/openapi.json"))]
 
 
 def test_prompts_of_ten_megabytes_are_refused_and_hold_up_nobody(fleet: Fleet) -> None:

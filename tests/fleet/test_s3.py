@@ -25,22 +25,23 @@ def test_a_bucket_is_a_cache() -> None:
         venv = server.home / "venv"
         subprocess.run([sys.executable, "-m", "venv", venv], check=True)
         # moto plays S3. Both are too much to have for one test alone.
-        subprocess.run([venv / "bin/pip", "install", "-q", "moto[server]", "awscli"], check=True)
+        install = [str(venv / "bin/pip"), "install", "-q", "--no-compile", "--retries", "10"]
+        subprocess.run([*install, "moto[s3,server]", "awscli"], check=True)
         python = str(venv / "bin/python")
         server.start(python, "-m", "moto.server", "-H", "0.0.0.0", "-p", "5000")
-        board.reach(server.name, 5000, seconds=120)
+        board.reach(server.name, 5000, seconds=600)
         s3 = [python, str(venv / "bin/aws"), "--endpoint-url", "http://127.0.0.1:5000", "s3"]
-        server.run(*s3, "mb", "s3://cache", env=KEYS)
+        server.run(*s3, "mb", "s3://cache", env=KEYS, timeout=600)
 
         path = publish(cache, "in-a-bucket")
         sync = [*s3, "sync", "--acl", "public-read", str(cache.folder), "s3://cache"]
-        server.run(*sync, env=KEYS)
+        server.run(*sync, env=KEYS, timeout=600)
         settings = options(cache, substituters=f"http://{server.address}:5000/cache")
         take(board, path, *settings)
 
         unsigned = build(TINY % "in-a-bucket-unsigned")
         cache.publish(unsigned, key=None)
-        server.run(*sync, env=KEYS)
+        server.run(*sync, env=KEYS, timeout=600)
         assert is_about_signature(refuse(board, unsigned, *settings), unsigned)
 
         direct = build(TINY % "by-nix-itself")

@@ -1,6 +1,8 @@
 """The NixOS module's unit under a systemd: what it may do, and what becomes of it when something fails."""
 
 import json
+import re
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 from tests.conftest import Nix
 from tests.fleet.machine import Machine, machine
 from tests.nix.test_module import chat, evaluate, unit
+from vllm_nix.targets import load_target
 from vllm_nix.verification.tiny_model import PROMPT, TEXT, TinyModel
 
 pytestmark = pytest.mark.nix
@@ -132,7 +135,8 @@ def test_vllm_itself_is_served_and_comes_back(
     wait_for(lambda: curl(one, "/health")[0] == 200, 1200)
     body = {"model": "tiny", "prompt": TEXT, "max_tokens": 8, "temperature": 0}
     body |= {"return_token_ids": True}
-    assert curl(one, "/v1/completions", body, key="another")[0] == 401
+    for path in ("/v1/completions", "/invocations", "/metrics"):
+        assert curl(one, path, body, key="another")[0] == 401
     for start in range(2):
         status, answer = curl(one, "/v1/completions", body)
         assert status == 200
@@ -145,6 +149,101 @@ def test_vllm_itself_is_served_and_comes_back(
     one.systemctl("stop", UNIT)
     assert time.monotonic() - began < 25
     assert not one.run("pgrep", "-f", "VLLM", check=False)
+
+
+@pytest.fixture
+def two() -> Iterator[tuple[Machine, Machine]]:
+    with machine() as head, machine() as other:
+        head.connect(other, "10.78.0.1/24", "10.78.0.2/24")
+        for one in (head, other):
+            one.write("/run/key", f"{KEY}\n", 0o600)
+        yield head, other
+
+
+def install_several(two: tuple[Machine, Machine], nix: Nix, change: Callable[[str], str]) -> None:
+    """The unit of each of two hosts that serve one model together."""
+    nix.build(VLLM_NIX)
+    options = {"settings_nodes": "2", "settings_tensor-parallel-size": "2", "head": '"10.78.0.1"'}
+    options |= {"settings_model": '"/srv/tiny"', "settings_max-model-len": "128"}
+    options |= {"extraArgs": '[ "--enforce-eager" ]'}
+    model = TinyModel.make()
+    with tempfile.TemporaryDirectory() as folder:
+        model.write(Path(folder))
+        files = {file.name: file.read_bytes() for file in Path(folder).iterdir()}
+    for rank, one in enumerate(two):
+        modules = f"{{ {chat(rank=str(rank), **options)} }}"
+        service = evaluate(nix, modules, "config.systemd.services")[UNIT]
+        for name, data in files.items():
+            one.write(f"/srv/tiny/{name}", data)
+        install(one, service, change(service["script"]))
+        one.write(
+            f"/etc/systemd/system/{UNIT}.service.d/test.conf",
+            # Two hosts of one machine would bind to the same core.
+            "[Service]\nRestartSec=100ms\nEnvironment=OMP_NUM_THREADS=1"
+            " VLLM_CPU_OMP_THREADS_BIND=nobind VLLM_CPU_KVCACHE_SPACE=1 VLLM_NO_USAGE_STATS=1\n",
+        )
+        one.systemctl("daemon-reload")
+        one.systemctl("start", UNIT)
+
+
+STAND_IN = """#!/bin/bash
+echo "$@" >>"$STATE_DIRECTORY/said"
+exec sleep 4321
+"""
+
+
+def test_several_hosts_meet_and_are_started_again_together(
+    two: tuple[Machine, Machine], nix: Nix
+) -> None:
+    """The real units and their network; a stand-in plays vLLM."""
+    head, other = two
+    release = load_target("cpu").data["vllm"]["version"]
+    for one in two:
+        one.write("/srv/env/bin/vllm", STAND_IN, 0o755)
+        one.write(f"/srv/env/lib/python3.11/site-packages/vllm-{release}.dist-info/RECORD", "")
+
+    def change(script: str) -> str:
+        return re.sub(r"--environment \S+", "--environment /srv/env", script)
+
+    def said(one: Machine) -> list[str]:
+        return one.run("cat", "/var/lib/vllm-nix/said", check=False).splitlines()
+
+    install_several(two, nix, change)
+    wait_for(lambda: said(head) and said(other), 120)
+    for rank, one in enumerate(two):
+        (words,) = said(one)
+        assert f"--nnodes 2 --node-rank {rank} --master-addr 10.78.0.1" in words
+    other.systemctl("kill", "--kill-whom=main", "--signal=KILL", UNIT)
+    wait_for(lambda: len(said(head)) == len(said(other)) == 2, 120)
+    assert restarts(head) > 0
+    assert restarts(other) > 0
+    for one in two:
+        assert len(one.run("pgrep", "-fx", "sleep 4321").split()) == 1
+    head.systemctl("stop", UNIT)
+    wait_for(lambda: restarts(other) > 1, 60)
+    assert not head.run("pgrep", "-fx", "sleep 4321", check=False)
+    other.systemctl("stop", UNIT)
+
+
+@pytest.mark.slow
+def test_vllm_itself_is_served_by_two_hosts(
+    two: tuple[Machine, Machine], nix: Nix, environment: Path
+) -> None:
+    """The units of the CPU target as they are; then one host's is killed."""
+    head, other = two
+    right = TinyModel.make().answer(PROMPT, 8)
+    body = {"model": "tiny", "prompt": TEXT, "max_tokens": 8, "temperature": 0}
+    install_several(two, nix, lambda script: script)
+    for start in range(2):
+        wait_for(lambda: curl(head, "/health")[0] == 200, 1800)
+        status, answer = curl(head, "/v1/completions", body | {"return_token_ids": True})
+        assert (status, json.loads(answer)["choices"][0]["token_ids"]) == (200, right)
+        if start == 0:
+            other.systemctl("kill", "--kill-whom=main", "--signal=KILL", UNIT)
+            wait_for(lambda: restarts(head) > 0, 60)
+    for one in two:
+        one.systemctl("stop", UNIT)
+        assert not one.run("pgrep", "-f", "VLLM", check=False)
 
 
 VLLM_NIX = '((import ./tests/nix/nixos/evaluate.nix).pkgsOf "x86_64-linux").vllmPackages.vllm-nix'

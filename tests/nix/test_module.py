@@ -188,12 +188,17 @@ def systemd(*words: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("name", ["vllm-chat", "vllm-embedding"])
 def test_systemd_takes_the_units(name: str, services: dict[str, Any], tmp_path: Path) -> None:
+    systemd_takes(name, services[name], tmp_path)
+
+
+def systemd_takes(name: str, service: Any, tmp_path: Path) -> None:
+    """Without a word, and finds it as little exposed as docs/nixos.md says."""
     release = int(systemd("--version").stdout.split()[1])
     script = tmp_path / "start"
-    script.write_text(f"#!{shutil.which('bash')}\n{services[name]['script']}")
+    script.write_text(f"#!{shutil.which('bash')}\n{service['script']}")
     script.chmod(0o755)
     file = tmp_path / f"{name}.service"
-    file.write_text(unit(services[name], script))
+    file.write_text(unit(service, script))
     done = systemd("verify", "--man=no", str(file))
     said = [
         line
@@ -265,7 +270,7 @@ def test_a_download_that_cannot_succeed_ends_the_service(
     assert status == services["vllm-chat"]["serviceConfig"]["RestartPreventExitStatus"]
 
 
-def test_one_of_several_hosts(nix: Nix) -> None:
+def test_one_of_several_hosts(nix: Nix, tmp_path: Path) -> None:
     """Says which, and does not give up: the others may be changed after it."""
     options = {"settings_nodes": "2", "settings_tensor-parallel-size": "2", "rank": "1"}
     modules = chat(head='"192.0.2.1"', **options)
@@ -275,6 +280,7 @@ def test_one_of_several_hosts(nix: Nix) -> None:
         assert words[words.index(option) + 1] == value
     assert service["startLimitIntervalSec"] == 0
     assert "RestartPreventExitStatus" not in service["serviceConfig"]
+    systemd_takes("vllm-chat", service, tmp_path)
 
 
 @pytest.mark.skipif(not REAL, reason="VLLM_NIX_NIXPKGS_LIB names no lib of nixpkgs")
