@@ -236,8 +236,9 @@ def test_vllm_itself_is_served_by_two_hosts(
     install_several(two, nix, lambda script: script)
     for start in range(2):
         wait_for(lambda: curl(head, "/health")[0] == 200, 1800)
-        status, answer = curl(head, "/v1/completions", body | {"return_token_ids": True})
-        assert (status, json.loads(answer)["choices"][0]["token_ids"]) == (200, right)
+        status, answer = curl(head, "/v1/completions", body | {"return_token_ids": True}, limit=600)
+        assert status == 200, answer
+        assert json.loads(answer)["choices"][0]["token_ids"] == right
         if start == 0:
             other.systemctl("kill", "--kill-whom=main", "--signal=KILL", UNIT)
             wait_for(lambda: restarts(head) > 0, 60)
@@ -249,9 +250,21 @@ def test_vllm_itself_is_served_by_two_hosts(
 VLLM_NIX = '((import ./tests/nix/nixos/evaluate.nix).pkgsOf "x86_64-linux").vllmPackages.vllm-nix'
 
 
-def curl(one: Machine, path: str, body: Any = None, key: str = KEY) -> tuple[int, str]:
+def curl(
+    one: Machine, path: str, body: Any = None, key: str = KEY, limit: int = 30
+) -> tuple[int, str]:
     words = ["-H", "content-type: application/json", "-d", json.dumps(body)] if body else []
     words += ["-H", f"authorization: Bearer {key}", f"http://127.0.0.1:8000{path}"]
-    said = one.run("curl", "-s", "-m", "30", "-w", "\n%{http_code}", *words, check=False)
+    said = one.run(
+        "curl",
+        "-s",
+        "-m",
+        str(limit),
+        "-w",
+        "\n%{http_code}",
+        *words,
+        check=False,
+        timeout=limit + 60,
+    )
     text, _, status = said.rpartition("\n")
     return int(status), text
