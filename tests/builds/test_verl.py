@@ -1,5 +1,6 @@
 """The targets of verl, from the real wheels: patched where they must be, and usable together."""
 
+import json
 import subprocess
 import zipfile
 from pathlib import Path
@@ -9,7 +10,8 @@ import pytest
 from tests.builds.test_patched_wheel import untrue_rows
 from tests.builds.test_verl_patch import PATCHED
 from tests.builds.test_vllm_source import PACKAGES, vllm
-from tests.conftest import Nix
+from tests.conftest import ROOT, Nix
+from vllm_nix.verification.tiny_model import TinyModel
 
 pytestmark = [pytest.mark.nix, pytest.mark.slow]
 
@@ -113,6 +115,10 @@ def test_four_workers_are_two_engines(nix: Nix, tmp_path: Path, release: str) ->
 @pytest.mark.parametrize(
     ("target", "code"),
     [
+        ("verl", "import verl, vllm, torch; assert torch.version.cuda == '13.0'"),
+        ("verl", "from verl.workers.engine_workers import ActorRolloutRefWorker"),
+        ("verl", "from verl.workers.rollout.vllm_rollout import ServerAdapter"),
+        ("verl", "from verl.trainer.main_ppo import main"),
         ("verl_0_7_3", "import verl, vllm, torch; assert torch.version.cuda == '12.4'"),
         ("verl_0_7_3", "from verl.third_party.vllm import LLM, parallel_state"),
         ("verl_0_7_3", "from verl.trainer.main_ppo import main"),
@@ -123,3 +129,55 @@ def test_four_workers_are_two_engines(nix: Nix, tmp_path: Path, release: str) ->
 def test_verl_finds_its_vllm(nix: Nix, tmp_path: Path, target: str, code: str) -> None:
     environment = nix.build(f"let {PACKAGES} in {quick(target)}")
     check_runs(environment, code, home=tmp_path)
+
+
+# docs/verl.md, the switches.
+SWITCHES = {
+    "enforce_eager": "True",
+    "cudagraph_capture_sizes": "[1,2,4,8,16]",
+    "free_cache_engine": "False",
+    "mode": "async",
+}
+
+
+def test_the_trainer_takes_what_the_docs_name(nix: Nix, tmp_path: Path) -> None:
+    """verl 0.9.1's own configuration with our words, resolved as its trainer does."""
+    rollout = "actor_rollout_ref.rollout"
+    words = [f"{rollout}.{name}={value}" for name, value in SWITCHES.items()]
+    environment = nix.build(f"let {PACKAGES} in {quick('verl')}")
+    result = subprocess.run(
+        [
+            *(environment / "bin/python", "-m", "verl.trainer.main_ppo"),
+            *("--cfg", "job", "--resolve", "-p", rollout, f"{rollout}.name=vllm", *words),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"HOME": str(tmp_path)},
+    )
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.replace("\n- ", " ").splitlines()
+    assert {
+        *("enforce_eager: true", "cudagraph_capture_sizes: 1 2 4 8 16"),
+        *("free_cache_engine: false", "mode: async", "name: vllm"),
+    } <= set(lines)
+
+
+def test_one_step_of_grpo_on_the_cpu(nix: Nix, tmp_path: Path) -> None:
+    """Each answer becomes more or less likely, as its reward is above or below its group's."""
+    environment = nix.build(f"let {PACKAGES} in {quick('verl')}")
+    model = tmp_path / "model"
+    TinyModel.make().write(model)
+    result = subprocess.run(
+        [environment / "bin/python", ROOT / "tests/builds/verl/grpo_step.py", model],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"HF_HUB_OFFLINE": "1", "HOME": str(tmp_path), "OMP_NUM_THREADS": "1"},
+    )
+    assert result.returncode == 0, result.stderr
+    step = json.loads(result.stdout.splitlines()[-1])
+    assert step["grad_norm"] > 0
+    assert min(step["advantages"]) < 0 < max(step["advantages"])
+    for advantage, moved in zip(step["advantages"], step["moved"], strict=True):
+        assert advantage * moved > 0 or advantage == 0
