@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import struct
 import zipfile
 from pathlib import Path
 
@@ -162,6 +163,16 @@ def test_no_gpu_code_is_said(
     (tree / "b/none").mkdir()
     assert run(monkeypatch, tree / "b/none") == 0
     assert capsys.readouterr().out == "no GPU code in 0 files\n"
+    broken = tree / "broken-1-py3-none-any.whl"
+    broken.write_text("<html>404</html>")
+    assert run(monkeypatch, broken) == 1
+    said = capsys.readouterr()
+    assert said.out == f"nothing of {broken} could be read\n"
+    assert said.err == f"vllm-nix: {broken}: File is not a zip file\n"
+    with pytest.raises(SystemExit) as ended:
+        run(monkeypatch, "")
+    assert ended.value.code == 2
+    assert "an empty path; name a library" in capsys.readouterr().err
 
 
 def test_json(
@@ -398,3 +409,17 @@ def test_a_device_that_cannot_be(
 ) -> None:
     assert run(monkeypatch, tree, *options) == 2
     assert capsys.readouterr().err.startswith(f"vllm-nix: {message}")
+
+
+def test_a_wheel_whose_members_overlap(tmp_path: Path) -> None:
+    """A bomb of the kind that needs no nesting: many names for the same bytes."""
+    raw = zipped(tmp_path / "e.whl", {"x.so": CUDA + bytes(1 << 20)}).read_bytes()
+    start, end = raw.index(b"PK\x01\x02"), raw.index(b"PK\x05\x06")
+    count, table = 300, raw[start:end]
+    size = len(table) * count
+    tail = struct.pack("<4sHHHHIIH", b"PK\x05\x06", 0, 0, count, count, size, start, 0)
+    (tmp_path / "e.whl").write_bytes(raw[:start] + table * count + tail)
+    found = list(read_path(tmp_path / "e.whl"))
+    assert len(found) == count
+    damage = [one.damage for one in found if one.damage]
+    assert damage == [("overlaps another member of the wheel: not read",)] * (count - 1)

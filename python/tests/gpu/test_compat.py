@@ -178,6 +178,17 @@ def test_devices() -> None:
     assert device("orin", jetpack="6.2.1").cuda == "12.6"
     assert str(device("orin", jetpack="7.2")) == "orin (8.7) with CUDA 13.2"
     assert str(device("8.6")) == "8.6"
+    for cuda in ("12.8", "cu128", "CUDA 12.8", "v12.8", "12.8.1"):
+        assert device("8.6", cuda).cuda == "12.8", cuda
+    for written, release_ in (
+        ("JetPack 6.2.1", "6.2"),
+        ("r36.4.4", "6.2"),
+        ("L4T 36.4.3", "6.2"),
+        ("r36.4", "6.1"),
+        ("R35.6", "5.1"),
+        ("39.0", "7.2"),
+    ):
+        assert jetpack_release(written).release == release_, written
     assert jetpack_release("6.2").libraries == "l4t"
     assert jetpack_release("7.2").libraries == "sbsa"
 
@@ -189,7 +200,9 @@ def test_devices() -> None:
         (("orin", "12.x"), "unknown CUDA release '12.x'; give one as 12.6, 11.4 or later"),
         (("orin", "11"), "unknown CUDA release '11'"),
         (("orin", "10.2"), "unknown CUDA release '10.2'"),
+        (("orin", "cu1280"), "unknown CUDA release 'cu1280'"),
         (("orin", None, "8.0"), "unknown JetPack '8.0'; there are: 5.1, 6.0"),
+        (("orin", None, "r32.7"), "unknown JetPack 'r32.7'"),  # JetPack 4
         (("orin", None, "7.1"), "JetPack 7.1 is not for orin, which has JetPack 5.1, .*7.2"),
         (("a6000", None, "6.2"), "JetPack 6.2 is not for a6000, which has none"),
         (("orin", "12.6", "6.2"), "both CUDA 12.6 and JetPack 6.2"),

@@ -120,3 +120,22 @@ def test_a_package_is_there_once(tmp_path: Path) -> None:
 def test_no_lock(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such lock; `vllm-nix lock` writes it"):
         read_lock(tmp_path / "pylock.toml")
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (("py3-none-any.whl", "py3-none-any\u202e.whl"), "is not a wheel's file name"),
+        (("size = ", "size = 9223372036854775808 #"), "is not a size in bytes"),
+        (("lock-version", "a" + ".a" * 20_000 + " = 1\nlock-version"), "more than 100 dots"),
+    ],
+)
+def test_what_a_standard_lock_may_say_and_ours_not(
+    tmp_path: Path, change: tuple[str, str], complaint: str
+) -> None:
+    lock = Lock("3.11", (Wheel("a", "1", "a-1-py3-none-any.whl", "a" * 64, 5),))
+    text = format_lock(lock, "x86_64-linux")
+    assert change[0] in text
+    (tmp_path / "lock.toml").write_text(text.replace(*change))
+    with pytest.raises(InputError, match=complaint):
+        read_lock(tmp_path / "lock.toml")

@@ -356,3 +356,12 @@ def test_budget_of_bytes(sample: Sample, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(files, "MOST_HASHED", 100)
     found = faults(verify(sample.root, only=["record"], files_only=True))["record"]
     assert "files were not hashed" in found
+
+
+def test_more_findings_than_anybody_reads(sample: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vllm_nix.verification.run.MOST_FINDINGS", 50)
+    for number in range(60):
+        sample.record(f"numpy/{number}.py,sha256=x,1")
+    (result,) = verify(sample.root, only=["record"]).results
+    assert len(result.findings) == 51
+    assert result.findings[-1].found == "more than 50 findings: the rest is not looked at"

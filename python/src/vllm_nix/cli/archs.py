@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a file or folder")
+    parser.add_argument("paths", nargs="+", type=_path, metavar="PATH", help="a file or folder")
     parser.add_argument(
         "--for",
         dest="devices",
@@ -62,6 +62,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--html", type=Path, metavar="FILE", help="also write the matrix as a page")
     parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _path(text: str) -> Path:
+    if not text:  # as of a variable that is not set; Path would be the working directory
+        raise argparse.ArgumentTypeError("an empty path; name a library, a wheel or a folder")
+    return Path(text)
 
 
 def run(args: argparse.Namespace) -> int:

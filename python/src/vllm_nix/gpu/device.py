@@ -99,9 +99,16 @@ def is_release(cuda: str) -> bool:
 
 
 def jetpack_release(text: str) -> JetPack:
-    """A JetPack release by its number; updates such as 6.2.1 count as 6.2. Raises InputError."""
+    """A JetPack release by its number, updates such as 6.2.1 count as 6.2, or by its L4T, as "r36.4.3"
+    or "L4T 36.4". Raises InputError."""
     releases = rules()["jetpack"]
-    number = ".".join(text.split(".")[:2])
+    written = text.strip().lower().removeprefix("jetpack").strip()
+    number = ".".join(written.split(".")[:2])
+    if l4t := re.fullmatch(r"(?:l4t ?)?r?([0-9]{2}(?:\.[0-9]{1,2}){1,2})", written):
+        asked = _numbers(l4t[1])
+        known = [one for one, row in releases.items() if _numbers(row["l4t"]) <= asked]
+        alike = [one for one in known if _numbers(releases[one]["l4t"])[0] == asked[0]]
+        number = alike[-1] if alike else number
     if number not in releases:
         raise InputError(f"unknown JetPack '{text}'; there are: {', '.join(releases)}")
     row = releases[number]
@@ -113,6 +120,10 @@ def jetpack_release(text: str) -> JetPack:
         libraries=row["libraries"],
         capabilities=tuple(map(ComputeCapability.parse, row["capabilities"])),
     )
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split(".")))
 
 
 def _suited(jetpack: str, text: str, capability: ComputeCapability) -> JetPack:

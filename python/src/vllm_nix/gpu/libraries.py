@@ -3,6 +3,7 @@
 Facts only. What they mean for a device is a matter of NVIDIA's rules, which are not applied here.
 """
 
+import itertools
 import mmap
 import os
 from collections import Counter
@@ -74,10 +75,15 @@ class Library(NamedTuple):
 
 def read_path(path: str | os.PathLike[str]) -> Iterable[Library]:
     """Read a library, a wheel, or all of a folder. Raises InputError as `read_library` does."""
+    if not os.fspath(
+        path
+    ):  # as of a variable that is not set, which would be the working directory
+        raise InputError("an empty path; name a library, a wheel or a folder")
     path = Path(path)
     if path.is_dir():
         return read_folder(path)
-    return read_wheel(path) if _is_zip(path) else [read_library(path)]
+    is_wheel = _is_zip(path) or (path.suffix == ".whl" and path.is_file())
+    return read_wheel(path) if is_wheel else [read_library(path)]
 
 
 def read_library(path: str | os.PathLike[str]) -> Library:
@@ -160,8 +166,16 @@ def read_wheel(path: str | os.PathLike[str]) -> Iterator[Library]:
         yield _unread(path, error)
         return
     with wheel:
-        for info in sorted(wheel.infolist(), key=lambda info: info.filename):
+        members = sorted(wheel.infolist(), key=lambda info: info.header_offset)
+        ends = {
+            id(one): one.header_offset + one.compress_size < after.header_offset
+            for one, after in itertools.pairwise(members)
+        }
+        for info in sorted(members, key=lambda info: info.filename):
             place = Path(f"{path}/{info.filename}")
+            if not ends.get(id(info), True):  # as a bomb has it, whose members are one and the same
+                yield Library(place, (), ("overlaps another member of the wheel: not read",))
+                continue
             if info.is_dir() or place.suffix in files.TEXT:
                 continue
             try:

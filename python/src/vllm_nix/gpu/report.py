@@ -171,6 +171,8 @@ def summary(rows: Sequence[Row], device: "Device | None") -> str:
     carriers = [row for row in rows if row.library.fatbins]
     if not carriers:
         where = rows[0].name if len(rows) == 1 else f"{len(rows)} files"
+        if all(row.library.damage for row in rows) and rows:
+            return f"nothing of {where} could be read"
         return f"no GPU code in {where}"
     if device is not None:
         return "\n".join(_sentences(carriers, device))

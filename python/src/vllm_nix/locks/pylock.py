@@ -41,10 +41,16 @@ class Lock:
     requirements: str = ""
 
 
+_MOST_DOTS = 100  # of a line: tomllib takes seconds for a key of thousands of parts
+
+
 def read_lock(path: Path) -> Lock:
     """Reads a lock that `format_lock` writes. Raises `InputError`."""
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        if any(line.count(".") > _MOST_DOTS for line in text.splitlines()):
+            raise ValueError(f"a line with more than {_MOST_DOTS} dots")
+        data = tomllib.loads(text)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such lock; `vllm-nix lock` writes it") from error
     except RecursionError:
@@ -79,11 +85,11 @@ def _wheel(package: Package) -> Wheel:
         raise ValueError(f"{name}: expected one wheel, got {len(wheels)}")
     [wheel] = wheels
     file, sha256 = wheel.path or "", wheel.hashes.get("sha256", "")
-    if "/" in file or wheel.filename != file:
+    if "/" in file or wheel.filename != file or not (file.isascii() and file.isprintable()):
         raise ValueError(f"{name}: '{file}' is not a wheel's file name")
     if not re.fullmatch(r"[0-9a-f]{64}", sha256):
         raise ValueError(f"{name}: '{sha256}' is not a sha256")
-    if wheel.size is not None and wheel.size < 1:
+    if wheel.size is not None and not 0 < wheel.size < 1 << 63:  # Nix has no larger integers
         raise ValueError(f"{name}: {wheel.size} is not a size in bytes")
     return Wheel(name, str(package.version), file, sha256, wheel.size)
 
