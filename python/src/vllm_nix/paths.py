@@ -15,6 +15,12 @@ def expand(path: str | Path) -> Path:
         raise InputError(f"{path}: no home folder is known for {Path(path).parts[0]}") from error
 
 
+def real(path: Path) -> Path:
+    """Where a path really leads, links followed. `Path.resolve` raises an error for one that leads to
+    itself, before Python 3.13."""
+    return Path(os.path.realpath(path))
+
+
 def cache_folder() -> Path:
     """`vllm-nix` in the user's folder for caches (XDG Base Directory Specification).
 

@@ -270,3 +270,11 @@ def test_releases_before_the_release(both: Sample, version: str) -> None:
     both.uninstall("triton", "3.6.0")
     both.install("triton", version, {})
     assert faults(verify(both.root, device="12.1", cuda="13.0", only=["triton"])) == {}
+
+
+def test_flashinfer_is_not_for_every_device(only_flashinfer: Sample) -> None:
+    report = verify(only_flashinfer.root, device="7.0", cuda="12.6", only=["attention"])
+    assert (
+        "FlashInfer alone has attention kernels, for capability 7.5" in faults(report)["attention"]
+    )
+    assert report.exit_code == 1

@@ -18,7 +18,7 @@ def folder(tmp_path: Path, metadata: bytes, record: bytes = b"") -> Path:
 
 def test_reads(tmp_path: Path) -> None:
     metadata = b"Metadata-Version: 2.1\nName: Some.Name\nVersion: 1.0\nRequires-Dist: a>1\n\ntext"
-    record = b'"a,b.py",sha256=xyz,12\nRECORD,,\n'
+    record = b'"a,b.py",SHA256=xyz,12\nRECORD,,\n'
     (found,) = read_distributions(folder(tmp_path, metadata, record))
     assert (found.name, found.version, found.requires) == ("some-name", "1.0", ("a>1",))
     assert not found.problem

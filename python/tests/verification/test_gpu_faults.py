@@ -99,6 +99,11 @@ def cpu_torch(sample: Sample) -> None:
     cuda_torch(sample, torch)
 
 
+def rocm_torch(sample: Sample) -> None:
+    torch = TORCH.replace('cuda = "12.6"', 'cuda, hip = None, "6.4.43482"')
+    cuda_torch(sample, torch.replace("2.5.1+cu126", "2.5.1+rocm6.4"))
+
+
 def stripped_nccl(sample: Sample) -> None:
     cuda_torch(sample, distributed=DISTRIBUTED)
 
@@ -185,6 +190,7 @@ PLANTS: list[tuple[Callable[[Sample], None], str, str]] = [
     (vllm_for_no_device, "gpu-code", "vllm: vLLM has no kernels of its own"),
     (new_ptx, "ptx", "extra/kernels.so: its one fatbin has only compute_80; PTX 9.0 is too new"),
     (cpu_torch, "torch-build", "built for the CPU (expected built for CUDA"),
+    (rocm_torch, "torch-build", "built for ROCm (expected built for CUDA"),
     (stripped_nccl, "nccl", "torch was built without NCCL"),
     (old_ptxas, "triton", "ptxas knows architectures up to sm_86"),
     (foreign_ptxas, "triton", "does not start"),

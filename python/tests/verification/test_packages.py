@@ -302,6 +302,18 @@ def test_names_in_the_path_that_are_no_folders(gpu_sample: Sample) -> None:
     assert faults(verify(gpu_sample.root, only=["interpreter", "elf"])) == {}
 
 
+def test_a_python_that_is_a_link_to_itself(gpu_sample: Sample) -> None:
+    for name in ("python", "python3"):
+        (gpu_sample.root / "bin" / name).unlink()
+    (gpu_sample.root / "bin/python").symlink_to("python3")
+    (gpu_sample.root / "bin/python3").symlink_to("python")
+    (gpu_sample.site / "loop").symlink_to("loop")
+    report = verify(gpu_sample.root, only=["interpreter", "elf", "record"])
+    assert faults(report).keys() == {"interpreter"}
+    assert "it is a link that leads to itself" in faults(report)["interpreter"]
+    assert report.exit_code == 3
+
+
 @pytest.mark.parametrize("url", ["5", "null", '["x"]', '"file://["', '"file:///a%00b"', "{}"])
 def test_any_origin_of_an_editable_install(gpu_sample: Sample, url: str) -> None:
     file = gpu_sample.metadata("triton", "3.1.0") / "direct_url.json"

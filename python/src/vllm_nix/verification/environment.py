@@ -16,6 +16,7 @@ from packaging.utils import canonicalize_name
 from vllm_nix import process as child
 from vllm_nix.binaries.files import open_regular
 from vllm_nix.errors import InputError
+from vllm_nix.paths import real
 from vllm_nix.process import Outcome
 from vllm_nix.targets import check_recorded
 
@@ -218,7 +219,9 @@ def _folder(text: Any) -> Path:
 
 def _why_not(python: Path, error: OSError) -> str:
     """ENOENT alone does not say what is missing: a link's end, an ELF loader, a script's shell."""
-    target = python.resolve()
+    target = real(python)
+    if target.is_symlink():
+        return f"it is a link that leads to itself, {target}"
     if not target.exists():
         return f"it links to {target}, which is gone"
     if isinstance(error, FileNotFoundError):

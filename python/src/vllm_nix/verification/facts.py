@@ -13,6 +13,7 @@ from vllm_nix.gpu.compat import Judgement, judge_library
 from vllm_nix.gpu.device import Device
 from vllm_nix.gpu.fatbin import is_start
 from vllm_nix.gpu.libraries import Library, read_libraries
+from vllm_nix.paths import real
 from vllm_nix.verification.installed import Distribution, Records, read_records
 from vllm_nix.verification.packages import Packages
 
@@ -69,7 +70,7 @@ class Facts:
         self._binaries = Once[None, Found](
             lambda _: read_binaries(walk(first, [root], stop, [*folders, *sources]), stop)
         )
-        self._real = Once[Path, Path](Path.resolve)
+        self._real = Once[Path, Path](real)
         self._symbols = Once[Path, Symbols](self._read_symbols)
         self._symbols_left = MOST_SYMBOLS
         self._versions = Once[Path, Versions](read_versions)

@@ -308,6 +308,7 @@ def read_record(distribution: Distribution, most: int = MOST_ROWS) -> Iterator[E
                     )
                 path, hashed, size = row
                 algorithm, _, digest = hashed.partition("=")
+                algorithm = algorithm.lower()  # hashlib takes either
                 yield Entry(path, algorithm, digest, int(size) if size else None)
         except (ValueError, csv.Error) as error:
             raise ValueError(f"RECORD cannot be read: {error}") from error

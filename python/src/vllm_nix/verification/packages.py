@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vllm_nix.paths import real
 from vllm_nix.store import store_dir
 from vllm_nix.verification.environment import Environment, Interpreter, NotRun
 from vllm_nix.verification.installed import Distribution, modules, read_distributions
@@ -65,9 +66,9 @@ class Packages:
 
     def holds(self, file: Path) -> bool:
         """Whether a file is of any of them, links followed."""
-        real = file.resolve()
+        end = real(file)
         places = [*self.folders, *(place for places in self.sources.values() for place in places)]
-        return any(real.is_relative_to(place.resolve()) for place in places)
+        return any(end.is_relative_to(real(place)) for place in places)
 
 
 def read_packages(
@@ -160,9 +161,7 @@ def _linked(
     for folder in folders:
         with suppress(OSError), os.scandir(folder) as entries:
             links = [Path(entry.path) for entry in entries if entry.is_symlink()]
-            away |= {
-                one.name: str(one.resolve()) for one in links if _leads_away(one, folders, root)
-            }
+            away |= {one.name: str(real(one)) for one in links if _leads_away(one, folders, root)}
     return {
         distribution.name: away[name]
         for distribution in (distributions if away else ())

@@ -428,7 +428,7 @@ class _Comparison:
     def _original(self, path: str, owner: Owner) -> str:
         """A Nix-built environment has scripts of its own, made from those of the wheels."""
         if path.startswith(self._scripts):
-            metadata = (owner.distribution.folder / "METADATA").resolve()
+            metadata = Path(os.path.realpath(owner.distribution.folder / "METADATA"))
             return f"{metadata.parent.parent}/{owner.entry.path}"
         return path
 

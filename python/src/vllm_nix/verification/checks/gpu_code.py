@@ -274,7 +274,8 @@ KERNELS = {
     "flash-attn": ("flash_attn_2_cuda*.so",),
     "xformers": ("xformers/_C*.so", "xformers/_C_flashattention*.so"),
 }
-COMPILED_ON_USE = ("flashinfer-python",)
+# With the first capability that they are for: FlashInfer refuses older ones (compilation_context.py).
+COMPILED_ON_USE = {"flashinfer-python": 75}
 
 
 @check("attention", "vLLM has attention kernels that the device runs", slow=True)
@@ -313,7 +314,16 @@ def attention(context: Context) -> Iterator[Finding]:
         return
     for device in devices:
         usable = libraries(context, device)
-        if not usable and not late:
+        suited = [name for name in late if device.capability.number >= COMPILED_ON_USE[name]]
+        if late and not (usable or suited or present):
+            yield failed(
+                "FlashInfer alone has attention kernels, for capability 7.5 and newer",
+                where="flashinfer-python",
+                expected=f"kernels for {device}",
+                fix="install xformers for this torch, built for the device, and a vLLM that takes it (0.7 does)",
+            )
+            continue
+        if not usable and not suited:
             for name in KERNELS:
                 context.follow(name)
             raise SkipError(f"{', '.join(present)}: no code for {device}: see `gpu-code`, `ptx`")
@@ -321,7 +331,7 @@ def attention(context: Context) -> Iterator[Finding]:
             yield from lacks
             continue
         rest = [name for name in present if name not in usable]
-        runs = f"{device} runs the kernels of {', '.join(usable + late)}"
+        runs = f"{device} runs the kernels of {', '.join(usable + suited)}"
         yield ok(runs + (f", not of {', '.join(rest)}" if rest else ""))
 
 

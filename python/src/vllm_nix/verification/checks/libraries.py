@@ -19,6 +19,7 @@ from vllm_nix.binaries.files import PROCESSORS, go_on, open_regular
 from vllm_nix.binaries.linker import LinkerError, Missing, Object, Process
 from vllm_nix.binaries.symbols import demangle
 from vllm_nix.gpu.device import JetPack, jetpack_release
+from vllm_nix.paths import real
 from vllm_nix.verification import cann
 from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok, warning
 from vllm_nix.verification.environment import NotRun
@@ -306,7 +307,7 @@ def _problems(context: Context) -> Iterator[tuple[Path, Problem | LinkerError]]:
             elsewhere = {
                 name: places
                 for name, places in elsewhere.items()
-                if loaded.isdisjoint({file.resolve(), *(place.resolve() for place in places)})
+                if loaded.isdisjoint({real(file), *map(real, places)})
             }
         nowhere = [name for name in names if name not in by_name]
         stopped = stops.get(file, {}) if str(file) not in whole else {}
@@ -351,7 +352,7 @@ def _is_own(context: Context, missed: Missing) -> bool:
 def _mapped(context: Context) -> set[Path]:
     """The files that `import torch` really loads, where that can be tried."""
     try:
-        return {Path(file).resolve() for file in context.ask(*TORCHS_MAPS)["files"]}
+        return {real(file) for file in context.ask(*TORCHS_MAPS)["files"]}
     except (SkipError, NotRun, StepError):
         return set()
 
@@ -764,8 +765,8 @@ def _inside(context: Context) -> tuple[str, ...]:
     store = os.environ.get("NIX_STORE_DIR", "/nix/store")
     root, scratch = context.root, context.environment.scratch
     # CANN comes in folders; what a place links to lies beside it.
-    host = [place.parent.resolve() for place in cann.places(context.parameters)]
-    folders = (store, root, root.resolve(), scratch, scratch.resolve(), *host, "/dev", "/proc")
+    host = [real(place.parent) for place in cann.places(context.parameters)]
+    folders = (store, root, real(root), scratch, real(scratch), *host, "/dev", "/proc")
     return (*(f"{folder}/" for folder in folders), "/memfd:", "/SYSV")
 
 

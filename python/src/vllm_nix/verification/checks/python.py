@@ -8,6 +8,7 @@ from packaging.version import InvalidVersion, Version
 
 from vllm_nix.binaries import elf
 from vllm_nix.binaries.linker import Linker, Process, read_loader
+from vllm_nix.paths import real
 from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok
 from vllm_nix.verification.environment import NotRun
 from vllm_nix.verification.fixes import fix_for
@@ -41,7 +42,7 @@ def interpreter(context: Context) -> Iterator[Finding]:
         yield failed(
             f"Python {found.version}", where=str(python), expected=f"Python {wanted}", fix=AGAIN
         )
-    if found.prefix.resolve() != context.root.resolve():
+    if real(found.prefix) != real(context.root):
         yield failed(
             f"sys.prefix is {found.prefix}",
             where=str(python),

@@ -26,6 +26,7 @@ def torch_build(context: Context) -> Iterator[Finding]:
     """
     build = context.ask("torch-build")
     version, cuda = build["version"], build["cuda"]
+    built = _device(cuda, *map(str, build["others"]))
     for wanted, source in _versions(context):
         if not _same(version, wanted):
             yield failed(
@@ -37,13 +38,13 @@ def torch_build(context: Context) -> Iterator[Finding]:
     is_wheel = context.parameter("torch", "from") == "wheel"
     if context.parameters and cuda != toolkit and not (is_wheel and _older(cuda, toolkit)):
         yield failed(
-            f"built for {_device(cuda)}",
+            f"built for {built}",
             expected=f"built for {_device(toolkit)}",
             fix="install the target's own torch wheel; pip prefers its index's, so name a version",
         )
     if context.is_asked and not toolkit and cuda is None:
         yield failed(
-            "built for the CPU",
+            f"built for {built}",
             expected=f"built for CUDA, for {context.devices[0]}",
             fix="install a torch for CUDA; the registry's for aarch64 is one from 2.11 on",
         )
@@ -52,7 +53,7 @@ def torch_build(context: Context) -> Iterator[Finding]:
             if int(number[0]) > release(driver.cuda)[0]:
                 yield too_old(f"built for CUDA {cuda}", driver, int(number[0]))
     abi = 1 if build["cxx11-abi"] else 0
-    yield ok(f"torch {version}, {_device(cuda)}, C++11 ABI {abi}")
+    yield ok(f"torch {version}, {built}, C++11 ABI {abi}")
 
 
 def _versions(context: Context) -> Iterator[tuple[str, str]]:
@@ -76,8 +77,8 @@ def _older(cuda: str | None, toolkit: str | None) -> bool:
     return release(cuda)[0] == release(toolkit)[0] and release(cuda) < release(toolkit)
 
 
-def _device(cuda: str | None) -> str:
-    return f"CUDA {cuda}" if cuda else "the CPU"
+def _device(cuda: str | None, *others: str) -> str:
+    return f"CUDA {cuda}" if cuda else " and ".join(others) or "the CPU"
 
 
 FLAGS = ("torch-flags",)

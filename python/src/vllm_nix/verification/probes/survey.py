@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+OTHERS = {"hip": "ROCm", "xpu": "XPU"}  # what torch.version has for GPUs of other makers
 complaints: list[str] = []  # of vLLM, about imports
 
 
@@ -28,6 +29,7 @@ def torch_build() -> dict[str, Any]:
     return {
         "version": str(torch.__version__),
         "cuda": torch.version.cuda,
+        "others": [name for key, name in OTHERS.items() if getattr(torch.version, key, None)],
         "cxx11-abi": bool(torch._C._GLIBCXX_USE_CXX11_ABI),
         "config": torch.__config__.show(),
     }
