@@ -4,6 +4,7 @@ import json
 import os
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from email.parser import HeaderParser
 from pathlib import Path
 
@@ -172,13 +173,14 @@ def test_with_cann_in_the_users_home(
     """torch_npu's own libraries bind to a CANN that answers "no devices": all but the NPU's own work."""
     npu = on_x86_64.path / "lib/python3.11/site-packages/torch_npu"
     install(tmp_path / "home/Ascend", npu.resolve().rglob("*.so"), compile_library)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))  # verify's
+    with_cann = replace(on_x86_64, home=tmp_path / "home")
     code = (
         "import torch; from vllm.platforms import current_platform;"
         "print(torch.npu.device_count(), type(current_platform).__module__)"
     )
-    result = on_x86_64("python", "-c", code, VLLM_LOGGING_LEVEL="ERROR")
+    result = with_cann("python", "-c", code, VLLM_LOGGING_LEVEL="ERROR")
     assert result.stdout.splitlines()[-1:] == ["0 vllm_ascend.platform"], result.stderr
-    served = on_x86_64("vllm", "serve", "--help")
+    served = with_cann("vllm", "serve", "--help")
     assert "--tensor-parallel-size" in served.stdout, served.stderr
     assert failed(on_x86_64) == ["torch-build"], "NVIDIA's torch"
