@@ -102,10 +102,14 @@ in
   "a changed target reaches all that is made for it" = {
     expr =
       let
-        hopper = change "jetson" {
-          cuda.capabilities = [ "9.0" ];
-          torch.build-number = 2;
-        };
+        # Of a target that is built whole, and whose JetPack is for Orin alone.
+        hopper = with'.vllmPackages.jetson.overrideTarget (
+          old:
+          recursiveUpdate (removeAttrs old [ "jetpack" ]) {
+            cuda.capabilities = [ "9.0" ];
+            torch.build-number = 2;
+          }
+        );
         ampere = change "verl_0_7_3" { cuda.capabilities = [ "8.0" ]; };
       in
       [
