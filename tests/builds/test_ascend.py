@@ -147,6 +147,32 @@ def test_the_whole_of_it_on_aarch64(nix: Nix) -> None:
     assert failed(environment) == ["platform-plugin"], "CANN is not there, and no more"
 
 
+@emulated
+@pytest.mark.nix
+@pytest.mark.slow
+def test_the_newest_on_aarch64_but_for_triton(nix: Nix) -> None:
+    """Needs `vllm-nix fetch --system aarch64-linux ascend_0_23`; Triton for Ascend is in no registry."""
+    scope = AARCH64.format("ascend_0_23")
+    built = nix(
+        *("nix-build", "--no-out-link", "--option", "extra-platforms", "aarch64-linux"),
+        "--expr",
+        f"""({scope}.overrideScope (_: scope: {{
+          components = builtins.filter (wheel: wheel.name != "triton-ascend") scope.components;
+        }})).vllm-ascend_0_23""",
+    )
+    environment = Built(Path(built.stdout.strip()), Path.home())
+    versions = "import importlib.metadata as m; print(m.version('vllm'), m.version('torch-npu'))"
+    found = environment("python", "-c", versions, **WITHOUT).stdout
+    assert found == "0.23.0+empty 2.10.0.post4\n"
+    plugin = "import vllm_ascend; print(vllm_ascend.register())"
+    platform = environment("python", "-c", plugin, **WITHOUT).stdout
+    assert platform.strip() == "vllm_ascend.platform.NPUPlatform"
+    refused = environment("vllm", "--version")
+    assert refused.returncode == 3
+    assert "vllm-ascend_0_23: this machine lacks parts of CANN: the toolkit 9.1.0" in refused.stderr
+    assert failed(environment) == ["platform-plugin"], "CANN is not there, and no more"
+
+
 @pytest.fixture(scope="module")
 def on_x86_64(nix: Nix) -> Built:
     """Needs the wheels of verl_0_7_3, and those of `ascend` but for torch (docs/ascend.md, x86_64)."""

@@ -1,5 +1,6 @@
 """flash-attention for verl's training: which kernels it has, and which it does without."""
 
+import re
 import tarfile
 import tomllib
 import zipfile
@@ -58,6 +59,20 @@ def test_what_it_requires_is_reported_without_a_torch(nix: Nix, target: str, rel
         metadata = archive.read(f"flash_attn-{release}.dist-info/METADATA").decode()
     assert "Requires-Dist: torch\n" in metadata
     assert "Requires-Dist: einops\n" in metadata
+
+
+@pytest.mark.slow  # minutes of a core
+def test_a_kernel_of_verls_own(nix: Nix, tmp_path: Path) -> None:
+    """2.8.3 by the target's expression: its wheel, with one kernel of 84."""
+    wheel = nix.build("(import ./tests/builds/sources/compiled.nix).verlKernel")
+    assert wheel.name.endswith("-flash_attn-2.8.3-cp311-cp311-linux_x86_64.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        metadata = archive.read("flash_attn-2.8.3.dist-info/METADATA").decode()
+        [name] = [each for each in archive.namelist() if each.endswith(".so")]
+        library = Path(archive.extract(name, tmp_path))
+    assert {"torch", "einops"} <= set(re.findall(r"(?m)^Requires-Dist: (\S+)$", metadata))
+    assert architectures(library) == {"sm_80"}
+    assert b"flash_fwd_kernel" in library.read_bytes()
 
 
 @pytest.mark.slow  # an hour of two cores

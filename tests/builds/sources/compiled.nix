@@ -1,4 +1,4 @@
-# { vllm, shell, check, kernel }: what a GPU's code is really compiled to, for Orin, on x86_64. Everything is jetson's
+# { vllm, shell, check, kernel, verlKernel }: what a GPU's code is really compiled to, for Orin, on x86_64. Everything is jetson's
 # own but torch, which is the registry's of the same release: the one in verl_0_7_3's lock.
 let
   pkgs = import ../../../nix/debian { overlays = [ (import ../../../overlays) ]; };
@@ -36,6 +36,27 @@ in
       ${scope.python.interpreter} ${../../../pkgs/torch/check.py} ${lib.escapeShellArgs arguments}
       touch $out
     '';
+
+  # verl's flash-attention by the target's expression, for A100 alone, with one of its 84 kernels.
+  verlKernel =
+    (
+      (vllmPackages.verl.overrideTarget (target: lib.recursiveUpdate target { cuda.capabilities = [ "8.0" ]; }))
+      .overrideScope
+      (
+        _: super: {
+          buildCudaWheel =
+            cudaPackages: arguments:
+            super.buildCudaWheel cudaPackages (
+              arguments
+              // {
+                preBuild = ''
+                  sed -i '/"csrc.flash_attn.src.flash_/{/flash_fwd_hdim64_fp16_sm80/!d}; /"csrc.flash_attn.flash_api.cpp"/d' setup.py
+                '';
+              }
+            );
+        }
+      )
+    ).flash-attn;
 
   # One forward kernel of flash-attention by its own setup.py, which would compile sixty.
   kernel = scope.callPackage (
