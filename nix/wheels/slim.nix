@@ -5,6 +5,7 @@
   lib,
   runCommand,
   vllm-nix,
+  zstd,
 }:
 { target, wheels }:
 let
@@ -30,6 +31,11 @@ let
   # What a library is loaded beside when the new one is tried: CUDA and torch, whole.
   neighbours = lib.filter (wheel: wheel.pname == "torch" || lib.hasPrefix "nvidia-" wheel.pname) wheels;
 
+  nativeBuildInputs = [
+    vllm-nix
+    zstd
+  ];
+
   # The licences that allow to pass a library on do not if it was changed.
   modified = map (
     license:
@@ -44,7 +50,7 @@ let
     wheel:
     runCommand "${wheel.name}-for-${lib.concatStringsSep "-" capabilities}"
       {
-        nativeBuildInputs = [ vllm-nix ];
+        inherit nativeBuildInputs;
         disallowedReferences = [ wheel ]; # else both would be kept
         passthru = {
           inherit (wheel) file pname version;
@@ -63,7 +69,7 @@ let
   # The same as a wheel, for pip.
   slimFile =
     wheel:
-    runCommand wheel.file { nativeBuildInputs = [ vllm-nix ]; } ''
+    runCommand wheel.file { inherit nativeBuildInputs; } ''
       vllm-nix slim ${wheel.src} ${arguments} --out out
       mv out/* $out
     '';

@@ -183,6 +183,7 @@ def shared_library(
     copies: bool = True,
     wrappers: Sequence[tuple[int, int]] | None = None,
     relocations: Sequence[tuple[int, int, int]] = (),
+    listed: Sequence[tuple[int, int]] = (),
     tags: Sequence[tuple[int, int]] = (),
     code_symbol: bool = False,
     behind: bytes = b"",
@@ -192,7 +193,8 @@ def shared_library(
 
     `wrappers` are version and target's offset in the GPU code, one for each fatbin if not given;
     without `copies`, pointers are zero until the loader sets them. `relocations` are more of them: place
-    and addend as offsets in the GPU code (place -1: in the data), and kind. `behind` is what follows.
+    and addend as offsets in the GPU code (place -1: in the data), and kind. `listed` are pairs of pointers in
+    the data, behind `text`, as offsets in the GPU code. `behind` is what follows.
     """
     relative = {62: 8, 183: 1027}[machine]
     count, table = 4, 64 + 4 * 56
@@ -204,7 +206,7 @@ def shared_library(
         wrappers = [(1, place) for place in places]
     strings = b"\0text\0wrappers\0code\0libcuda.so.1\0"
     symbols = 4 if code_symbol else 3
-    relas = 1 + len(wrappers) + len(relocations)
+    relas = 1 + len(wrappers) + len(relocations) + 2 * len(listed)
     dynsym = table + -table % 8
     dynstr = dynsym + 24 * symbols
     hashes = dynstr + len(strings) + -len(strings) % 8
@@ -214,7 +216,8 @@ def shared_library(
     readable = after + len(TEXT_AFTER)
     data = readable + -readable % page
     shift = page  # addresses of what may be written are not offsets
-    record = data + 8
+    pairs = data + 8
+    record = pairs + 16 * len(listed)
     dynamic = record + 24 * len(wrappers)
     entries = [(4, hashes), (5, dynstr), (6, dynsym), (7, rela), (8, 24 * relas), (9, 24)]
     entries += [(10, len(strings)), (11, 24), *tags, (0, 0)]
@@ -238,6 +241,9 @@ def shared_library(
     rela_rows += [
         (data + shift if place < 0 else start + place, kind, start + to)
         for place, kind, to in relocations
+    ]
+    rela_rows += [
+        (pairs + shift + 8 * i, relative, start + to) for i, to in enumerate(sum(listed, ()))
     ]
     hash_table = struct.pack(f"<3I{len(chain)}I", 1, len(chain), 1, *chain)
     assert len(hash_table) <= 32
@@ -265,7 +271,7 @@ def shared_library(
         (".rela.dyn", 4, 2, rela, rela, 24 * relas, 1, 0, 24),
         (".nv_fatbin", 1, 2, start, start, len(code), 0, 0, 0),
         ("__nv_relfatbin", 1, 2, start + len(code), start + len(code), len(objects), 0, 0, 0),
-        (".data", 1, 3, data + shift, data, 8, 0, 0, 0),
+        (".data", 1, 3, data + shift, data, record - data, 0, 0, 0),
         (".nvFatBinSegment", 1, 3, record + shift, record, 24 * len(wrappers), 0, 0, 0),
         (".dynamic", 6, 3, dynamic + shift, dynamic, end - dynamic, 2, 0, 16),
         (".symtab", 2, 0, 0, symtab, 72, 2, 2, 24),

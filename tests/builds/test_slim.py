@@ -1,5 +1,6 @@
 """Slimming what nvcc and GNU ld really make; NVIDIA's own tool reads the result as ours does."""
 
+import hashlib
 import re
 import subprocess
 from collections import Counter
@@ -40,6 +41,14 @@ def by_us(library: Path) -> Counter[str]:
     return Counter(entry.arch for one in found.fatbins for entry in one.entries)
 
 
+def cubins(tool: Path, library: Path, folder: Path) -> list[str]:
+    """Those for 8.6, by hash, as it takes them out of a library: of a compressed one, what was compressed."""
+    folder.mkdir()
+    subprocess.run([tool, "-xelf", "all", library], cwd=folder, check=True, capture_output=True)
+    found = folder.glob("*.sm_86.cubin")
+    return sorted(hashlib.sha256(one.read_bytes()).hexdigest() for one in found)
+
+
 @pytest.mark.parametrize(
     ("name", "kept"),
     [
@@ -54,9 +63,12 @@ def test_a_library_of_nvccs(nix: Nix, tmp_path: Path, name: str, kept: set[str])
     assert done.after < done.before - 300_000
     new = tmp_path / name
     assert set(by_us(new)) == kept
+    sizes = [one for found in fatbin.read(new).fatbins for one in found.entries]
+    assert {one.compression for one in sizes if one.size >= 1 << 16} <= {"zstd"}
     for one in (library, new):
         assert by_cuobjdump(tool, one) == by_us(one)
     assert symbols.read_symbols(new) == symbols.read_symbols(library)
+    assert cubins(tool, new, tmp_path / "new") == cubins(tool, library, tmp_path / "old")
     python = nix.build(f"{COMPILED}.python") / "bin/python3.11"
     said = [
         subprocess.check_output([python, "-c", FIND, one], text=True).strip()

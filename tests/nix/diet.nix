@@ -8,7 +8,7 @@ let
   diet = import ../../nix/wheels/diet.nix;
   rows = builtins.fromTOML (builtins.readFile ../../nix/wheels/diet.toml);
   isClosed = name: (import ../../nix/wheels/licenses.nix).ofDistribution name != [ ];
-  inherit (import ../../nix/lib) targets;
+  inherit (import ../../nix/lib) lockFile pylock targets;
   without =
     environment:
     lib.sort (a: b: a < b) (
@@ -43,6 +43,7 @@ in
       "dill"
       "hf-xet"
       "llvmlite"
+      "mistral-common"
       "networkx"
       "numba"
       "numpy"
@@ -100,6 +101,23 @@ in
       false
       true
     ];
+  };
+  # `import cutlass` would find what is left of it.
+  testNothingStaysOfTheCuteDsl = {
+    expr =
+      let
+        names = map (wheel: wheel.name) (pylock (lockFile "cuda" "x86_64-linux")).wheels;
+        isPart = name: lib.hasPrefix "nvidia-cutlass-dsl" name;
+      in
+      lib.genAttrs (lib.filter isPart names) (
+        name: map (row: row.paths) (diet targets.jetson_7 name)
+      );
+    expected = lib.genAttrs [
+      "nvidia-cutlass-dsl"
+      "nvidia-cutlass-dsl-libs-base"
+      "nvidia-cutlass-dsl-libs-core"
+      "nvidia-cutlass-dsl-libs-cu13"
+    ] (_: [ [ "nvidia_cutlass_dsl" "nvidia_cutlass_dsl*.pth" ] ]);
   };
   testTritonsPtxasStaysForWhoCallsIt = {
     expr = map hasBlackwell [

@@ -35,6 +35,10 @@ let
   # Unpacked without what other devices run (diet.toml), as vLLM's is.
   dieted = [
     "flashinfer-python"
+    "nvidia-cutlass-dsl"
+    "nvidia-cutlass-dsl-libs-base"
+    "nvidia-cutlass-dsl-libs-core"
+    "nvidia-cutlass-dsl-libs-cu13"
     "triton"
   ];
   sorted = lib.sort (a: b: a < b);

@@ -23,7 +23,7 @@ from made_binaries import NEEDS_DRIVER, TEXT_AFTER, archive, cubin, entry, fatbi
 from vllm_nix import cli
 from vllm_nix.binaries import elf, loading, shrink
 from vllm_nix.errors import Error, InputError, Unavailable
-from vllm_nix.gpu import fatbin, slim, slim_tree
+from vllm_nix.gpu import compression, fatbin, slim, slim_tree
 from vllm_nix.gpu.capability import ComputeCapability
 from vllm_nix.gpu.compat import Verdict, device, judge_library
 from vllm_nix.gpu.device import Device
@@ -282,6 +282,117 @@ def test_code_that_it_loads_by_itself(tmp_path: Path) -> None:
     library = shared_library([HOPPER], [WIDE]).replace(b"__nv_relfatbin", b"__nv_ownfatbin")
     text = "what runs on the devices is code that it loads by itself"
     assert refusal(tmp_path, library) == text
+
+
+BLACKWELL = fatbin_with("sm_100f", "sm_120a")
+NAMED = b"a description of kernels".ljust(1000)
+ITEMS = [NAMED, HOPPER, WIDE, BLACKWELL, NAMED, HOPPER + bytes(8)]
+RESOURCES = """
+import ctypes, hashlib, sys
+library = ctypes.CDLL(sys.argv[1])
+first = ctypes.addressof(ctypes.c_uint64.in_dll(library, "text")) + 8
+for end, start in zip(*[iter((ctypes.c_uint64 * (2 * int(sys.argv[2]))).from_address(first))] * 2):
+    print(hashlib.sha256(ctypes.string_at(start, end - start)).hexdigest())
+"""
+
+
+def with_resources(listed: Sequence[tuple[int, int]] = ()) -> bytes:
+    """A library that loads ITEMS by itself, from where a pair of pointers says that each is."""
+    places = [len(WIDE) + sum(map(len, ITEMS[:i])) for i in range(len(ITEMS) + 1)]
+    listed = listed or list(zip(places[1:], places[:-1], strict=True))
+    library = shared_library([WIDE], ITEMS, wrappers=[(1, 0)], listed=listed)
+    return library.replace(b"__nv_relfatbin", b".cask_resource")
+
+
+def resources(path: Path) -> list[str]:
+    command = [sys.executable, "-c", RESOURCES, str(path), str(len(ITEMS))]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+
+
+def test_code_that_it_loads_by_itself_where_it_lists_it(tmp_path: Path) -> None:
+    path = slimmed(tmp_path, with_resources(), "8.6")
+    assert archs(path) == [["sm_86"], [], archs(tmp_path / "lib.so")[2], [], []]
+    before, after = resources(tmp_path / "lib.so"), resources(path)
+    assert before == [hashlib.sha256(item).hexdigest() for item in ITEMS]
+    assert [i for i in range(len(ITEMS)) if before[i] == after[i]] == [0, 2, 4]
+    assert after[1] == after[3]  # a fatbin without a kernel
+    assert path.stat().st_size < len(with_resources()) - 4 * SIZE
+
+
+@pytest.mark.parametrize("shift", [(0, 8), (8, 0)], ids=["start", "end"])
+def test_a_list_that_we_do_not_know(tmp_path: Path, shift: tuple[int, int]) -> None:
+    places = [len(WIDE) + sum(map(len, ITEMS[:i])) for i in range(len(ITEMS) + 1)]
+    listed = list(zip(places[1:], places[:-1], strict=True))
+    listed[2] = (listed[2][0] - shift[1], listed[2][1] + shift[0])
+    path = slimmed(tmp_path, with_resources(listed), "8.6")
+    assert archs(path)[1:] == archs(tmp_path / "lib.so")[1:]
+
+
+@pytest.mark.parametrize("item", [2, 3], ids=["kept", "gone"])
+def test_resources_with_a_fault_replace_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, item: int
+) -> None:
+    written = shrink.Plan.write
+
+    def faulty(plan: shrink.Plan, source: int, target: int) -> None:
+        written(plan, source, target)
+        found = fatbin.parse(os.pread(target, 1 << 30, 0)).fatbins[item]
+        os.pwrite(target, b"\1", found.entries[0].offset)  # of another kind
+
+    monkeypatch.setattr(shrink.Plan, "write", faulty)
+    assert "the new file" in refusal(tmp_path, with_resources())
+
+
+LARGE = entry(2, 86, cubin(86, "kernel") + b"abcd" * 50_000)
+
+
+def test_what_was_not_compressed_is(tmp_path: Path) -> None:
+    path = slimmed(tmp_path, shared_library([fatbin_of(LARGE, code("sm_90"))]), "8.6")
+    [[one]] = [found.entries for found in fatbin.read(path).fatbins]
+    assert (one.compression, one.arch) == ("zstd", "sm_86")
+    assert one.size < one.uncompressed_size / 20
+    data = path.read_bytes()
+    assert compression.decompress(data[one.offset : one.offset + 64 + one.size]) == LARGE
+    assert loaded(path, 1)[1:] == ["ba55ed50 2 86"]
+
+
+def test_what_drivers_before_zstd_load_stays_as_it_is(tmp_path: Path) -> None:
+    old = entry(2, 86, cubin(86, "kernel") + b"abcd" * 50_000, version=(1, 7))
+    path = slimmed(tmp_path, shared_library([fatbin_of(old, code("sm_90"))]), "8.6")
+    assert path.read_bytes().count(old) == 1
+
+
+def test_without_a_compressor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    path = tmp_path / "lib.so"
+    path.write_bytes(shared_library([fatbin_of(LARGE, code("sm_90"))]))
+    assert cli.main(["slim", str(path), "--for", "8.6", "--out", str(tmp_path / "out")]) == 0
+    assert (tmp_path / "out" / "lib.so").read_bytes().count(LARGE) == 1
+    assert "zstd is not in PATH: nothing was compressed" in capsys.readouterr().out
+
+
+def test_a_compressor_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "zstd"
+    program.write_text("#!/bin/sh\necho out of memory >&2\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    path = tmp_path / "lib.so"
+    path.write_bytes(shared_library([fatbin_of(LARGE)]))
+    with pytest.raises(Unavailable, match="zstd: out of memory"):
+        slim_path(path, [device("8.6")], tmp_path / "out")
+
+
+def test_a_compressed_entry_with_a_fault_replaces_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lossy(data: bytes, *options: str) -> bytes:
+        return data[:-8] + b"changed." if "--decompress" in options else data[: len(data) // 2]
+
+    monkeypatch.setattr(compression, "_zstd", lossy)
+    path = slimmed(tmp_path, shared_library([fatbin_of(LARGE, code("sm_90"))]), "8.6")
+    assert path.read_bytes().count(LARGE) == 1
 
 
 def test_one_that_is_slim_already(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,7 @@ import bisect
 import mmap
 import os
 import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from vllm_nix.binaries import elf, notes
@@ -60,6 +60,10 @@ class Span:
 Part = Span | bytes
 
 
+def size_of(part: Part) -> int:
+    return part.size if isinstance(part, Span) else len(part)
+
+
 @dataclass(frozen=True, slots=True)
 class Content:
     """What a section is to hold, in order. `moved` says what is pointed to: offset in the section
@@ -70,7 +74,7 @@ class Content:
 
     @property
     def size(self) -> int:
-        return sum(part.size if isinstance(part, Span) else len(part) for part in self.parts)
+        return sum(map(size_of, self.parts))
 
 
 @dataclass(slots=True)
@@ -154,7 +158,7 @@ class Plan:
 
     @property
     def size(self) -> int:
-        return sum(part.size if isinstance(part, Span) else len(part) for part in self.parts)
+        return sum(map(size_of, self.parts))
 
     def changed_in(self, start: int, size: int) -> list[tuple[int, bytes]]:
         """The changes to a stretch of the old file; none is longer than a table of segments."""
@@ -222,8 +226,11 @@ class Library:
                 return segment.offset + start
         raise Refused(f"{size} bytes at address {address:#x} are not in the file")
 
-    def pointers(self, sections: Iterable[Section]) -> list[Pointer]:
-        """All that points into these sections. Raises `Refused` for other references to them."""
+    def pointers(self, sections: Iterable[Section], ends: Collection[int] = ()) -> list[Pointer]:
+        """All that points into these sections, or to the `ends` of some, where something else may begin.
+
+        Raises `Refused` for other references to them.
+        """
         ranges = sorted((one.address, one.address + one.size) for one in sections)
         starts = [start for start, _ in ranges]
 
@@ -239,13 +246,13 @@ class Library:
                 kinds = {info & 0xFFFFFFFF for info in set(words[1::3])}
                 if unknown := kinds - _KNOWN[self.machine]:
                     raise Refused(f"a relocation of unknown kind {min(unknown)}")
-                low, high = ranges[0][0], ranges[-1][1]
+                low, high = ranges[0][0], max(ranges[-1][1], *(end + 1 for end in ends), 0)
                 if any(low <= place < high and is_inside(place) for place in words[0::3]):
                     raise Refused("a relocation changes the GPU code itself")
                 hits = [
                     index
                     for index, addend in enumerate(words[2::3])
-                    if low <= addend < high and is_inside(addend)
+                    if low <= addend < high and (is_inside(addend) or addend in ends)
                 ]
                 if symbols and _ABSOLUTE[self.machine] in kinds:
                     self._check_symbolic(words, symbols, is_inside)
@@ -571,6 +578,9 @@ class _Planner:
             for place in self._places
             for before, (after, size) in place.content.moved.items()
         }
+        for place in self._places:
+            end = place.section.address + place.section.size
+            moved.setdefault(end, (place.section.address + place.content.size, 0))
         for pointer in self._pointers:
             if pointer.target not in moved:
                 raise Refused(f"a pointer into the middle of GPU code, to {pointer.target:#x}")
@@ -578,9 +588,6 @@ class _Planner:
             if target != pointer.target:
                 for offset in pointer.places:
                     yield offset, _WORD.pack(target)
-        for place in self._places:
-            end = place.section.address + place.section.size
-            moved.setdefault(end, (place.section.address + place.content.size, 0))
         data, sections = self._library._data, self._library.sections
         indices = {i for i, s in enumerate(sections) if any(s is p.section for p in self._places)}
         for table in sections:

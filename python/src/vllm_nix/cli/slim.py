@@ -2,8 +2,9 @@
 
 PATH is a shared library, a wheel, or a folder such as an environment. Of each fatbin stays what a
 device runs: code for it, else for a related one, else the best PTX; with several --for, all that
-they run. Without --out, says what would be saved. Each new library is read again and loaded before it
-replaces anything; what is not understood in full stays as it is, and is named with the reason.
+they run. What was not compressed is, with zstd. Without --out, says what would be saved. Each new
+library is read again and loaded before it replaces anything; what is not understood in full stays
+as it is, and is named with the reason.
 
   vllm-nix slim result --for a6000
   vllm-nix slim torch-2.14.0-cp311-cp311-manylinux_2_28_x86_64.whl --for 8.6 --out slim/
@@ -22,6 +23,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from vllm_nix.gpu.compression import program
 from vllm_nix.gpu.slim import Slimmed
 from vllm_nix.text import printable
 
@@ -80,6 +82,8 @@ def _summary(found: Sequence[Slimmed], *, written: bool) -> str:
     unloaded = sum(one.loads is None for one in slim)
     if written and unloaded:
         text += f"; {unloaded} not tried: not even the original loads here"
+    if program() is None:
+        text += "; zstd is not in PATH: nothing was compressed"
     return text
 
 

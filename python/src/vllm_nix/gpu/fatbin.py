@@ -29,6 +29,8 @@ HOST, RELOCATABLE = ".nv_fatbin", "__nv_relfatbin"
 _MAGIC = struct.pack("<IHH", 0xBA55ED50, 1, 16)  # number, version, size of this header
 _FATBIN = struct.Struct("<8sQ")
 _ENTRY = struct.Struct("<HHIQI4xHHIIIQ8xQ")
+_SIZES, _FLAGS, _UNPACKED = 8, 40, 56  # where in it
+_WORD = struct.Struct("<Q")
 _KINDS = {1: "ptx", 2: "cubin", 8: "lto-ir"}
 _64_BIT, _LZ4, _ZSTD, _ARCH_SPECIFIC, _FAMILY = 0x1, 0x2000, 0x8000, 0x100000, 0x200000
 _ELF = elf.MAGIC + b"\x02\x01"  # 64-bit, little-endian
@@ -61,6 +63,32 @@ def stub(sm: int) -> bytes:
     flags = _64_BIT | 0x10  # of a Linux host
     entry = (2, 0x0101, _ENTRY.size, len(cubin), 0, 7, 1, sm, 0, 0, flags, 0)
     return _ENTRY.pack(*entry) + cubin
+
+
+def payload(entry: bytes) -> bytes:
+    """What an entry holds: its code, or that compressed."""
+    _, _, header, size, packed, *_ = _ENTRY.unpack_from(entry)
+    return entry[header : header + (packed or size)]
+
+
+def compressed(entry: bytes, frame: bytes) -> bytes:
+    """An entry with its payload as a zstd frame, as `nvcc --compress-mode=size` stores it."""
+    padded = frame + bytes(-len(frame) % 8)
+    return _stored(entry, padded, len(frame), _ZSTD, len(payload(entry)))
+
+
+def uncompressed(entry: bytes, code: bytes) -> bytes:
+    """The reverse, with the payload unpacked."""
+    return _stored(entry, code, 0, 0, 0)
+
+
+def _stored(entry: bytes, payload: bytes, packed: int, method: int, unpacked: int) -> bytes:
+    header = bytearray(entry[: _ENTRY.unpack_from(entry)[2]])
+    (flags,) = _WORD.unpack_from(header, _FLAGS)
+    struct.pack_into("<QI", header, _SIZES, len(payload), packed)
+    _WORD.pack_into(header, _FLAGS, flags & ~_ZSTD | method)
+    _WORD.pack_into(header, _UNPACKED, unpacked)
+    return bytes(header) + payload
 
 
 class FatbinError(Exception):

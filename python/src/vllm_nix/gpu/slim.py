@@ -2,30 +2,33 @@
 
 What a device runs is `compat`'s to say. A fatbin of which nothing stays gets an entry without
 kernels, as nvcc's link step makes them: the CUDA runtime then answers as it did for code of another
-device. Code that a library loads by itself (cuBLASLt's `.cask_resource`) is left alone, and so is
+device. What stays without having been compressed is compressed (`compression`). Code that a library loads by itself (cuBLASLt's `.cask_resource`) is left alone, and so is
 every file that is not understood in full. A new file replaces nothing before it has been read again:
-each fatbin found by its wrapper, each kept entry and all else that is loaded the same to the byte.
+each fatbin found by its wrapper, each kept entry, unpacked, and all else that is loaded the same to the byte.
 """
 
 import mmap
 import os
 import struct
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from vllm_nix.binaries import elf, loading, shrink
-from vllm_nix.binaries.shrink import Content, Part, Refused, Section, Span
+from vllm_nix.binaries.shrink import Content, Part, Refused, Section, Span, size_of
 from vllm_nix.errors import InputError
-from vllm_nix.gpu import fatbin
+from vllm_nix.gpu import compression, fatbin
 from vllm_nix.gpu.compat import Verdict, judge, serving
 from vllm_nix.gpu.device import Device
 from vllm_nix.gpu.fatbin import Contents, Entry, Fatbin
 from vllm_nix.gpu.mark import Mark
 
 _SECTIONS = (fatbin.HOST, fatbin.RELOCATABLE)
+# Where NVIDIA's libraries have kernels that they load by themselves: items one after another, fatbins and
+# descriptions of them, and in .data a pair of pointers for each, to its end and to its start.
+_RESOURCES = ".cask_resource"
 _WRAPPERS = ".nvFatBinSegment"
 _WRAPPER = struct.Struct("<IIQQ")  # magic, version, the fatbin's address, more for version 2
 _WRAPPER_MAGIC = 0x466243B1
@@ -66,7 +69,7 @@ class _Plan:
     sections: Sequence[Section]
     file: shrink.Plan
     targets: Sequence[int]  # of the wrappers, in order: the fatbin's number
-
+    resources: "_Resources | None"
     serves: tuple[Device, ...]
 
 
@@ -179,14 +182,19 @@ def _plan(data: mmap.mmap, path: Path, devices: Sequence[Device]) -> _Plan:
     library = shrink.Library(data)
     sections = [one for one in library.sections if one.name in _SECTIONS and one.size]
     fatbins = [one for one in contents.fatbins if one.section in _SECTIONS]
+    resources = _resources(library, contents, devices)
     pointers = library.pointers(sections)
     targets = _targets(data, library, sections, fatbins, pointers)
     embedded = [one for one in contents.fatbins if one.role == "embedded"]
     if not _runs(fatbins, devices) and _runs(embedded, devices):
         raise Refused("what runs on the devices is code that it loads by itself")
     kept = _kept(fatbins, devices)
-    kept |= {one.offset: one.entries for one in _bare(targets, fatbins)}
-    packed = [(section, _content(section, fatbins, kept)) for section in sections]
+    bare = {one.offset: one.entries for one in _bare(targets, fatbins)}
+    kept |= bare
+    packed = [(section, _content(data, section, fatbins, kept, bare)) for section in sections]
+    if resources:
+        packed.append((resources.section, resources.content()))
+        pointers += resources.pointers
     file = library.plan(packed, pointers, Mark.of(devices).to_bytes())
     serves = tuple(
         device
@@ -195,7 +203,76 @@ def _plan(data: mmap.mmap, path: Path, devices: Sequence[Device]) -> _Plan:
     )
     if file is None or file.size >= len(data):
         raise _NothingToSaveError(serves)
-    return _Plan(devices, contents, kept, library, sections, file, targets, serves)
+    return _Plan(devices, contents, kept, library, sections, file, targets, resources, serves)
+
+
+@dataclass(frozen=True, slots=True)
+class _Resources:
+    """The code that a library loads by itself, where it lists it as we know it.
+
+    `items` are (offset, size) in the section; what is in `gone` has kernels of other devices alone. In its place comes
+    a fatbin without a kernel: the driver says of both that they are not for the device.
+    """
+
+    section: Section
+    items: Sequence[tuple[int, int]]
+    gone: Mapping[int, Fatbin]
+    pointers: Sequence[shrink.Pointer]
+
+    def content(self) -> Content:
+        parts: list[Part] = []
+        moved: dict[int, tuple[int, int]] = {}
+        size = 0
+        for start, length in self.items:
+            own: list[Part] = [Span(self.section.offset + start, length)]
+            if one := self.gone.get(start):
+                rest = Span(one.offset + one.size, length - one.size)
+                own = [fatbin.header(len(_STUB)) + _STUB, rest]
+            moved[start] = (size, sum(map(size_of, own)))
+            size += moved[start][1]
+            parts += own
+        return Content(parts, moved)
+
+
+def _resources(
+    library: shrink.Library, contents: Contents, devices: Sequence[Device]
+) -> _Resources | None:
+    found = [one for one in library.sections if one.name == _RESOURCES and one.size]
+    if len(found) != 1:
+        return None
+    [section] = found
+    end = section.address + section.size
+    try:
+        pointers = {one.address: one for one in library.pointers(found, {end})}
+    except Refused:
+        return None
+    # What is loaded behind the section begins at its end, and may be pointed to as well.
+    last = max((one.target for one in pointers.values() if one.target < end), default=end)
+    for address in [address for address, one in pointers.items() if one.target == end]:
+        start = pointers.get(address + 8)
+        if start is None or start.target != last:
+            del pointers[address]
+    listed = sorted(pointers.values(), key=lambda one: one.address)
+    pairs = list(zip(listed[1::2], listed[::2], strict=False))
+    items = sorted((start.target, stop.target) for start, stop in pairs)
+    is_known = (
+        len(listed) == 2 * len(items)
+        and all(start.address == stop.address + 8 for start, stop in pairs)
+        and [section.address, *(stop for _, stop in items)] == [*(start for start, _ in items), end]
+    )
+    if not is_known:
+        return None
+    places = [(start - section.address, stop - start) for start, stop in items]
+    fatbins = {
+        one.offset - section.offset: one for one in contents.fatbins if one.section == _RESOURCES
+    }
+    sizes = dict(places)
+    gone = {
+        start: one
+        for start, one in fatbins.items()
+        if one.size <= sizes.get(start, 0) and not _runs([one], devices)
+    }
+    return _Resources(section, places, gone, listed)
 
 
 def _check_signature(path: Path) -> None:
@@ -292,7 +369,11 @@ def _refuse_unserved(linked: Sequence[Fatbin], devices: Sequence[Device]) -> Non
 
 
 def _content(
-    section: Section, fatbins: Iterable[Fatbin], kept: Mapping[int, tuple[Entry, ...]]
+    data: mmap.mmap,
+    section: Section,
+    fatbins: Iterable[Fatbin],
+    kept: Mapping[int, tuple[Entry, ...]],
+    bare: Container[int],
 ) -> Content:
     parts: list[Part] = []
     moved: dict[int, tuple[int, int]] = {}
@@ -301,10 +382,11 @@ def _content(
         if not section.offset <= one.offset < section.end:
             continue
         entries = kept[one.offset]
-        spans = _spans(one, entries)
-        total = sum(span.size for span in spans)
+        compressing = section.name == fatbin.HOST and one.offset not in bare
+        own = list(_parts(data, one, entries, compressing))
+        total = sum(map(size_of, own))
         if total or not one.entries:
-            own: list[Part] = [fatbin.header(total), *spans]
+            own = [fatbin.header(total), *own]
         else:
             total = len(_STUB)
             own = [fatbin.header(total) + _STUB]
@@ -314,20 +396,20 @@ def _content(
     return Content(parts, moved)
 
 
-def _spans(one: Fatbin, entries: Sequence[Entry]) -> list[Span]:
-    """The entries' bytes, headers and all; those that follow one another together."""
+def _parts(
+    data: mmap.mmap, one: Fatbin, entries: Sequence[Entry], compressing: bool
+) -> Iterator[Part]:
+    """The entries' bytes, headers and all."""
     ends = [entry.offset for entry in one.entries[1:]] + [one.offset + one.size]
     lengths = {
         entry.offset: end - entry.offset for entry, end in zip(one.entries, ends, strict=True)
     }
-    spans: list[Span] = []
     for entry in entries:
-        length = lengths[entry.offset]
-        if spans and spans[-1].offset + spans[-1].size == entry.offset:
-            spans[-1] = Span(spans[-1].offset, spans[-1].size + length)
+        span = Span(entry.offset, lengths[entry.offset])
+        if compressing and compression.pays(entry):
+            yield compression.compress(data[span.offset : span.offset + span.size])
         else:
-            spans.append(Span(entry.offset, length))
-    return spans
+            yield span
 
 
 def _check(plan: _Plan, source: int, path: Path, target: int) -> None:
@@ -342,10 +424,14 @@ def _check(plan: _Plan, source: int, path: Path, target: int) -> None:
         pointers = library.pointers(sections)
         if _targets(data, library, sections, fatbins, pointers) != plan.targets:
             raise Refused("the new file's wrappers point to other fatbins")
+        besides = list(plan.sections)
+        if plan.resources:
+            _check_resources(plan.resources, _resources(library, new, plan.devices), source, target)
+            besides.append(plan.resources.section)
         old = [one for one in plan.contents.fatbins if one.section in _SECTIONS]
         for before, after in zip(old, fatbins, strict=True):
             _check_entries(plan.kept[before.offset], after, source, target)
-        if problem := plan.library.differs(source, library, target, plan.file, plan.sections):
+        if problem := plan.library.differs(source, library, target, plan.file, besides):
             raise Refused(f"the new file has {problem}")
 
 
@@ -356,12 +442,34 @@ def _check_entries(kept: Sequence[Entry], after: Fatbin, source: int, target: in
         raise Refused("the new file lacks GPU code that was to be kept")
     ends = [*(entry.offset for entry in after.entries[1:]), after.offset + after.size]
     for before, now, end in zip(kept, after.entries, ends, strict=True):
-        for start in range(0, end - now.offset, _CHUNK):
-            size = min(_CHUNK, end - now.offset - start)
-            if os.pread(source, size, before.offset + start) != os.pread(
-                target, size, now.offset + start
-            ):
-                raise Refused("the new file has other GPU code than the old one")
+        if now.compression != before.compression:
+            entry = compression.decompress(os.pread(target, end - now.offset, now.offset))
+            if entry != os.pread(source, len(entry), before.offset):
+                raise Refused("the new file has other GPU code than the old one, when unpacked")
+            continue
+        if not _is_same(source, before.offset, target, now.offset, end - now.offset):
+            raise Refused("the new file has other GPU code than the old one")
+
+
+def _check_resources(was: _Resources, now: _Resources | None, source: int, target: int) -> None:
+    if now is None or len(now.items) != len(was.items):
+        raise Refused("the new file lists other resources than the old one")
+    for (old, size), (new, new_size) in zip(was.items, now.items, strict=True):
+        if old in was.gone:
+            is_right = new in now.gone and now.gone[new].is_stub
+        else:
+            places = (source, was.section.offset + old, target, now.section.offset + new)
+            is_right = size == new_size and _is_same(*places, size)
+        if not is_right:
+            raise Refused("the new file has other resources than the old one")
+
+
+def _is_same(source: int, before: int, target: int, after: int, size: int) -> bool:
+    for start in range(0, size, _CHUNK):
+        count = min(_CHUNK, size - start)
+        if os.pread(source, count, before + start) != os.pread(target, count, after + start):
+            return False
+    return True
 
 
 def _loads(path: Path, new: Path, around: Neighbours) -> bool | None:
