@@ -32,8 +32,11 @@ UNPACK = ROOT / "nix/wheels/unpack"
 sys.path[:0] = [str(UNPACK), str(UNPACK / "builder")]
 strip = importlib.import_module("strip").strip
 
+# With what goes where wheels are slim.
 ROWS = """
-    let diet = import ./nix/wheels/diet.nix (import ./nix/lib).targets.@;
+    let
+      target = (import ./nix/lib).targets.@;
+      diet = import ./nix/wheels/diet.nix (target // { wheels = target.wheels or { } // { slim = { }; }; });
     in builtins.mapAttrs (name: _: diet name) (fromTOML (builtins.readFile ./nix/wheels/diet.toml))
 """
 # What an environment is with and without, and where it is. The unfree one is not to be passed on.
@@ -78,8 +81,10 @@ def _lines(target: str) -> Iterator[str]:
         for row in rows.get(name, ()):
             with zipfile.ZipFile(file) as wheel:
                 size = _size(wheel, row)
+            below = row.get("capabilities-below")
+            where = f", where slim for older ones than {below}" if below else ""
             if size:
-                yield f"| {name} | {row['reason']} | {size / 1e6:.1f} |"
+                yield f"| {name} | {row['reason']}{where} | {size / 1e6:.1f} |"
 
 
 def _size(wheel: zipfile.ZipFile, row: dict[str, Any]) -> int:

@@ -35,6 +35,7 @@ let
   # Unpacked without what other devices run (diet.toml), as vLLM's is.
   dieted = [
     "flashinfer-python"
+    "nvidia-cudnn-frontend"
     "nvidia-cutlass-dsl"
     "nvidia-cutlass-dsl-libs-base"
     "nvidia-cutlass-dsl-libs-core"
