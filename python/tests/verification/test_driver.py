@@ -31,6 +31,7 @@ def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     for name in ("KERNEL_MODULE", "DEVICES", "PCI"):
         monkeypatch.setattr(machine_module, name, tmp_path / name)
+    monkeypatch.setattr(machine_module, "DRIVER_FOLDERS", (tmp_path / "gone", tmp_path / "system"))
     return folder
 
 
@@ -48,6 +49,30 @@ def found(report: Report) -> tuple[str, str]:
     (result,) = report.results
     (finding,) = result.findings
     return f"{finding.status} {finding.found}", finding.fix
+
+
+def test_a_driver_that_the_loader_does_not_find(
+    gpu_sample: Sample, driver: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a Python of Nix's on NixOS, or a container in which no ldconfig has run."""
+    folder = tmp_path / "system"
+    folder.mkdir()
+    (folder / "libcuda.so").touch()  # a toolkit's stub is none
+    (result,) = verify(gpu_sample.root, only=["live-device"]).results
+    assert result.reason == "no NVIDIA driver here"
+    stopped(folder, 0)
+    (folder / "libcuda.so.1").rename(folder / "libcuda.so.580.95.05")
+    text, advice = found(verify(gpu_sample.root, only=["live-device"]))
+    assert text.endswith("libcuda.so.580.95.05 is there, and the link libcuda.so.1 to it is not")
+    subprocess.run(advice.partition("; or ")[2], shell=True, check=True)  # the fix
+    text, advice = found(verify(gpu_sample.root, only=["live-device"]))
+    assert (
+        text
+        == f"failed the NVIDIA driver's {folder}/libcuda.so.1 is not where this Python's loader looks"
+    )
+    assert advice.startswith(f"export LD_LIBRARY_PATH={folder}, ")
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(folder))  # the fix
+    assert "is not where" not in found(verify(gpu_sample.root, only=["live-device"]))[0]
 
 
 @pytest.mark.parametrize("status", [803, 804])

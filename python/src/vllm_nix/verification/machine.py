@@ -1,6 +1,7 @@
 """The GPUs to judge for: those that were asked for, the target's, or this machine's by its driver."""
 
 import os
+import platform
 import re
 import tomllib
 from collections.abc import Mapping
@@ -63,6 +64,15 @@ COMPAT = "compat"  # the folder of NVIDIA's forward compatibility packages
 KERNEL_MODULE = Path("/proc/driver/nvidia/version")
 DEVICES = Path("/dev")
 PCI = Path("/sys/bus/pci/devices")
+# Where nix/environment/driver.sh looks, too.
+_SYSTEM = Path(f"/usr/lib/{platform.machine()}-linux-gnu")
+DRIVER_FOLDERS: tuple[Path, ...] = (
+    Path("/run/opengl-driver/lib"),
+    Path("/usr/lib/wsl/lib"),
+    *(_SYSTEM / name for name in ("", "nvidia/current", "nvidia", "tegra")),
+    Path("/usr/lib64"),
+    Path("/usr/local/nvidia/lib64"),
+)
 _NVIDIA, _DISPLAY = "0x10de", "0x03"
 _RELEASE = re.compile(r"(?<![0-9])[0-9]{3,4}\.[0-9]{1,4}(?:\.[0-9]{1,4})?(?![0-9.])")
 
@@ -86,7 +96,7 @@ def ask_driver(environment: Environment) -> Driver | BrokenDriver | str:
 def _driver(answer: Mapping[str, Any]) -> Driver | BrokenDriver | str:
     """What was answered, which is not trusted. Raises KeyError, TypeError, ValueError or InputError."""
     if "absent" in answer:
-        return ABSENT
+        return _out_of_reach() or ABSENT
     if "broken" in answer:
         said = f"the NVIDIA driver's library does not answer: {answer['broken']}"
         return BrokenDriver(said, "install the driver again, all of its libraries in one release")
@@ -96,6 +106,23 @@ def _driver(answer: Mapping[str, Any]) -> Driver | BrokenDriver | str:
         return broken_driver(status, nvml, library)
     driver = Driver(_release(answer["version"]), tuple(map(_gpu, answer["devices"])), nvml)
     return driver if driver.devices else broken_driver(0, nvml, library)
+
+
+def _out_of_reach() -> BrokenDriver | None:
+    """A driver that this Python's loader does not find, by the places where drivers are installed: a
+    Python of Nix's looks in none of the host's, and a container may lack the link by the soname."""
+    for folder in DRIVER_FOLDERS:
+        if (folder / "libcuda.so.1").exists():
+            return BrokenDriver(
+                f"the NVIDIA driver's {folder}/libcuda.so.1 is not where this Python's loader looks",
+                f"export LD_LIBRARY_PATH={folder}, or for the host's own Python name it to ldconfig",
+            )
+        for file in sorted(folder.glob("libcuda.so.[0-9][0-9][0-9]*")):
+            return BrokenDriver(
+                f"the NVIDIA driver's {file} is there, and the link libcuda.so.1 to it is not",
+                f"ldconfig, as root, makes the links; or ln -s {file.name} {folder}/libcuda.so.1",
+            )
+    return None
 
 
 def broken_driver(status: int, nvml: int | None, library: str) -> BrokenDriver:
