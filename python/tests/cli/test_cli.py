@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from vllm_nix import cli
+from vllm_nix.cli import parsers
 from vllm_nix.targets import load_target, target_names
 
 
@@ -18,6 +19,18 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(f"\n    {name}" in shown for name in cli.COMMANDS)
 
 
+@pytest.mark.parametrize("width", [60, 80, 100])
+@pytest.mark.parametrize("command", [None, *cli.COMMANDS])
+def test_help_fits_the_terminal(
+    command: str | None, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    text = (parsers.command(command) if command else cli.parser(())).format_help()
+    usage, *lines = text.splitlines()
+    assert usage.startswith("usage: vllm-nix")
+    assert [line for line in lines if len(line) > width] == []
+
+
 def test_a_summary_is_a_commands_own_and_costs_no_import() -> None:
     code = (
         "import sys; from vllm_nix import cli; parser = cli.parser([]);"
@@ -26,7 +39,7 @@ def test_a_summary_is_a_commands_own_and_costs_no_import() -> None:
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
-    assert result.stdout == "[]\n"
+    assert result.stdout == "['vllm_nix.cli.parsers']\n"
     for name in cli.COMMANDS:
         module = importlib.import_module(f"vllm_nix.cli.{name}")
         assert (module.__doc__ or "").partition("\n")[0] == cli._summary(name)
@@ -159,7 +172,7 @@ def test_one_command_does_not_import_the_others() -> None:
         check=True,
         cwd=Path(__file__).parent,
     )
-    assert result.stdout.splitlines()[-1] == "['vllm_nix.cli.targets']"
+    assert result.stdout.splitlines()[-1] == "['vllm_nix.cli.parsers', 'vllm_nix.cli.targets']"
 
 
 @pytest.mark.parametrize("option", ["--only", "--skip"])
@@ -172,3 +185,27 @@ def test_a_list_of_checks_leaves_the_environment(
     assert str(tmp_path / "none") in capsys.readouterr().err
     assert cli.main(["verify", option, "interpreter", "import"]) == 2
     assert "which environment?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words", [["lib.so"], ["a/b.so", "/c"], ["x y", "é"], [".."], [".hidden"], ["a/.b"]]
+)
+def test_archs_of_paths_alone_is_what_the_parser_makes_of_it(words: list[str]) -> None:
+    from vllm_nix.cli import archs
+
+    parsed = vars(parsers.command("archs").parse_args(words))
+    del parsed["run"]
+    plain = archs.plain(words)
+    assert plain
+    assert {**vars(plain), "paths": list(map(Path, plain.paths))} == parsed
+    assert [str(path) for path in parsed["paths"]] == plain.paths
+
+
+@pytest.mark.parametrize(
+    "words",
+    [[], ["-h"], ["a", "--json"], ["./a"], ["a//b"], ["a/./b"], ["a/"], ["a/."], [""], ["--"]],
+)
+def test_all_else_is_the_parsers(words: list[str]) -> None:
+    from vllm_nix.cli import archs
+
+    assert archs.plain(words) is None

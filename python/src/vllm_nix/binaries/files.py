@@ -5,13 +5,14 @@ stands where a library should. A walk follows links as far as the folders that i
 the Nix store; file systems of the kernel's (proc, sysfs) are refused. What was left out is said.
 """
 
+from __future__ import annotations  # which pathlib need not be imported for
+
 import errno
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from io import BufferedReader
-from pathlib import Path
 from typing import NamedTuple
 
 from vllm_nix.binaries import elf
@@ -20,6 +21,7 @@ from vllm_nix.binaries.elf import Elf, ElfError
 TYPE_CHECKING = False  # see vllm_nix/__init__.py
 if TYPE_CHECKING:
     import threading
+    from pathlib import Path
 
 # Most files of an environment are text, and opening each of them takes longer than all else.
 _SOURCES = (
@@ -105,7 +107,7 @@ def open_regular(path: str | os.PathLike[str]) -> BufferedReader:
 
     Raises OSError, also for a file of the kernel's, some of which wait when they are read.
     """
-    check_regular(Path(path).stat(), path)
+    check_regular(os.stat(path), path)  # noqa: PTH116
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     stream = os.fdopen(descriptor, "rb")
     try:
@@ -129,7 +131,7 @@ class Tree(NamedTuple):
 def walk(
     folder: Path,
     inside: Iterable[Path] = (),
-    stop: "threading.Event | None" = None,
+    stop: threading.Event | None = None,
     more: Sequence[Path] = (),
 ) -> Tree:
     """The regular files below a folder, and of `more` folders and files, by the first path under
@@ -140,6 +142,8 @@ def walk(
     their names are passed over, and links to nowhere (see `record`). Raises InterruptedError once
     `stop` is set.
     """
+    from pathlib import Path
+
     starts = [folder, *more]
     allowed = [*map(str, (*starts, *inside)), _store_dir()]
     roots = tuple(f"{os.path.realpath(root).rstrip(os.sep)}{os.sep}" for root in allowed)
@@ -216,7 +220,7 @@ class Found(NamedTuple):
         return {file: image.machine for file, image in self.images.items()} | dict(self.others)
 
 
-def read_binaries(tree: Tree, stop: "threading.Event | None" = None) -> Found:
+def read_binaries(tree: Tree, stop: threading.Event | None = None) -> Found:
     """Reads the headers of all binaries, of each real file once."""
     images: dict[Path, Elf] = {}
     others: dict[Path, int] = {}
@@ -252,7 +256,7 @@ def machine_of(file: Path) -> int | None:
     return _machine(head) if head.startswith(elf.MAGIC) else None
 
 
-def go_on(stop: "threading.Event | None") -> None:
+def go_on(stop: threading.Event | None) -> None:
     """Raises InterruptedError if `stop` is set: for loops that Ctrl-C must end."""
     if stop is not None and stop.is_set():
         raise InterruptedError("stopped")
@@ -289,7 +293,8 @@ def _machine(head: bytes) -> int | None:
 def _kernels_devices() -> frozenset[int]:
     """The device numbers of the kernel's file systems that are mounted (proc_pid_mountinfo(5))."""
     try:
-        lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as file:  # noqa: PTH123
+            lines = file.read()
     except OSError:
         return frozenset()
     return frozenset(_device(line) for line in lines.splitlines() if _kind(line) in _KERNELS)

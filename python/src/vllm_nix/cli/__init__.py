@@ -1,7 +1,8 @@
 """The command `vllm-nix`: parses arguments, runs one command, turns errors into one line."""
 
+from __future__ import annotations  # which argparse need not be imported for
+
 import _thread  # with threading, 1 ms of every start
-import argparse
 import gc
 import importlib
 import io
@@ -13,8 +14,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from vllm_nix.errors import Error, Unavailable
-from vllm_nix.text import columns, printable
-from vllm_nix.version import __version__
+from vllm_nix.text import printable
+
+TYPE_CHECKING = False  # see vllm_nix/__init__.py
+if TYPE_CHECKING:
+    import argparse
+    from types import SimpleNamespace
 
 # By what one wants to do, in the order in which a user meets them. Each is a module in `vllm_nix.cli`
 # with a docstring (its help), `arguments(parser)` and `run(args) -> int`.
@@ -37,49 +42,11 @@ _YOUNG = (
 _GRACE, _LAST = 0.7, 0.95  # seconds for unwinding after a signal
 
 
-class _Help(argparse.RawDescriptionHelpFormatter):
-    """Made for each argument; by itself it imports shutil first, for the terminal's width."""
-
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, width=columns() - 2)
-
-
 def parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
     """The parser of all commands; of those not in `names`, which are not imported, a summary alone."""
-    top = argparse.ArgumentParser(
-        prog="vllm-nix",
-        usage="vllm-nix COMMAND [options]",
-        description="A working, verified vLLM on the accelerator that you have.",
-        epilog="".join(f"{line}\n" for line in _overview()),
-        formatter_class=_Help,
-    )
-    top.add_argument("--version", action="version", version=f"vllm-nix {__version__}")
-    # Their help is in the epilog, in groups, which argparse has not.
-    commands = top.add_subparsers(
-        dest="command", required=True, metavar="COMMAND", prog="vllm-nix", help=argparse.SUPPRESS
-    )
-    for name in COMMANDS:
-        if name in names:
-            _command(name, commands.add_parser)
-        else:
-            commands.add_parser(name, formatter_class=_Help)
-    return top
+    from vllm_nix.cli import parsers
 
-
-def _command(
-    name: str, make: Callable[..., argparse.ArgumentParser] = argparse.ArgumentParser
-) -> argparse.ArgumentParser:
-    """The parser of one command, by itself unless `make` has it belong to another."""
-    module = importlib.import_module(f"vllm_nix.cli.{name}")
-    text = (module.__doc__ or "").strip()
-    one = make(
-        name if make is not argparse.ArgumentParser else f"vllm-nix {name}",
-        description=text,
-        formatter_class=_Help,
-    )
-    module.arguments(one)
-    one.set_defaults(run=module.run)
-    return one
+    return parsers.parser(names)
 
 
 def _overview() -> Iterator[str]:
@@ -97,13 +64,23 @@ def _summary(command: str) -> str:
         return module.readline().strip().strip('"')
 
 
-def _parse(argv: Sequence[str]) -> argparse.Namespace:
+def _parse(argv: Sequence[str]) -> argparse.Namespace | SimpleNamespace:
     if not argv or argv[0] not in COMMANDS:
         return parser(()).parse_args(argv)
     name, *words = argv
+    if name == "archs":
+        from vllm_nix.cli import archs
+
+        if args := archs.plain(words):
+            args.command, args.run = name, archs.run
+            return args
+    import argparse
+
+    from vllm_nix.cli import parsers
+
     end = words.index("--") if "--" in words and name in PASS_ON else len(words)
     given = argparse.Namespace(command=name, rest=tuple(words[end + 1 :]))
-    return _command(name).parse_args(words[:end], given)
+    return parsers.command(name).parse_args(words[:end], given)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

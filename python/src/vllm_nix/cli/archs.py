@@ -25,25 +25,48 @@ Exit status: 0; 1 when something is damaged or missing; 2 when a path is not the
 file, or a device is unknown.
 """
 
-import argparse
+from __future__ import annotations  # which argparse and pathlib need not be imported for
+
 import sys
-from pathlib import Path
+from types import SimpleNamespace
 
 from vllm_nix.errors import InputError
 from vllm_nix.gpu import report
 from vllm_nix.gpu.libraries import read_path
-from vllm_nix.paths import check_writable, write_whole
 from vllm_nix.text import counted, printable
 
 TYPE_CHECKING = False  # see vllm_nix/__init__.py
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
+    from pathlib import Path
 
     from vllm_nix.gpu.compat import Device
     from vllm_nix.gpu.report import Row
 
 
+def plain(words: Sequence[str]) -> SimpleNamespace | None:
+    """What the parser makes of paths without options, in a fifth of its time; None for all else. A path
+    as pathlib would write it otherwise is left to it."""
+    odd = ("-", "./")
+    if not words or any(
+        word.startswith(odd)
+        or "//" in word
+        or "/./" in word
+        or word.endswith(("/", "/."))
+        or not word
+        for word in words
+    ):
+        return None
+    return SimpleNamespace(paths=list(words), devices=[], html=None, **_UNASKED)
+
+
+_UNASKED = {"cuda": None, "jetpack": None, "fatbins": False, "matrix": False, "json": False}
+
+
 def arguments(parser: argparse.ArgumentParser) -> None:
+    from pathlib import Path
+
     parser.add_argument("paths", nargs="+", type=_path, metavar="PATH", help="a file or folder")
     parser.add_argument(
         "--for",
@@ -65,13 +88,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _path(text: str) -> Path:
+    import argparse
+    from pathlib import Path
+
     if not text:  # as of a variable that is not set; Path would be the working directory
         raise argparse.ArgumentTypeError("an empty path; name a library, a wheel or a folder")
     return Path(text)
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace | SimpleNamespace) -> int:
     if args.html is not None:
+        from vllm_nix.paths import check_writable
+
         check_writable("--html", args.html)
     is_matrix = args.matrix or len(args.devices) > 1 or (args.html is not None and not args.devices)
     if is_matrix and args.fatbins:
@@ -88,22 +116,23 @@ def run(args: argparse.Namespace) -> int:
     if args.html is not None:
         from vllm_nix.gpu.matrix import make_matrix
         from vllm_nix.html.archs import archs_page
+        from vllm_nix.paths import write_whole
 
         page = archs_page(make_matrix(rows, devices), args.paths, libraries)
         write_whole("--html", args.html, page.encode("utf-8"))
     for library in libraries:
         if library.damage:
             more = f" (and {len(library.damage) - 1} more)" if len(library.damage) > 1 else ""
-            text = printable(f"{library.path}: {library.damage[0]}{more}")
+            text = printable(f"{library.file}: {library.damage[0]}{more}")
             print(f"vllm-nix: {text}", file=sys.stderr)
     if notes := [library for library in found if library.note]:
         more = f" (and {counted(len(notes) - 1, 'more link')})" if len(notes) > 1 else ""
-        text = printable(f"{notes[0].path}: {notes[0].note}{more}")
+        text = printable(f"{notes[0].file}: {notes[0].note}{more}")
         print(f"vllm-nix: {text}", file=sys.stderr)
     return int(is_missing or any(library.damage for library in libraries))
 
 
-def _devices(args: argparse.Namespace, is_matrix: bool) -> "Sequence[Device]":
+def _devices(args: argparse.Namespace | SimpleNamespace, is_matrix: bool) -> Sequence[Device]:
     """Those of --for; without, the usual ones for a matrix, and none for a list."""
     if is_matrix and not args.devices:
         from vllm_nix.gpu.matrix import default_devices
@@ -114,7 +143,9 @@ def _devices(args: argparse.Namespace, is_matrix: bool) -> "Sequence[Device]":
     return [one for one in found if one is not None]
 
 
-def _show(args: argparse.Namespace, rows: "Sequence[Row]", device: "Device | None") -> bool:
+def _show(
+    args: argparse.Namespace | SimpleNamespace, rows: Sequence[Row], device: Device | None
+) -> bool:
     """Prints the list; says whether something is missing."""
     if args.json:
         print(report.as_json(rows, device, args.fatbins))
@@ -125,7 +156,7 @@ def _show(args: argparse.Namespace, rows: "Sequence[Row]", device: "Device | Non
 
 
 def _show_matrix(
-    args: argparse.Namespace, rows: "Sequence[Row]", devices: "Sequence[Device]"
+    args: argparse.Namespace | SimpleNamespace, rows: Sequence[Row], devices: Sequence[Device]
 ) -> bool:
     """Prints the matrix; says whether something is missing."""
     from vllm_nix.gpu.matrix import as_json, make_matrix, print_matrix

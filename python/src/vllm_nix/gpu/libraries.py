@@ -3,12 +3,13 @@
 Facts only. What they mean for a device is a matter of NVIDIA's rules, which are not applied here.
 """
 
+from __future__ import annotations  # which pathlib need not be imported for
+
 import itertools
 import mmap
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 from vllm_nix.binaries import files
@@ -21,6 +22,7 @@ TYPE_CHECKING = False  # see vllm_nix/__init__.py
 if TYPE_CHECKING:
     import threading
     from collections.abc import Mapping
+    from pathlib import Path
     from typing import IO
 
 # See `fatbin.Fatbin.role`.
@@ -44,14 +46,20 @@ class Library(NamedTuple):
     """A file and its GPU code; `damage` says what could not be read of it, `mark` what was removed.
     With a `note`, it is a path that was passed over, and why."""
 
-    path: Path
+    file: str | os.PathLike[str]
     fatbins: tuple[fatbin.Fatbin, ...]
     damage: tuple[str, ...]
     mark: Mark | None = None
     note: str = ""
 
+    @property
+    def path(self) -> Path:
+        from pathlib import Path
+
+        return Path(self.file)
+
     @classmethod
-    def of(cls, path: Path, found: fatbin.Contents) -> "Library":
+    def of(cls, path: str | os.PathLike[str], found: fatbin.Contents) -> Library:
         return cls(path, found.fatbins, tuple(map(str, found.damage)), found.mark)
 
     def counts(self) -> dict[str, dict[Code, int]]:
@@ -75,14 +83,12 @@ class Library(NamedTuple):
 
 def read_path(path: str | os.PathLike[str]) -> Iterable[Library]:
     """Read a library, a wheel, or all of a folder. Raises InputError as `read_library` does."""
-    if not os.fspath(
-        path
-    ):  # as of a variable that is not set, which would be the working directory
+    text = os.fspath(path)
+    if not text:  # as of a variable that is not set, which would be the working directory
         raise InputError("an empty path; name a library, a wheel or a folder")
-    path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112
         return read_folder(path)
-    is_wheel = _is_zip(path) or (path.suffix == ".whl" and path.is_file())
+    is_wheel = _is_zip(path) or (text.endswith(".whl") and os.path.isfile(path))  # noqa: PTH113
     return read_wheel(path) if is_wheel else [read_library(path)]
 
 
@@ -92,7 +98,6 @@ def read_library(path: str | os.PathLike[str]) -> Library:
     Raises InputError if it is none of these or cannot be read. Damage further inside is no error,
     as what is left can be read: see `Library.damage`.
     """
-    path = Path(path)
     try:
         found = fatbin.read(path)
     except OSError as error:
@@ -109,6 +114,8 @@ def read_folder(folder: str | os.PathLike[str]) -> Iterator[Library]:
     links asks for; no file or folder is visited twice, under the first of its paths. What cannot be
     read at all is a Library with damage, and a link to a folder elsewhere one with a note.
     """
+    from pathlib import Path
+
     tree = files.walk(Path(folder))
     found = [Library(path, (), (why,)) for path, why in tree.left_out.items()]
     for path, end in tree.links_out.items():
@@ -123,7 +130,7 @@ def read_folder(folder: str | os.PathLike[str]) -> Iterator[Library]:
 
 
 def read_libraries(
-    tree: "Mapping[Path, os.stat_result]", stop: "threading.Event | None" = None
+    tree: Mapping[Path, os.stat_result], stop: threading.Event | None = None
 ) -> Iterator[Library]:
     """Read those of regular files, given with their status, that may carry GPU code, each real one
     once. Raises InterruptedError once `stop` is set."""
@@ -156,6 +163,7 @@ def read_wheel(path: str | os.PathLike[str]) -> Iterator[Library]:
     """
     import zipfile  # with the compressors and all that is below, 20 ms that few ask for
     import zlib
+    from pathlib import Path
 
     broken = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError)
     path = Path(path)
@@ -193,7 +201,7 @@ def read_wheel(path: str | os.PathLike[str]) -> Iterator[Library]:
                 yield _unread(place, error)
 
 
-def _unpacked(start: bytes, member: "IO[bytes]") -> fatbin.Contents:
+def _unpacked(start: bytes, member: IO[bytes]) -> fatbin.Contents:
     """By way of a file without a name, for it may be gigabytes."""
     import tempfile
 
@@ -206,7 +214,7 @@ def _unpacked(start: bytes, member: "IO[bytes]") -> fatbin.Contents:
             return fatbin.parse(data)
 
 
-def _is_zip(path: Path) -> bool:
+def _is_zip(path: str | os.PathLike[str]) -> bool:
     """Raises no error: what cannot be read is for `read_library` to say."""
     try:
         with files.open_regular(path) as file:

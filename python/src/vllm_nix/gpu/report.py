@@ -3,9 +3,11 @@
 Keys of the JSON are only added; `schema` says when one is not (2: "fatbins" was "containers").
 """
 
+from __future__ import annotations  # which pathlib need not be imported for
+
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from vllm_nix.errors import InputError
@@ -14,6 +16,8 @@ from vllm_nix.text import columns, printable
 
 TYPE_CHECKING = False  # see vllm_nix/__init__.py; these are imported where they are needed
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from vllm_nix.gpu.compat import Device, Judgement
     from vllm_nix.gpu.fatbin import Fatbin
 
@@ -24,14 +28,14 @@ class Row(NamedTuple):
     library: Library
     name: str
     code: Mapping[str, Mapping[Code, int]]
-    judgement: "Judgement | None" = None
+    judgement: Judgement | None = None
 
     @property
     def is_missing(self) -> bool:
         return self.judgement is not None and self.judgement.verdict == "missing"
 
 
-def device_of(text: str | None, cuda: str | None, jetpack: str | None) -> "Device | None":
+def device_of(text: str | None, cuda: str | None, jetpack: str | None) -> Device | None:
     if text is None:
         if cuda or jetpack:
             raise InputError(f"--{'cuda' if cuda else 'jetpack'} without a device; add --for")
@@ -42,10 +46,10 @@ def device_of(text: str | None, cuda: str | None, jetpack: str | None) -> "Devic
 
 
 def judge(
-    libraries: Sequence[Library], device: "Device | None", root: Path | None = None
+    libraries: Sequence[Library], device: Device | None, root: Path | None = None
 ) -> list[Row]:
     """In the given order, but worst first if there is a device. Names are paths from `root` on."""
-    rows = [Row(one, _name(one.path, root), one.counts()) for one in libraries]
+    rows = [Row(one, _name(one.file, root), one.counts()) for one in libraries]
     if device is None:
         return rows
     from vllm_nix.gpu.compat import judge_library
@@ -56,12 +60,12 @@ def judge(
     return sorted(judged, key=lambda row: row.judgement.verdict.rank if row.judgement else 0)
 
 
-def _name(path: Path, root: Path | None) -> str:
-    inside = root is not None and path != root and path.is_relative_to(root)
-    return printable(path.relative_to(root) if root and inside else path)
+def _name(file: str | os.PathLike[str], root: Path | None) -> str:
+    start = os.path.join(root, "") if root is not None else "\0"  # noqa: PTH118
+    return printable(os.fspath(file).removeprefix(start))
 
 
-def print_table(rows: Sequence[Row], device: "Device | None", by_fatbin: bool) -> None:
+def print_table(rows: Sequence[Row], device: Device | None, by_fatbin: bool) -> None:
     carriers = [row for row in rows if row.library.fatbins]
     if not carriers:
         return
@@ -96,7 +100,7 @@ def _code_lines(row: Row, by_fatbin: bool) -> Iterator[tuple[str, ...]]:
             )
 
 
-def _verdict_lines(row: Row, device: "Device", by_fatbin: bool) -> Iterator[tuple[str, ...]]:
+def _verdict_lines(row: Row, device: Device, by_fatbin: bool) -> Iterator[tuple[str, ...]]:
     assert row.judgement
     yield row.name, row.judgement.verdict, row.judgement.why
     if by_fatbin:
@@ -109,11 +113,11 @@ def _verdict_lines(row: Row, device: "Device", by_fatbin: bool) -> Iterator[tupl
             yield _place(fatbin), verdict, ", ".join(filter(None, texts))
 
 
-def _only(fatbin: "Fatbin") -> dict[Code, int]:
-    return Library(Path(), (fatbin,), ()).counts()[fatbin.role]
+def _only(fatbin: Fatbin) -> dict[Code, int]:
+    return Library("", (fatbin,), ()).counts()[fatbin.role]
 
 
-def _place(fatbin: "Fatbin") -> str:
+def _place(fatbin: Fatbin) -> str:
     return printable(f"  {fatbin.offset:#x} {fatbin.member} {fatbin.section}".rstrip())
 
 
@@ -167,7 +171,7 @@ def _print_rich(titles: tuple[str, ...], lines: Sequence[tuple[str, ...]]) -> No
     console.print(table)
 
 
-def summary(rows: Sequence[Row], device: "Device | None") -> str:
+def summary(rows: Sequence[Row], device: Device | None) -> str:
     carriers = [row for row in rows if row.library.fatbins]
     if not carriers:
         where = rows[0].name if len(rows) == 1 else f"{len(rows)} files"
@@ -183,7 +187,7 @@ def summary(rows: Sequence[Row], device: "Device | None") -> str:
     return f"{len(carriers)} {files} with GPU code, {without} without; code to run: {found}"
 
 
-def _sentences(rows: Sequence[Row], device: "Device") -> Iterator[str]:
+def _sentences(rows: Sequence[Row], device: Device) -> Iterator[str]:
     from vllm_nix.gpu.compat import Verdict
 
     none: list[str] = []
@@ -191,7 +195,7 @@ def _sentences(rows: Sequence[Row], device: "Device") -> Iterator[str]:
     by_verdict = {verdict: list[str]() for verdict in Verdict}
     for row in rows:
         assert row.judgement
-        name = row.library.path.name
+        name = os.path.basename(row.library.file)  # noqa: PTH119
         by_verdict[row.judgement.verdict].append(name)
         if row.is_missing:
             some = any(verdict.runs for verdict in row.judgement.counts)
@@ -219,7 +223,7 @@ def _list(names: Sequence[str], most: int = 8) -> str:
     return ", ".join(map(printable, names[:most])) + more
 
 
-def as_json(rows: Sequence[Row], device: "Device | None", by_fatbin: bool) -> str:
+def as_json(rows: Sequence[Row], device: Device | None, by_fatbin: bool) -> str:
     """The same as a document; paths are whole."""
     document: dict[str, object] = {"schema": 2}
     if device is not None:
@@ -230,7 +234,7 @@ def as_json(rows: Sequence[Row], device: "Device | None", by_fatbin: bool) -> st
     return json.dumps(document, indent=2)
 
 
-def device_json(device: "Device") -> dict[str, object]:
+def device_json(device: Device) -> dict[str, object]:
     return {
         "name": device.name,
         "capability": str(device.capability),
@@ -239,10 +243,10 @@ def device_json(device: "Device") -> dict[str, object]:
     }
 
 
-def library_json(row: Row, device: "Device | None", by_fatbin: bool) -> dict[str, object]:
+def library_json(row: Row, device: Device | None, by_fatbin: bool) -> dict[str, object]:
     library = row.library
     found: dict[str, object] = {
-        "path": printable(library.path),
+        "path": printable(os.fspath(library.file)),
         "code": [
             {"role": role, "kind": one.kind, "arch": one.arch, "isa": one.isa, "count": count}
             for role, code in row.code.items()
@@ -259,7 +263,7 @@ def library_json(row: Row, device: "Device | None", by_fatbin: bool) -> dict[str
     return found
 
 
-def _fatbin_json(fatbin: "Fatbin", device: "Device | None") -> dict[str, object]:
+def _fatbin_json(fatbin: Fatbin, device: Device | None) -> dict[str, object]:
     found: dict[str, object] = {
         "offset": fatbin.offset,
         "size": fatbin.size,
