@@ -96,7 +96,7 @@ class Node:
 
 @pytest.fixture(scope="module")
 def node(nix: Nix, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    need("podman", "runc", "catatonit", "curl")
+    need("podman", "runc", "catatonit", "iptables", "curl")
     image = tmp_path_factory.mktemp("image") / "result"
     nix("nix", "build", ".#vllm-cpu.image", "--out-link", str(image), *EMBEDDED)
     with hosts("node", seconds=4 * START) as (host,):
