@@ -272,6 +272,17 @@ def test_condas_records_may_be_anything(sample: Sample, text: str) -> None:
     assert faults(verify(sample.root, only=["record", "wheel-set"])) == {}
 
 
+@pytest.mark.parametrize("locations", ["[__file__ + '/vllm']", "['/nowhere']"])
+def test_a_package_that_its_finder_keeps_file_by_file(gpu_sample: Sample, locations: str) -> None:
+    """As meson-python's: there is no folder to look into, which is said, and is no fault of vLLM's."""
+    by_finder(gpu_sample)
+    module = gpu_sample.site / "_finder_of_vllm.py"
+    module.write_text(module.read_text().replace("[place]", locations))
+    report = verify(gpu_sample.root, device="orin", jetpack="6.2", only=["gpu-code", "attention"])
+    assert faults(report) == {}
+    assert any("not looked into" in result.reason for result in report.results)
+
+
 def test_what_pip_left_over(gpu_sample: Sample) -> None:
     """Of an interrupted `pip uninstall`: a warning by itself, and neither a second torch nor its code."""
     name = "~orch-2.12.0.dist-info"

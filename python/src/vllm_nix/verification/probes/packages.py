@@ -14,9 +14,13 @@ def places(name: str) -> list[str]:
         return []
     if spec is None:
         return []
-    found = list(spec.submodule_search_locations or ())
-    if not found and spec.has_location and spec.origin:
+    if spec.submodule_search_locations is not None:
+        # None is there if the finder keeps a package file by file, as meson-python's.
+        found = [place for place in spec.submodule_search_locations if Path(place).is_dir()]
+    elif spec.has_location and spec.origin:
         found = [spec.origin]
+    else:
+        return []
     return [str(Path(place).absolute()) for place in found if place]
 
 
