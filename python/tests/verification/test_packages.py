@@ -236,7 +236,7 @@ def test_what_debian_installed_is_not_compared(tmp_path: Path) -> None:
 
 def test_what_conda_installed_is_condas_to_compare(sample: Sample) -> None:
     """It writes its prefix into files, and itself into INSTALLER; RECORD stays as the wheel had it, or is
-    not there. Some packages are told by conda-meta alone."""
+    not there. Some packages are in conda-meta alone."""
     meta = sample.root / "conda-meta"
     meta.mkdir()
     (meta / "history").touch()
