@@ -31,7 +31,8 @@ def test_each_job_is_a_derivation_that_may_be_published(nix: Nix) -> None:
     )
     for job in jobs:
         assert job["drv"].endswith(".drv")
-        assert f".{job['system']}." in job["path"]
+        # What Nix fetches itself, CUTLASS of some, any machine does.
+        assert job["system"] == "builtin" or f".{job['system']}." in job["path"]
     assert [job["path"] for job in jobs if not job["isPublished"]] == []
     paths = [job["path"] for job in jobs]
     for expected in (
