@@ -159,3 +159,13 @@ def is_alive(pid: int) -> bool:
         return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return False
+
+
+@pytest.mark.parametrize("words", [("archs", "."), ("verify", ".")])
+def test_a_working_directory_that_is_no_more(tmp_path: Path, words: tuple[str, ...]) -> None:
+    (tmp_path / "gone").mkdir()
+    script = 'cd "$0" && rmdir "$0" && exec "$@"'
+    command = ["sh", "-c", script, str(tmp_path / "gone"), *OURS, *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stderr == "vllm-nix: the current folder is gone; cd to one that is there\n"
+    assert done.returncode == 3

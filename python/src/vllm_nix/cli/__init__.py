@@ -118,7 +118,10 @@ def _run(argv: Sequence[str], begin: Callable[[str], None]) -> int:
         return 1
     except OSError as error:  # a full disk, a current folder that is no more
         _drop_output()
-        _complain(": ".join(filter(None, (error.filename, error.strerror))) or error)
+        said = ": ".join(filter(None, (error.filename, error.strerror))) or error
+        if isinstance(error, FileNotFoundError) and not error.filename:  # of getcwd alone
+            said = "the current folder is gone; cd to one that is there"
+        _complain(said)
         return Unavailable.exit_code
     except KeyboardInterrupt as error:
         return 128 + (error.number if isinstance(error, _Ended) else signal.SIGINT)
