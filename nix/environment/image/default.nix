@@ -27,7 +27,11 @@ let
   # Layers, from what changes least: what everything stands on, large wheels and models by themselves, small
   # wheels together, vLLM, the environment. There may be 127; leave some to who builds upon the image.
   isVllm = wheel: lib.elem wheel.pname [ "vllm" target.vllm.distribution ];
-  isLarge = wheel: wheel.size or null == null || wheel.size > 2000000; # the lock has it
+  isLarge =
+    wheel: isVaried wheel || wheel.size or null == null || wheel.size > 2000000; # the lock has it
+  # Unpacked with less where it is slim: small ones must not change what the others share.
+  isVaried = wheel: lib.any (row: row ? capabilities-below) (rows.${wheel.pname} or [ ]);
+  rows = lib.importTOML ../../wheels/diet.toml;
   wheels = lib.partition isVllm environment.components;
   inherit (lib.partition isLarge wheels.wrong) right wrong;
   base = commands ++ environment.tools ++ [
