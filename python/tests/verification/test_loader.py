@@ -12,6 +12,7 @@ from made_binaries import elf_file
 
 from verification.cuda import cuda_torch, with_symbols
 from verification.environments import Sample, faults, healthy
+from vllm_nix.binaries import elf
 from vllm_nix.binaries.symbols import Versions, demangle, read_versions
 from vllm_nix.verification import verify
 
@@ -565,3 +566,18 @@ def test_an_undefined_symbol_of_a_file_without_sections(gpu_sample: Sample, made
     without_sections(file)
     assert "undefined symbol: gone" in imports(gpu_sample, "import vllm._C")
     assert "vllm/_C.abi3.so: needs gone " in found(gpu_sample, "torch-abi")
+
+
+@pytest.mark.parametrize("tag", [5, 6], ids=["strings", "symbols"])
+def test_tables_that_are_nowhere(gpu_sample: Sample, made: Path, tag: int) -> None:
+    """The loader dies of it; nobody else reads what the dynamic section says."""
+    file = library(gpu_sample.site / "vllm/_C.abi3.so", INIT)
+    data = bytearray(file.read_bytes())
+    image = elf.read(file)
+    (segment,) = (one for one in image.segments if one.type == elf.PT_DYNAMIC)
+    for at in range(segment.offset, segment.offset + segment.size, 16):
+        if int.from_bytes(data[at : at + 8], "little") == tag:
+            data[at + 8 : at + 16] = (1 << 62).to_bytes(8, "little")
+    file.write_bytes(data)
+    faults_ = faults(verify(gpu_sample.root, only=["elf", "torch-abi"]))
+    assert f"address {1 << 62:#x}" in "".join(faults_.values()) or "at address" in faults_["elf"]

@@ -558,7 +558,14 @@ def torch_abi(context: Context) -> Iterator[Finding]:
         go_on(context.facts.stop)
         try:
             missing = _undefined(context, file, defined)
-        except (ElfError, OSError, LinkerError):
+        except ElfError as error:
+            yield failed(
+                f"its symbols cannot be read: {error}",
+                where=context.place(file),
+                fix="install the wheel that owns it again: the file is damaged",
+            )
+            continue
+        except (OSError, LinkerError):
             continue  # see `elf`
         if of_torch := sorted(name for name in missing if OF_TORCH.match(name)):
             yield _failed(context, file, of_torch, abi)
