@@ -48,6 +48,8 @@ while IFS=: read -r _ controllers _; do
 done </proc/self/cgroup
 """
 
+REMOVE_GROUPS = "find /sys/fs/cgroup/*/libpod_parent -depth -type d -exec rmdir {} +"
+
 
 class Node:
     def __init__(self, host: Host) -> None:
@@ -109,7 +111,11 @@ def node(nix: Nix, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
         variables = node.variables | {"TMPDIR": str(host.home)}
         host.run("bash", "-ec", script, timeout=START, env=variables)
         (host.home / "image.tar").unlink()
-        yield node
+        try:
+            yield node
+        finally:
+            node.podman("pod", "rm", "--force", "--all")
+            host.run("bash", "-c", REMOVE_GROUPS, check=False)
 
 
 def test_a_secret_that_is_not_there_starts_nothing(node: Node) -> None:
