@@ -29,11 +29,17 @@ let
   isVllm = wheel: lib.elem wheel.pname [ "vllm" target.vllm.distribution ];
   isLarge =
     wheel: isVaried wheel || wheel.size or null == null || wheel.size > 2000000; # the lock has it
-  # Unpacked with less where it is slim: small ones must not change what the others share.
-  isVaried = wheel: lib.any (row: row ? capabilities-below) (rows.${wheel.pname} or [ ]);
+  # Another one where the target is slim: above what all have, and small ones not among others. Closed ones are slim in
+  # no image.
+  isVaried =
+    wheel:
+    lib.elem wheel.pname (lib.importTOML ../../wheels/slim.toml).distributions && !isClosed wheel
+    || lib.any (row: row ? capabilities-below) (rows.${wheel.pname} or [ ]);
+  isClosed = wheel: (import ../../wheels/licenses.nix).ofDistribution wheel.pname != [ ];
   rows = lib.importTOML ../../wheels/diet.toml;
   wheels = lib.partition isVllm environment.components;
   inherit (lib.partition isLarge wheels.wrong) right wrong;
+  large = lib.partition isVaried right;
   base = commands ++ environment.tools ++ [
     numactl # that of vLLM's wheel
     python
@@ -64,11 +70,15 @@ let
     (first base)
     (oneEach 30)
     (onRest [
-      (first (right ++ models))
-      (oneEach 70)
+      (first (large.wrong ++ models))
+      (oneEach 50)
       (onRest [
-        (first wrong)
-        (onRest [ (first wheels.right) ])
+        (first large.right)
+        (oneEach 25)
+        (onRest [
+          (first wrong)
+          (onRest [ (first wheels.right) ])
+        ])
       ])
     ])
   ];
