@@ -1,6 +1,6 @@
 """Compresses cubins that a library has as they are: flash-attention 2, for one, becomes an eighth.
 
-nvcc does it where it is told to (`--compress-mode`), and the CUDA driver unpacks a cubin when it loads it. Drivers
+nvcc does it where it is asked to (`--compress-mode`), and the CUDA driver unpacks a cubin when it loads it. Drivers
 read zstd from CUDA 12.4 on (its compiler's manual). Cubins of the format 1.8 are made by CUDA 13, and for 10.0 and
 newer by 12.8, whose drivers are all newer; older ones stay as they are.
 """
