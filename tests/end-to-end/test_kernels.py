@@ -6,6 +6,7 @@ Needs `vllm-nix fetch cuda`, 4 GB; the first time 20 minutes of a processor.
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,12 @@ except RuntimeError as error:
 """
 
 
+DRIVER = """
+int cuInit(unsigned flags) { return 100; }  /* CUDA_ERROR_NO_DEVICE */
+int cuDriverGetVersion(int *version) { *version = 13000; return 0; }
+"""
+
+
 @pytest.fixture(scope="module")
 def environment(nix: Nix) -> Path:
     return nix.build(f"{WITH}.vllm-cuda")
@@ -53,13 +60,15 @@ def no_compiler(tmp_path: Path) -> Path:
 
 
 def test_flashinfer_loads_them_and_compiles_nothing(
-    nix: Nix, environment: Path, no_compiler: Path, tmp_path: Path
+    environment: Path,
+    no_compiler: Path,
+    compile_library: Callable[..., bytes],
+    tmp_path: Path,
 ) -> None:
-    """The stub of the driver's library, and FLASHINFER_CUDA_ARCH_LIST, stand for the device."""
+    """A driver of CUDA 13 without a device, and FLASHINFER_CUDA_ARCH_LIST, stand for the device."""
     driver = tmp_path / "driver"
     driver.mkdir()
-    stubs = nix.build(f"{SCOPE}.cudaHome {SCOPE}.lockedWheels") / "lib/stubs"
-    (driver / "libcuda.so.1").symlink_to(stubs / "libcuda.so")
+    (driver / "libcuda.so.1").write_bytes(compile_library(DRIVER, "-Wl,-soname,libcuda.so.1"))
     variables = {
         "FLASHINFER_CUDA_ARCH_LIST": "8.6",
         "HOME": str(tmp_path),
