@@ -80,7 +80,8 @@ def test_a_current_folder_that_is_no_more(tmp_path: Path) -> None:
     result = subprocess.run(
         ["bash", "-c", command], capture_output=True, text=True, check=False, cwd=tmp_path
     )
-    assert (result.returncode, result.stderr) == (3, "vllm-nix: No such file or directory\n")
+    said = "vllm-nix: the current folder is gone; cd to one that is there\n"
+    assert (result.returncode, result.stderr) == (3, said)
 
 
 def exported(script: str) -> dict[str, str]:

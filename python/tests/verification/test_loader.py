@@ -413,6 +413,30 @@ def test_a_package_may_load_its_library_first(gpu_sample: Sample, made: Path, fi
     assert imports(gpu_sample, both) == "ok"
 
 
+@pytest.mark.parametrize("opens", ["torch.ops.load_library", "ctypes.CDLL"])
+def test_a_package_may_open_its_library_first(gpu_sample: Sample, made: Path, opens: str) -> None:
+    """As torchaudio and torch_npu 2.10 do, by its path; that is not assumed of torch and vLLM."""
+    for name in ("torchaudio", "vllm"):
+        folder = gpu_sample.site / name
+        library(folder / "lib/_part.so", "int unused;\n", library(folder / "lib/libpart.so"))
+        (folder / "deep").mkdir()
+        (folder / "deep/load.py").write_text(f"{opens}(path)\n")
+    text = found(gpu_sample)
+    assert "vllm/lib/_part.so: needs libpart.so, which it does not find" in text
+    assert "torchaudio/lib/_part.so" not in text
+    (gpu_sample.site / "torchaudio/deep/load.py").write_text("")
+    assert "torchaudio/lib/_part.so: needs libpart.so" in found(gpu_sample)
+
+
+def test_what_a_plugin_has_for_its_device_is_not_torchs(gpu_sample: Sample, made: Path) -> None:
+    """vllm_ascend 0.23 has a library that runs on the NPU's own processor, whose C library has more."""
+    code = "int memcpy_s(void);\nint use(void) { return memcpy_s(); }\n"
+    library(gpu_sample.site / "vllm_ascend/kernels/libaicpu.so", code)
+    assert found(gpu_sample, "torch-abi") == ""
+    library(gpu_sample.site / "vllm/kernels/libaicpu.so", code)
+    assert "vllm/kernels/libaicpu.so: needs memcpy_s" in found(gpu_sample, "torch-abi")
+
+
 def test_a_library_sees_what_is_loaded_with_it(gpu_sample: Sample, made: Path) -> None:
     """What needs it, and what that needs; of which nothing is known where a part of that is away."""
     folder = gpu_sample.site / "vllm"

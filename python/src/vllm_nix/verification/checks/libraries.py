@@ -364,7 +364,7 @@ def _is_opened_before(context: Context, file: Path, library: Path) -> bool:
     package, other = context.packages.top(file), context.packages.top(library)
     if package == other and _comes_with(context, package, library):
         return True
-    if package.startswith(BUILT_FOR_TORCH):
+    if _is_known(package):
         return False
     if package == other and _is_module(context, library):
         return True
@@ -376,7 +376,12 @@ def _is_opened_before(context: Context, file: Path, library: Path) -> bool:
     return _opens_libraries(context, other) or _opens_libraries(context, package)
 
 
-BUILT_FOR_TORCH = ("torch", "vllm", "flash_attn", "xformers")
+def _is_known(package: str) -> bool:
+    """Whether it is torch, vLLM, or what they take kernels from: not a plugin such as torch_npu."""
+    return KNOWN.fullmatch(package.partition(".")[0]) is not None
+
+
+KNOWN = re.compile(r"torch|vllm|vllm_flash_attn|flash_attn\w*|xformers")
 
 
 def _comes_with(context: Context, package: str, library: Path) -> bool:
@@ -417,11 +422,12 @@ def _opens_libraries(context: Context, package: str) -> bool:
     for file in islice(sources, MOST_SOURCES):
         go_on(context.facts.stop)
         with suppress(OSError), open_regular(file) as stream:
-            if b"CDLL" in stream.read(1 << 20):
+            if OPENS.search(stream.read(1 << 20)):
                 return True
     return False
 
 
+OPENS = re.compile(rb"CDLL|load_library")  # of ctypes; of torch.ops, and NumPy's
 MOST_SOURCES = 2000  # of a package, that are searched
 
 
@@ -584,7 +590,7 @@ def _users(context: Context, own: set[str]) -> Iterator[Path]:
     for file, image in found.items():
         needed = image.dynamic.needed if image.dynamic else ()
         package = context.packages.top(file)
-        is_built = package.startswith(BUILT_FOR_TORCH) and image.type == _SHARED
+        is_built = _is_known(package) and image.type == _SHARED
         for_torch = image.interpreter is None and (own & set(needed) or is_built)
         if for_torch and not _is_anothers(context, file):
             yield file
