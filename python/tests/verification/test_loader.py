@@ -424,8 +424,14 @@ def test_a_package_may_open_its_library_first(gpu_sample: Sample, made: Path, op
     text = found(gpu_sample)
     assert "vllm/lib/_part.so: needs libpart.so, which it does not find" in text
     assert "torchaudio/lib/_part.so" not in text
-    (gpu_sample.site / "torchaudio/deep/load.py").write_text("")
+    folder = gpu_sample.site / "torchaudio"
+    (folder / "deep/load.py").write_text("")
     assert "torchaudio/lib/_part.so: needs libpart.so" in found(gpu_sample)
+    whole = made / "store/torchaudio"  # as in Nix's environments, whose folders are links
+    whole.mkdir(parents=True)
+    (whole / "__init__.py").write_text(f"{opens}(path)\n")
+    (folder / "__init__.py").symlink_to(whole / "__init__.py")
+    assert "torchaudio/lib/_part.so" not in found(gpu_sample)
 
 
 def test_what_a_plugin_has_for_its_device_is_not_torchs(gpu_sample: Sample, made: Path) -> None:

@@ -418,7 +418,9 @@ def _is_module(context: Context, file: Path) -> bool:
 
 def _opens_libraries(context: Context, package: str) -> bool:
     """Whether a package's Python opens libraries by their paths."""
-    sources = (file for folder in context.packages.find(package) for file in folder.glob("**/*.py"))
+    # In Nix's environments folders are links, which glob does not follow; its files lead to the whole package.
+    folders = (real(folder / "__init__.py").parent for folder in context.packages.find(package))
+    sources = (file for folder in folders for file in folder.glob("**/*.py"))
     for file in islice(sources, MOST_SOURCES):
         go_on(context.facts.stop)
         with suppress(OSError), open_regular(file) as stream:
