@@ -25,16 +25,19 @@ class Client:
         self.address = f"http://127.0.0.1:{port}"
 
     def get(self, path: str) -> str:
-        with urllib.request.urlopen(self.address + path, timeout=10) as response:
-            return str(response.read().decode())
+        return self._ask(path, None, 10).decode()
 
     def post(self, path: str, body: Any) -> Any:
-        headers = {"content-type": "application/json"}
+        return json.loads(self._ask(path, json.dumps(body).encode(), 300))
+
+    def _ask(self, path: str, data: bytes | None, seconds: float) -> bytes:
+        headers = {"content-type": "application/json"} if data else {}
         if self.key:
             headers["authorization"] = f"Bearer {self.key}"
-        request = urllib.request.Request(self.address + path, json.dumps(body).encode(), headers)
-        with urllib.request.urlopen(request, timeout=300) as response:
-            return json.load(response)
+        request = urllib.request.Request(self.address + path, data, headers)
+        with urllib.request.urlopen(request, timeout=seconds) as response:
+            content: bytes = response.read()
+            return content
 
 
 def free_port() -> int:

@@ -46,6 +46,7 @@ def test_a_host_has_folders_and_processes_of_its_own() -> None:
             assert "of-one" in one.run("ls", folder).stdout
             assert "of-one" not in two.run("ls", folder).stdout
         one.start("sleep", "1000")
+        one.run("timeout", "20", "bash", "-c", "until pgrep -x sleep; do :; done")  # it is begun
         assert one.run("pgrep", "-c", "sleep").stdout == "1\n"
         assert two.run("pgrep", "-c", "sleep", check=False).stdout == "0\n"
 
