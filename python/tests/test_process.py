@@ -19,11 +19,17 @@ def python(
     limit: float | None = 10,
     total: float | None = None,
     whole: bool = False,
+    memory: int = 0,
 ) -> Outcome:
     command = [sys.executable, "-c", f"import os, sys, time\n{code}", "{answers}"]
-    environment = {"PATH": os.defpath}
     return run(
-        command, folder=tmp_path, environment=environment, limit=limit, total=total, whole=whole
+        command,
+        folder=tmp_path,
+        environment={"PATH": os.defpath},
+        limit=limit,
+        total=total,
+        whole=whole,
+        memory=memory,
     )
 
 
@@ -191,6 +197,49 @@ def test_processes_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("vllm_nix.process._PROCESSES", 20)
     code = "for n in range(50): os.fork() or time.sleep(600)\ntime.sleep(600)"
     assert python(tmp_path, code, limit=60).end == "51 processes at a time"
+
+
+MEBIBYTE = 1 << 20
+HOARD = "kept = []\nwhile len(kept) < {most}: kept.append(b'x' * (1 << 20)); time.sleep(0.002)\n"
+
+
+@pytest.mark.parametrize("where", ["", "os.fork()\n", "os.fork() or os.setsid()\nos.fork()\n"])
+def test_memory_is_bounded(tmp_path: Path, where: str) -> None:
+    code = where + HOARD.format(most=2000) + "time.sleep(600)"
+    started = time.monotonic()
+    outcome = python(tmp_path, code, limit=60, memory=256 * MEBIBYTE)
+    assert outcome.end == "more than 0.2 GiB of memory"
+    assert time.monotonic() - started < 20
+
+
+def test_a_recursion_without_end_is_bounded(tmp_path: Path) -> None:
+    code = "sys.setrecursionlimit(1 << 30)\ndef again(kept): return again([kept, b'x' * 10_000]) or 1\nagain(0)"
+    assert python(tmp_path, code, limit=60, memory=256 * MEBIBYTE).end == (
+        "more than 0.2 GiB of memory"
+    )
+
+
+def test_memory_that_is_shared_reserved_or_a_file_is_not_counted_again(tmp_path: Path) -> None:
+    """As of CUDA, which reserves what no machine has, of workers that share, and of mapped weights."""
+    code = f"""if True:
+        import mmap
+        size = 100 << 20
+        reserved = mmap.mmap(-1, 1 << 40, flags=mmap.MAP_PRIVATE | 0x4000)  # MAP_NORESERVE
+        with open("weights", "wb") as file: file.write(bytes(3 * size))
+        with open("weights", "rb") as file: weights = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+        shared, own = mmap.mmap(-1, size), bytearray(b"x") * size
+        shared[:] = b"x" * size
+        for _ in range(2): os.fork()
+        assert not any(weights[::4096]) and own[-1] == shared[-1]
+        time.sleep(1)
+        {ANSWER % 1}"""
+    outcome = python(tmp_path, code, limit=60, memory=400 * MEBIBYTE)
+    assert (outcome.end, outcome.answers[:1]) == ("", ({"n": 1},))
+
+
+def test_the_kernel_takes_what_is_bounded_first(tmp_path: Path) -> None:
+    code = "print(open('/proc/self/oom_score_adj').read())"
+    assert python(tmp_path, code, memory=MEBIBYTE * 1000).stdout.split() == ["1000"]
 
 
 def test_a_program_is_stopped_from_another_thread(tmp_path: Path) -> None:

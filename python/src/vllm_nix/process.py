@@ -1,4 +1,4 @@
-"""Runs other programs: apart, and within bounds of time, bytes and processes.
+"""Runs other programs: apart, and within bounds of time, bytes, processes and memory.
 
 Nothing that a program starts outlives it, or us, on Linux: not daemons either, and not if we are
 killed (`vllm_nix.supervisor` does that). Elsewhere that holds for its process group alone.
@@ -87,14 +87,16 @@ def run(
     shown: bool = False,
     stop: threading.Event | None = None,
     processes: int | None = None,
+    memory: int = 0,
 ) -> Outcome:
     """Runs `command` in `folder`; each "{answers}" in it becomes a file descriptor to write to.
 
     An answer is a JSON object on a line. `limit`, in seconds, starts anew with each answer, `total`
     does not, and is `limit` if not given; None is no limit. Output is kept by its last 64 kB or, if
     `whole`, as a whole, of up to 16 MiB; if `shown`, it goes where ours goes, and is not kept.
-    More output than 64 MiB, or more `processes` at a time (1024, if not given; 0 is no limit), stop the
-    program, as does setting `stop`. When this returns, everything that the program started has been killed.
+    More output than 64 MiB, more `processes` at a time (1024, if not given; 0 is no limit), or more bytes
+    of `memory` in all (0 is no limit) stop the program, as does setting `stop`. When this returns,
+    everything that the program started has been killed.
 
     Raises OSError if the program cannot be started.
     """
@@ -111,7 +113,7 @@ def run(
             child = subprocess.Popen(
                 [
                     *(sys.executable, "-I", "-S", "-B", "-X", "utf8", str(_SUPERVISOR)),
-                    *(str(reporting.fileno()), str(watched.fileno()), str(most)),
+                    *(str(reporting.fileno()), str(watched.fileno()), str(most), str(memory)),
                     *(str(part).replace("{answers}", str(answering.fileno())) for part in command),
                 ],
                 cwd=folder,
@@ -132,6 +134,15 @@ def run(
         stack.callback(reading.close)
         reading.follow(life, limit, limit if total is None else total, stop)
     return reading.outcome(str(command[0]))
+
+
+def free_memory() -> int:
+    """Bytes that this machine can give to programs (proc_meminfo(5)); 0 if it does not say."""
+    with suppress(OSError, StopIteration, ValueError):
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        size = next(line.split()[1] for line in lines if line.startswith("MemAvailable:"))
+        return 1024 * int(size)
+    return 0
 
 
 def ask(
@@ -254,6 +265,8 @@ class _Reading:
                 status = os.waitstatus_to_exitcode(int(number))
             elif word == "crowd":
                 stopped = f"{number} processes at a time"
+            elif word == "memory":
+                stopped = f"more than {int(number) / (1 << 30):.1f} GiB of memory"
             else:
                 stopped = "its supervisor was killed"
         return Outcome(status, tuple(self.found), stdout, stderr, stopped)

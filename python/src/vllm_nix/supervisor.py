@@ -1,6 +1,6 @@
 """Runs one command for `vllm_nix.process`, and leaves no process behind.
 
-    python -I -S supervisor.py REPORT LIFE PROCESSES COMMAND [ARGUMENT ...]
+    python -I -S supervisor.py REPORT LIFE PROCESSES MEMORY COMMAND [ARGUMENT ...]
 
 It stands between us and the command because a process that is killed cannot clean up after itself:
 when LIFE, the end of a pipe that we hold, closes, for whatever reason, all that descends from the
@@ -8,8 +8,9 @@ command is killed. As a subreaper (prctl(2)) it inherits daemons, which otherwis
 A process of its own, it changes nothing in the program that uses this library.
 
 REPORT takes one line: `error ERRNO` if the command did not start, `ended STATUS` as in waitpid(2),
-or `crowd COUNT` if it had more than PROCESSES descendants, unless that is 0. Where there is no prctl or no /proc (not
-Linux), only the command's process group is killed.
+`crowd COUNT` if it had more than PROCESSES descendants, or `memory MEMORY` if these had more bytes
+than that; of either bound, 0 is none. Where there is no prctl or no /proc (not Linux), only
+the command's process group is killed.
 """
 
 import ctypes
@@ -23,6 +24,7 @@ from contextlib import suppress
 
 _PDEATHSIG, _SUBREAPER = 1, 36  # linux/prctl.h
 _PERIOD = 0.5  # seconds between two looks at how many processes there are
+_GLANCE = 0.1  # and at the memory of those that are known: a processor fills some 3 GB in a second
 _CLEANING = 0.7  # seconds for those who remove what the killed have left
 _PATIENCE = (
     2.0  # seconds after which a process that cannot be killed is left: it hangs in the kernel
@@ -48,6 +50,39 @@ def descendants(root: int, spare: Collection[int] = ()) -> list[int]:
     return found[1:]
 
 
+def memory(processes: Collection[int], most: int) -> int:
+    """Bytes that nothing but ending processes gives back: their own and what they share, once.
+
+    Address space that is only reserved, as CUDA reserves hundreds of GB, and files that are mapped are
+    none of it. Most often a first sum, of all that is resident, is not more than `most`, and is enough.
+    """
+    page = os.sysconf("SC_PAGE_SIZE")
+    first = sum(page * int((_words(each, "statm") or (0, 0))[1]) for each in processes)
+    return first if first <= most else sum(map(_own_memory, processes))
+
+
+def _own_memory(process: int) -> int:
+    """By proc_pid_smaps(5); where that is another's secret, what is resident."""
+    words = _words(process, "smaps_rollup")
+    sizes = [
+        1024 * int(words[place + 1])
+        for name in (b"Pss_Anon:", b"Pss_Shmem:", b"SwapPss:")
+        if name in words
+        for place in (words.index(name),)
+    ]
+    resident, shared = map(int, (_words(process, "statm") or (0, 0, 0))[1:3])
+    return sum(sizes) if sizes else os.sysconf("SC_PAGE_SIZE") * (resident - shared)
+
+
+def _words(process: int, name: str) -> list[bytes]:
+    """Those of one of a process's files, none if it has ended."""
+    try:
+        with open(f"/proc/{process}/{name}", "rb") as file:  # noqa: PTH123
+            return file.read().split()
+    except OSError:
+        return []
+
+
 def kill_below(root: int, spare: Collection[int] = ()) -> list[int]:
     """Kills the `descendants`: first they are halted, so that none can fork away. Returns them."""
     found: list[int] = []
@@ -65,7 +100,7 @@ def become_subreaper() -> None:
 
 
 def main() -> None:
-    report, life, most = map(int, sys.argv[1:4])
+    report, life, most, most_memory = map(int, sys.argv[1:5])
     os.set_inheritable(report, False)
     os.set_inheritable(life, False)
     become_subreaper()
@@ -77,21 +112,23 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # LIFE alone says when to end
     try:
-        child = _start(sys.argv[4:])
+        child = _start(sys.argv[5:], first_to_go=bool(most_memory))
     except OSError as error:
         os.write(report, b"error %d" % (error.errno or 0))
         return
     _let_go(keep=(report, life, woken, wake))
     try:
-        if outcome := _follow(child, life, woken, most):
+        if outcome := _follow(child, life, woken, most, most_memory):
             with suppress(OSError):  # nobody may be there to read it
                 os.write(report, outcome)
     finally:
         _end_all(child)
 
 
-def _start(command: list[str]) -> int:
-    """Starts the command in a session of its own. Raises OSError if it cannot be executed."""
+def _start(command: list[str], first_to_go: bool) -> int:
+    """Starts the command in a session of its own. Raises OSError if it cannot be executed.
+
+    If it is the `first_to_go`, the kernel kills it, and not what else runs here, should memory end."""
     parent = os.getpid()
     failed, failing = os.pipe()
     child = os.fork()
@@ -101,6 +138,9 @@ def _start(command: list[str]) -> int:
             if os.getppid() != parent:
                 os._exit(1)
             os.setsid()
+            if first_to_go:
+                with suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:  # noqa: PTH123
+                    score.write("1000")
             for number in ("SIGINT", "SIGTERM", "SIGHUP", "SIGPIPE", "SIGXFSZ"):
                 signal.signal(getattr(signal, number), signal.SIG_DFL)
             os.execvp(command[0], command)
@@ -132,11 +172,11 @@ def _let_go(keep: tuple[int, ...]) -> None:
                 os.close(descriptor)
 
 
-def _follow(child: int, life: int, woken: int, most: int) -> bytes | None:
+def _follow(child: int, life: int, woken: int, most: int, most_memory: int) -> bytes | None:
     """Waits for what is to be reported; None if the command is no longer wanted."""
-    counted = time.monotonic()
+    counted, known = time.monotonic(), [child]
     while True:
-        if life in select.select([life, woken], (), (), _PERIOD)[0]:
+        if life in select.select([life, woken], (), (), _GLANCE if most_memory else _PERIOD)[0]:
             return None
         with suppress(BlockingIOError):
             os.read(woken, 1 << 10)
@@ -144,9 +184,11 @@ def _follow(child: int, life: int, woken: int, most: int) -> bytes | None:
             if process == child:
                 return b"ended %d" % status
         if time.monotonic() > counted + _PERIOD:
-            counted = time.monotonic()
-            if most and (count := len(descendants(os.getpid()))) > most:
-                return b"crowd %d" % count
+            counted, known = time.monotonic(), descendants(os.getpid())
+            if most and len(known) > most:
+                return b"crowd %d" % len(known)
+        if most_memory and memory(known, most_memory) > most_memory:
+            return b"memory %d" % most_memory
 
 
 def _ended() -> Iterator[tuple[int, int]]:

@@ -220,6 +220,35 @@ def test_answers_of_the_survey(sample: Sample, answer: str) -> None:
     assert "broke off" not in "".join(faults(report).values())
 
 
+HOARD = "kept = []\nwhile True: kept.append(b'x' * (1 << 20))\n"
+GROW = "def grow(kept): grow([kept, b'x' * (1 << 16)])\nimport sys; sys.setrecursionlimit(1 << 30); grow(0)"
+
+
+@pytest.mark.parametrize("code", [HOARD, f"import os; os.fork()\n{HOARD}", GROW])
+def test_an_import_without_an_end_to_its_memory(
+    sample: Sample, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    monkeypatch.setattr("vllm_nix.process.free_memory", lambda: 400 << 20)
+    sample.install("numpy", "2.3.5", {"numpy/__init__.py": code})
+    report = verify(sample.root, only=["imports"])
+    (finding,) = [one for one in report.results[0].findings if one.status is Status.FAILED]
+    assert (finding.where, finding.found) == ("import numpy", "more than 0.3 GiB of memory")
+    assert "end other programs" in finding.fix
+
+
+def test_a_start_without_an_end_to_its_memory(
+    sample: Sample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which .pth files are part of; what needs no Python is checked all the same."""
+    monkeypatch.setattr("vllm_nix.process.free_memory", lambda: 400 << 20)
+    (sample.site / "a.pth").write_text(
+        "import sys; exec('k = []\\nwhile 1: k.append(bytes(9999))')"
+    )
+    report = verify(sample.root, only=["interpreter", "record"])
+    assert report.exit_code == 3
+    assert "more than 0.3 GiB of memory" in faults(report)["interpreter"]
+
+
 def test_a_model_is_not_printed() -> None:
     assert len(repr(TinyModel.make())) < 100
 

@@ -24,6 +24,8 @@ PROBES = Path(__file__).parent / "probes"
 MANIFEST = Path("share/vllm-nix/target.json")
 # Settings of the caller's shell that would have us test something else than the environment.
 _FOREIGN = ("PYTHON", "VLLM_", "HF_", "XDG_", "VIRTUAL_ENV")
+# Of the memory that is free when a program starts; vLLM and torch take some 2 GB here.
+_SHARE = 0.75
 _LARGEST = 1 << 24  # bytes of a manifest; real ones have about 50 kB
 _MOST_PRELOADED = 100
 T = TypeVar("T")
@@ -120,6 +122,7 @@ class Environment:
                 limit=self.limit,
                 total=self.limit * answers,
                 stop=self.stop,
+                memory=int(_SHARE * child.free_memory()),
             )
 
     def probe(self, name: str, *arguments: str, answers: int = 1) -> Outcome:
