@@ -82,6 +82,16 @@ class Elf(NamedTuple):
     sections: tuple[Section, ...]
     segments: tuple[Segment, ...]
 
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The names that the file asks for (DT_NEEDED)."""
+        return self.dynamic.needed if self.dynamic else ()
+
+    @property
+    def soname(self) -> str | None:
+        """The name that the file goes by once it is loaded (DT_SONAME)."""
+        return self.dynamic.soname if self.dynamic else None
+
 
 def read(path: str | os.PathLike[str]) -> Elf:
     """Read the headers of a file. Raises ElfError, which then names the file, or OSError."""

@@ -345,7 +345,7 @@ class Process:
 
     def _add(self, loaded: Object) -> None:
         self.objects.append(loaded)
-        soname = loaded.image.dynamic.soname if loaded.image.dynamic else None
+        soname = loaded.image.soname
         if soname:
             self.names.setdefault(soname, loaded)
 

@@ -23,9 +23,9 @@ from vllm_nix.gpu.libraries import RUNS, Library
 from vllm_nix.targets import load_target, target_names
 from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok, warning
 from vllm_nix.verification.checks.compiling import flashinfer, pieces
-from vllm_nix.verification.checks.libraries import ESSENTIAL as EVERY_START
 from vllm_nix.verification.environment import lookup
 from vllm_nix.verification.installed import Distribution
+from vllm_nix.verification.known import EVERY_START
 from vllm_nix.verification.machine import Driver
 from vllm_nix.verification.report import Status
 
@@ -214,7 +214,7 @@ def _built_for_newer(context: Context, driver: Runs) -> Iterator[Finding]:
     runs = release(driver.cuda)[0]
     users: defaultdict[tuple[bool, int], list[str]] = defaultdict(list)
     for file, image in context.facts.binaries().images.items():
-        needed = image.dynamic.needed if image.dynamic else ()
+        needed = image.needed
         major = max((int(found[1]) for name in needed if (found := RUNTIME.match(name))), default=0)
         folder = context.packages.top(file)
         if major > runs and folder != "nvidia":  # those load each other

@@ -1,0 +1,126 @@
+"""What files of an environment do not get, looked up as ld.so(8) would."""
+
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from vllm_nix.binaries.elf import Elf
+from vllm_nix.binaries.files import go_on
+from vllm_nix.binaries.linker import LinkerError, Missing, Object, Process
+from vllm_nix.paths import real
+from vllm_nix.verification import symbol_versions
+from vllm_nix.verification.check import Context, SkipError
+from vllm_nix.verification.environment import NotRun
+from vllm_nix.verification.known import EVERY_START
+from vllm_nix.verification.linking import Linking
+from vllm_nix.verification.opened import is_opened_before, requires
+from vllm_nix.verification.survey import StepError
+
+# What torch really loads, asked where it is in doubt; not if it does not import.
+TORCHS_MAPS = ("maps", "torch")
+_OF_LIBTORCH = ("libtorch", "libc10")
+
+
+@dataclass(frozen=True, slots=True)
+class Lack:
+    """What a file does not get: names that are `nowhere`, and those that are `elsewhere` in the
+    environment, with the place; `versions` of symbols, the library, and the newest that it has; and
+    names for which what the loader finds `stops` it, with the place."""
+
+    nowhere: list[str]
+    elsewhere: Mapping[str, Path]
+    versions: list[tuple[str, str, str]]
+    stops: Mapping[str, str]
+
+
+def lacks(context: Context) -> Iterator[tuple[Path, Lack | LinkerError]]:
+    """What each file of an environment does not get, if anything; LinkerError for one that meets a bound."""
+    linking = context.linking()
+    missing: dict[Path, list[str]] = {}
+    versions: dict[Path, list[tuple[str, str, str]]] = {}
+    stops: dict[Path, dict[str, str]] = {}
+    whole: set[str] = set()  # what is found to load, by itself or with what needs it
+    for file, image in linking.images.items():
+        go_on(context.facts.stop)
+        if image.interpreter is not None and isinstance(context.interpreter, str):
+            continue  # a program, which Python's variables may have find what it needs
+        try:
+            process, scope, absent = _loaded(context, linking, file, image)
+        except LinkerError as error:
+            yield file, error
+            continue
+        lacking = {missed.by.path for missed in absent}
+        whole |= {os.path.normpath(one.path) for one in scope if one.path not in lacking}
+        own = [one for one in absent if one.by.path == str(file) or not _is_own(context, one)]
+        names = [one.name for one in own if not one.at]
+        if at := {one.name: one.at for one in own if one.at}:
+            stops[file] = at
+        if names:
+            missing[file] = list(dict.fromkeys(names))
+        if found := list(symbol_versions.absent(context.facts, process, file)):
+            versions[file] = found
+    by_name: defaultdict[str, list[Path]] = defaultdict(list)
+    for file, image in linking.images.items():
+        for name in {file.name, image.soname or ""}:
+            by_name[name].append(file)
+    for file in sorted(missing.keys() | versions.keys() | stops.keys()):
+        names = missing.get(file, []) if str(file) not in whole else []
+        elsewhere = {
+            name: by_name[name]
+            for name in names
+            if name in by_name
+            and not any(is_opened_before(context, file, at) for at in by_name[name])
+        }
+        if elsewhere:
+            loaded = _mapped(context)
+            elsewhere = {
+                name: places
+                for name, places in elsewhere.items()
+                if loaded.isdisjoint({real(file), *map(real, places)})
+            }
+        nowhere = [name for name in names if name not in by_name]
+        stopped = stops.get(file, {}) if str(file) not in whole else {}
+        if nowhere or elsewhere or file in versions or stopped:
+            places = {name: found[0] for name, found in elsewhere.items()}
+            yield file, Lack(nowhere, places, versions.get(file, []), stopped)
+
+
+def _loaded(
+    context: Context, linking: Linking, file: Path, image: Elf
+) -> tuple[Process, tuple[Object, ...], tuple[Missing, ...]]:
+    """The process that loads a file, with what it loads and what is missing. A program has a process of
+    its own; what belongs to torch, vLLM and what goes with them finds torch imported."""
+    if image.interpreter is not None:
+        process = Process(linking.bare.linker)
+        missing = process.start(str(file), image)
+        return process, (), missing
+    package = context.packages.top(file).partition(".")[0]
+    is_torchs = package in EVERY_START or any(
+        name.startswith(_OF_LIBTORCH) for name in image.needed
+    )
+    process = (linking.torch if is_torchs else linking.bare).copy()
+    scope, missing = process.load(str(file), image)
+    if missing and not is_torchs and _requires_torch(context, file):
+        process = linking.torch.copy()
+        scope, missing = process.load(str(file), image)
+    return process, scope, missing
+
+
+def _requires_torch(context: Context, file: Path) -> bool:
+    owner = context.facts.records().owner(file)
+    return owner is not None and any(requires(text, "torch") for text in owner.requires)
+
+
+def _is_own(context: Context, missed: Missing) -> bool:
+    """Whether it is a file of the environment that lacks something, which is named by itself."""
+    return Path(os.path.normpath(missed.by.path)) in context.linking().images
+
+
+def _mapped(context: Context) -> set[Path]:
+    """The files that `import torch` really loads, where that can be tried."""
+    try:
+        return {real(file) for file in context.ask(*TORCHS_MAPS)["files"]}
+    except (SkipError, NotRun, StepError):
+        return set()
