@@ -32,7 +32,7 @@ let
   neighbours = lib.filter (wheel: wheel.pname == "torch" || lib.hasPrefix "nvidia-" wheel.pname) wheels;
 
   nativeBuildInputs = [
-    vllm-nix
+    vllm-nix.slim
     zstd
   ];
 

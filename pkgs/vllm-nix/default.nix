@@ -62,6 +62,7 @@ python.pkgs.buildPythonApplication {
     testDependencies = import ./test-dependencies.nix;
     tests.library = callPackage ./tests.nix { };
     docs = callPackage ./docs.nix { };
+    slim = callPackage ./slim.nix { };
   };
   meta = {
     description = "vLLM on the accelerator that you have: targets, fetching, verification";

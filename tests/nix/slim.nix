@@ -66,6 +66,14 @@ in
     expr = whole.vllm-cuda.slim.drvPath;
     expected = (environment "cuda" { for = "cuda.capabilities"; }).drvPath;
   };
+  "what else changes in the library leaves slim wheels as they are" = {
+    expr = lib.filter (lib.hasPrefix "vllm-nix") (
+      map (input: input.name)
+        (lib.findFirst (wheel: wheel.pname == "torch") null whole.vllm-cuda.slim.components)
+        .nativeBuildInputs
+    );
+    expected = [ "vllm-nix-slim" ];
+  };
   "closed wheels are slimmed by a switch of their own" = {
     expr = changed whole.vllm-cuda.slim.unfree;
     expected = sorted (free ++ closed ++ dieted);
