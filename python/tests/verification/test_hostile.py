@@ -14,8 +14,8 @@ from made_binaries import elf_file
 from verification.environments import Sample, faults
 from vllm_nix.errors import InputError
 from vllm_nix.verification import Report, Status, installed, verify
-from vllm_nix.verification.checks import files
-from vllm_nix.verification.checks.files import MOST_CHARACTERS, MOST_REQUIREMENTS
+from vllm_nix.verification.checks import recorded
+from vllm_nix.verification.checks.requirements import MOST_CHARACTERS, MOST_REQUIREMENTS
 from vllm_nix.verification.tiny_model import TinyModel
 
 NEEDED, RUNPATH = 1, 29
@@ -364,7 +364,7 @@ def in_store(sample: Sample, monkeypatch: pytest.MonkeyPatch, *, deep: bool) -> 
     file.rename(store / "x/__init__.py")
     file.symlink_to(store / "x/__init__.py")
     (store / "x/__init__.py").write_bytes(data.swapcase())
-    monkeypatch.setattr(files, "store_dir", lambda: store)
+    monkeypatch.setattr(recorded, "store_dir", lambda: store)
     return verify(sample.root, only=["record"], files_only=True, deep=deep)
 
 
@@ -382,7 +382,7 @@ def test_unless_asked_to(sample: Sample, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_budget_of_bytes(sample: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "MOST_HASHED", 100)
+    monkeypatch.setattr(recorded, "MOST_HASHED", 100)
     found = faults(verify(sample.root, only=["record"], files_only=True))["record"]
     assert "files were not hashed" in found
 

@@ -6,15 +6,8 @@ from vllm_nix.errors import InputError
 from vllm_nix.verification.check import Check
 from vllm_nix.verification.checks.compiling import compilers, triton
 from vllm_nix.verification.checks.distributed import distributed, nccl
+from vllm_nix.verification.checks.distributions import manifest, placeholders, wheel_set
 from vllm_nix.verification.checks.elf_files import elf_files
-from vllm_nix.verification.checks.files import (
-    manifest,
-    ownership,
-    placeholders,
-    record,
-    requirements,
-    wheel_set,
-)
 from vllm_nix.verification.checks.gpu_code import attention, gpu_code, ptx, sbsa
 from vllm_nix.verification.checks.host import memory, neuron, nvml, platform_plugin
 from vllm_nix.verification.checks.kernels import kernels
@@ -22,6 +15,8 @@ from vllm_nix.verification.checks.live import live_attention, live_device, live_
 from vllm_nix.verification.checks.mapped import host_libraries
 from vllm_nix.verification.checks.processors import machine
 from vllm_nix.verification.checks.python import imports, interpreter
+from vllm_nix.verification.checks.recorded import ownership, record
+from vllm_nix.verification.checks.requirements import requirements
 from vllm_nix.verification.checks.symbols import torch_abi
 from vllm_nix.verification.checks.torch import torch_build, torch_flags
 from vllm_nix.verification.checks.vllm import token, vllm_version

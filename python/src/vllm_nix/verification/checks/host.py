@@ -8,7 +8,7 @@ from packaging.version import InvalidVersion, Version
 
 from vllm_nix.verification import cann
 from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok, warning
-from vllm_nix.verification.checks.files import confession
+from vllm_nix.verification.checks.distributions import confession
 from vllm_nix.verification.installed import EntryPoint, read_entry_points
 from vllm_nix.verification.machine import Driver
 
