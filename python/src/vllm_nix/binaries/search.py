@@ -1,11 +1,11 @@
-"""Finds bytes in megabytes of them: with the C library's memmem(3) where there is one.
+"""Finds a word of four bytes in megabytes: with the C library's wmemchr(3) where there is one.
 
-It takes half the time of `re`, which takes half of mmap's and bytes' own, and other threads go on meanwhile.
+It takes a third of memmem's time, which takes half of `re`'s, as it looks at aligned words alone, and
+other threads go on meanwhile.
 """
 
 import _thread  # without what threading takes to import
 import mmap
-import re
 from functools import cache
 
 TYPE_CHECKING = False  # see vllm_nix/__init__.py
@@ -14,21 +14,22 @@ if TYPE_CHECKING:
 
     Find = Callable[[bytes | mmap.mmap, bytes, int, int], int]
 
+_WORD = 4  # bytes
 _PIECE = 1 << 24  # bytes; between two of them Ctrl-C is heard
 # Bytes until importing ctypes has paid for itself, and of a range until asking for its address has.
-_LITTLE, _SHORT = 1 << 25, 1 << 12
+_LITTLE, _SHORT = 1 << 22, 1 << 12
 
 
 class Searcher:
-    """Looks for one `needle`."""
+    """Looks for one word. Whether one that is not aligned is found, depends on how much is searched."""
 
-    def __init__(self, needle: bytes) -> None:
-        self._needle = needle
-        self._search = re.compile(re.escape(needle)).search
+    def __init__(self, word: bytes) -> None:
+        assert len(word) == _WORD
+        self._word = word
         self._searched = 0
 
     def find(self, data: bytes | mmap.mmap, start: int, end: int) -> int:
-        """Where it begins in data[start:end], or `end`."""
+        """Where it begins in data[start:end], or `end`; `start` is aligned."""
         for found in self._pieces(data, start, end):
             if found >= 0:
                 return found
@@ -40,20 +41,16 @@ class Searcher:
 
     def is_large(self, size: int) -> bool:
         """Whether searching so many bytes is worth a thread."""
-        return size >= _PIECE and bool(_memmem())
+        return size >= _PIECE and bool(_wmemchr())
 
     def _pieces(self, data: bytes | mmap.mmap, start: int, end: int) -> "Iterator[int]":
         """Where it is in each piece, -1 for none."""
-        more = len(self._needle) - 1
         while start < end:
             size = min(_PIECE, end - start)
             self._searched += size
-            stop = min(start + size + more, end)
-            if size > _SHORT and self._searched > _LITTLE and (memmem := _memmem()):
-                yield memmem(data, self._needle, start, stop)
-            else:
-                match = self._search(data, start, stop)
-                yield match.start() if match else -1
+            stop = min(start + size + _WORD - 1, end)
+            is_much = size > _SHORT and self._searched > _LITTLE
+            yield ((is_much and _wmemchr()) or _find)(data, self._word, start, stop)
             start += size
 
 
@@ -92,9 +89,13 @@ class Ahead:
             self._is_done.release()
 
 
+def _find(data: bytes | mmap.mmap, word: bytes, start: int, end: int) -> int:
+    return data.find(word, start, end)
+
+
 @cache
-def _memmem() -> "Find | None":
-    """A function of data, needle, start and end; -1 is nowhere. None without a C library that has it."""
+def _wmemchr() -> "Find | None":
+    """A function of data, word, start and end; -1 is nowhere. None without a C library that has it."""
     try:
         import ctypes
 
@@ -112,27 +113,32 @@ def _memmem() -> "Find | None":
                 *((name, ctypes.c_void_p) for name in ("shape", "strides", "offsets", "internal")),
             )
 
-        find = ctypes.CDLL(None).memmem
+        find = ctypes.CDLL(None).wmemchr
         get, release = ctypes.pythonapi.PyObject_GetBuffer, ctypes.pythonapi.PyBuffer_Release
     except (ImportError, OSError, AttributeError):
         return None
+    if ctypes.sizeof(ctypes.c_wchar) != _WORD:
+        return None
     find.restype = ctypes.c_void_p
-    find.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_size_t)
+    find.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t)
     get.argtypes = (ctypes.py_object, ctypes.POINTER(Buffer), ctypes.c_int)
     release.argtypes = (ctypes.POINTER(Buffer),)
     release.restype = None
 
-    def memmem(data: bytes | mmap.mmap, needle: bytes, start: int, end: int) -> int:
+    def wmemchr(data: bytes | mmap.mmap, word: bytes, start: int, end: int) -> int:
         buffer = Buffer()
         get(data, buffer, 0)  # raises BufferError by itself
         try:
             address: int = buffer.buf
-            size = min(end, buffer.len) - start
-            found: int | None = (
-                find(address + start, size, needle, len(needle)) if size > 0 else None
-            )
+            count = (min(end, buffer.len) - start) // _WORD
+            if count <= 0:
+                return -1
+            if (address + start) % _WORD:  # as of a member of an archive
+                return data.find(word, start, end)
+            number = ctypes.c_int.from_buffer_copy(word).value
+            found: int | None = find(address + start, number, count)
             return -1 if found is None else found - address
         finally:
             release(buffer)
 
-    return memmem
+    return wmemchr

@@ -25,13 +25,16 @@ from vllm_nix.gpu.capability import ComputeCapability, from_sm
 from vllm_nix.gpu.mark import Mark
 
 HOST, RELOCATABLE = ".nv_fatbin", "__nv_relfatbin"
+_ROLES = {HOST: "host", "": "host", RELOCATABLE: "relocatable"}
 
 _MAGIC = struct.pack("<IHH", 0xBA55ED50, 1, 16)  # number, version, size of this header
 _FATBIN = struct.Struct("<8sQ")
 _ENTRY = struct.Struct("<HHIQI4xHHIIIQ8xQ")
 _SIZES, _FLAGS, _UNPACKED = 8, 40, 56  # where in it
 _WORD = struct.Struct("<Q")
-_KINDS = {1: "ptx", 2: "cubin", 8: "lto-ir"}
+_CUBIN = 2
+_KINDS = {1: "ptx", _CUBIN: "cubin", 8: "lto-ir"}
+_Sort = tuple[str, ComputeCapability, bool, str]  # kind, capability, is 64-bit, compression
 _64_BIT, _LZ4, _ZSTD, _ARCH_SPECIFIC, _FAMILY = 0x1, 0x2000, 0x8000, 0x100000, 0x200000
 _ELF = elf.MAGIC + b"\x02\x01"  # 64-bit, little-endian
 _ENTRY_VERSION = b"\x01\x01"
@@ -42,7 +45,9 @@ _LINKERS_TYPES = {2, 3, 4, 5, 6, 9, 11, 0x6FFFFFF6}
 _UNWINDING = (".eh_frame", ".eh_frame_hdr", ".gcc_except_table")
 _EM_CUDA = 190
 
-_FATBINS = Searcher(_MAGIC)
+_START = _MAGIC[:4]
+_ALIGNED = 8  # bytes that a fatbin's offset is a multiple of, in the file or member that has it
+_FATBINS = Searcher(_START)
 # cuFFT has 36,454; a hostile file could have one for each 16 bytes.
 _MOST_HEADERS = 1 << 17
 
@@ -144,8 +149,13 @@ class Fatbin(NamedTuple):
 
         False when in doubt: with `nvcc --compress-mode=size`, stubs are compressed like the rest.
         """
-        kernels = [entry.kernels for entry in self.entries if entry.kind == "cubin"]
-        return bool(kernels) and kernels.count(False) == len(kernels)
+        found = False
+        for entry in self.entries:
+            if entry.kind == "cubin":
+                if entry.kernels is not False:
+                    return False
+                found = True
+        return found
 
     @property
     def role(self) -> str:
@@ -155,7 +165,7 @@ class Fatbin(NamedTuple):
         """
         if self.is_stub:
             return "stub"
-        return {HOST: "host", "": "host", RELOCATABLE: "relocatable"}.get(self.section, "embedded")
+        return _ROLES.get(self.section, "embedded")
 
 
 class Contents(NamedTuple):
@@ -227,6 +237,7 @@ class _Reader:
         self._data = data
         self._headers = 0
         self._unparsed = len(data)
+        self._sorts: dict[tuple[int, int, int], _Sort] = {}
         self.fatbins: list[Fatbin] = []
         self.damage: list[FatbinError] = []
         self.mark: Mark | None = None
@@ -300,7 +311,8 @@ class _Reader:
         if largest is None or not _FATBINS.is_large(largest.end - largest.start):
             largest = ahead = None
         else:
-            ahead = _FATBINS.ahead(self._data, largest.start, largest.end)
+            start = largest.start + (largest.base - largest.start) % _ALIGNED
+            ahead = _FATBINS.ahead(self._data, start, largest.end)
         try:
             for place in places:
                 self._walk(place, ahead.found() if ahead and place is largest else place.start)
@@ -356,20 +368,25 @@ class _Reader:
 
     def _find(self, place: _Range, position: int) -> int:
         """The next fatbin's offset, or the range's end."""
-        while (found := self._search(position, place.end)) < place.end:
+        data = self._data
+        last = place.end - len(_MAGIC)
+        while True:
+            position += (place.base - position) % _ALIGNED
+            found = position  # one after the other, as thousands of them lie
+            if data[position : position + len(_START)] != _START:
+                found = _FATBINS.find(data, position, place.end)
+            if found > last:
+                return place.end
             self._count(found)
             # Among other data, the bytes alone may be a coincidence, or a program's constant.
             entry = found + _FATBIN.size
-            is_sure = place.packed or self._data[entry + 2 : entry + 4] == _ENTRY_VERSION
-            if is_sure and (found - place.base) % 8 == 0:
+            if (
+                data[found : found + len(_MAGIC)] == _MAGIC
+                and (place.packed or data[entry + 2 : entry + 4] == _ENTRY_VERSION)
+                and (found - place.base) % _ALIGNED == 0
+            ):
                 return found
             position = found + 1
-        return place.end
-
-    def _search(self, position: int, end: int) -> int:
-        if self._data[position : min(position + len(_MAGIC), end)] == _MAGIC:
-            return position  # one after the other, as thousands of them lie
-        return _FATBINS.find(self._data, position, end)
 
     def _count(self, offset: int) -> None:
         self._headers += 1
@@ -417,25 +434,37 @@ class _Reader:
             raise FatbinError(f"entry's name of {name_size} bytes is not in its header", start)
         if packed > size:
             raise FatbinError(f"entry of {packed} compressed bytes in {size}", start)
-        method = "lz4" if flags & _LZ4 else "zstd" if flags & _ZSTD else "unknown"
-        compression = method if packed else ""
+        word, capability, is_64_bit, method = self._sorts.get((kind, sm, flags)) or self._sort(
+            kind, sm, flags
+        )
         label = self._data[start + name : start + name + name_size] if name_size else b""
-        name_of_kind = _KINDS.get(kind) or f"kind-{kind}"
-        suffix = "a" if flags & _ARCH_SPECIFIC else "f" if flags & _FAMILY else ""
-        is_open = name_of_kind == "cubin" and not compression
-        entry = Entry(  # by position: there are thousands
+        # By position: there are thousands.
+        entry = Entry(
             start,
-            name_of_kind,
-            from_sm(sm, suffix),
+            word,
+            capability,
             (major, minor),
-            bool(flags & _64_BIT),
-            compression,
+            is_64_bit,
+            method if packed else "",
             size,
-            uncompressed if compression else size,
+            uncompressed if packed else size,
             label.rstrip(b"\0").decode("utf-8", "backslashreplace") if label else "",
-            self._has_functions(payload, after) if is_open else None,
+            self._has_functions(payload, after) if kind == _CUBIN and not packed else None,
         )
         return entry, after
+
+    def _sort(self, kind: int, sm: int, flags: int) -> _Sort:
+        """What thousands of entries have in common."""
+        method = "lz4" if flags & _LZ4 else "zstd" if flags & _ZSTD else "unknown"
+        suffix = "a" if flags & _ARCH_SPECIFIC else "f" if flags & _FAMILY else ""
+        name = _KINDS.get(kind) or f"kind-{kind}"
+        found = self._sorts[kind, sm, flags] = (
+            name,
+            from_sm(sm, suffix),
+            bool(flags & _64_BIT),
+            method,
+        )
+        return found
 
     def _has_functions(self, start: int, end: int) -> bool:
         """Whether a cubin holds any. Each byte of a file is in one cubin at most; fatbins in one

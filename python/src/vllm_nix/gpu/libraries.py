@@ -8,7 +8,6 @@ from __future__ import annotations  # which pathlib need not be imported for
 import itertools
 import mmap
 import os
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -65,12 +64,16 @@ class Library(NamedTuple):
     def counts(self) -> dict[str, dict[Code, int]]:
         """How many entries of each sort are in the fatbins of each role (`Fatbin.role`) that there is."""
         # Tuples first: a library has thousands of entries, but few sorts of them.
-        found: dict[str, Counter[tuple[str, ComputeCapability, tuple[int, ...]]]] = {}
+        found: dict[str, dict[tuple[str, ComputeCapability, tuple[int, ...]], int]] = {}
         for one in self.fatbins:
-            found.setdefault(one.role, Counter()).update(
-                (entry.kind, entry.capability, entry.version if entry.kind == "ptx" else ())
-                for entry in one.entries
-            )
+            role = one.role
+            counts = found.get(role)
+            if counts is None:
+                counts = found[role] = {}
+            for entry in one.entries:
+                kind = entry.kind
+                sort = (kind, entry.capability, entry.version if kind == "ptx" else ())
+                counts[sort] = counts.get(sort, 0) + 1
         return {
             role: {
                 Code(kind, capability, ".".join(map(str, isa))): count
