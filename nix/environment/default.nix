@@ -84,12 +84,12 @@ let
         (lib.makeBinPath tools)
         python.interpreter
       ]
-      (
-        lib.replaceStrings [ "@host-software@" ] [ hostSoftware ] (builtins.readFile ./launcher.sh)
-      );
+      (lib.replaceStrings [ "@host-software@" ] [ hostSoftware ] (builtins.readFile ./launcher.sh));
   licenses = import ../wheels/licenses.nix;
   # Where `vllm-nix serve` looks after the download folder.
-  link = name: path: "install -d $out/share/vllm-nix/models/${dirOf name}; ln -s ${path} $out/share/vllm-nix/models/${name}";
+  link =
+    name: path:
+    "install -d $out/share/vllm-nix/models/${dirOf name}; ln -s ${path} $out/share/vllm-nix/models/${name}";
   environment =
     runCommand "vllm-${target.name}"
       {
@@ -134,9 +134,7 @@ let
           description = target.summary;
           mainProgram = "vllm";
           platforms = target.systems;
-          sourceProvenance = lib.unique (
-            lib.concatMap (wheel: wheel.meta.sourceProvenance or [ ]) wheels
-          );
+          sourceProvenance = lib.unique (lib.concatMap (wheel: wheel.meta.sourceProvenance or [ ]) wheels);
         }
         // licenses.meta ([ lib.licenses.asl20 ] ++ licenses.ofPackages wheels); # vLLM's, and what is not free
       }

@@ -32,7 +32,9 @@ runCommand "vllm-${target.name}-published"
     );
     passAsFile = [ "notPublished" ];
     published = lib.unique (
-      map toString (if whole then [ environment ] else lib.filter (wheel: !isRefused wheel) wheels ++ base)
+      map toString (
+        if whole then [ environment ] else lib.filter (wheel: !isRefused wheel) wheels ++ base
+      )
     );
   }
   ''

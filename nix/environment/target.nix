@@ -23,7 +23,17 @@ let
     ++ components
     ++ lib.optional (target ? kernels) flashinfer-jit-cache;
   changed = change: (overrideTarget change)."vllm-${target.name}";
-  slimFor = slim: changed (old: old // { wheels = old.wheels or { } // { inherit slim; }; });
+  slimFor =
+    slim:
+    changed (
+      old:
+      old
+      // {
+        wheels = old.wheels or { } // {
+          inherit slim;
+        };
+      }
+    );
 in
 environment {
   inherit target;

@@ -28,8 +28,7 @@ rec {
   # Type: [ String ] -> String
   # PyTorch's variable TORCH_CUDA_ARCH_LIST: "8.6;8.7".
   archList =
-    wanted:
-    concatStringsSep ";" (map (capability: builtins.seq (row capability) capability) wanted);
+    wanted: concatStringsSep ";" (map (capability: builtins.seq (row capability) capability) wanted);
 
   # Type: [ String ] -> String
   # The same for projects that want them without the dot, such as flash-attention: "86;87".

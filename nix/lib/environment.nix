@@ -1,9 +1,7 @@
 # The variables that a build from source by hand exports; `vllm-nix params --format env` prints them.
 cuda: data:
 (data.torch.env or { })
-// (
-  if data ? cuda then { TORCH_CUDA_ARCH_LIST = cuda.archList data.cuda.capabilities; } else { }
-)
+// (if data ? cuda then { TORCH_CUDA_ARCH_LIST = cuda.archList data.cuda.capabilities; } else { })
 // (
   if data.torch.from == "source" then
     {

@@ -27,7 +27,8 @@ let
     base: own:
     base
     // mapAttrs (
-      name: value: if isAttrs value && isAttrs (base.${name} or null) then over base.${name} value else value
+      name: value:
+      if isAttrs value && isAttrs (base.${name} or null) then over base.${name} value else value
     ) own;
 
   extend =
@@ -55,10 +56,7 @@ let
               value = each change "${key}.${name}" wanted.${name} (base.${name} or null);
             in
             # A list or a table whose last element goes, goes as well.
-            if value == [ ] || value == { } then
-              removeAttrs base [ name ]
-            else
-              base // { ${name} = value; }
+            if value == [ ] || value == { } then removeAttrs base [ name ] else base // { ${name} = value; }
           ) (table base) (attrNames wanted)
         else
           fault "${key}: expected a table or a list, got ${aTypeOf wanted}";

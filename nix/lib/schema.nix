@@ -124,8 +124,7 @@ let
       [ (concatStringsSep "." (here ++ path)) ];
   init = list: builtins.genList (builtins.elemAt list) (length list - 1);
   isThere =
-    path: value:
-    path == [ ] || hasAttr (head path) value && isThere (tail path) value.${head path};
+    path: value: path == [ ] || hasAttr (head path) value && isThere (tail path) value.${head path};
   missing = concatMap (p: lacking [ ] p.parts data) (
     filter (
       { key, parts }:

@@ -19,7 +19,8 @@ let
   ) parameters;
   values = checked.serve.${options.profile};
   models = [ values.model ] ++ lib.optional (values ? draft-model) values.draft-model;
-  isName = model: builtins.match "[A-Za-z0-9_][A-Za-z0-9_.-]*/[A-Za-z0-9_][A-Za-z0-9_.-]*" model != null;
+  isName =
+    model: builtins.match "[A-Za-z0-9_][A-Za-z0-9_.-]*/[A-Za-z0-9_][A-Za-z0-9_.-]*" model != null;
 in
 if !(profiles ? ${options.profile}) then
   throw "services.vllm.${name}: target '${options.target}' has no profile '${options.profile}'; it has: ${lib.concatStringsSep ", " (lib.attrNames profiles)}"

@@ -30,10 +30,7 @@ in
   nix = pkgs.runCommand "nix-tests" {
     nativeBuildInputs = [
       (
-        if failures == [ ] then
-          pkgs.coreutils
-        else
-          throw "tests/nix: ${lib.concatStringsSep "; " failures}"
+        if failures == [ ] then pkgs.coreutils else throw "tests/nix: ${lib.concatStringsSep "; " failures}"
       )
     ];
   } "touch $out";

@@ -4,7 +4,8 @@
 { packages, checks, ... }:
 let
   isPublished = _: job: (job.meta.hydraPlatforms or null) != [ ];
-  environments = system: pkgs: pkgs.lib.filterAttrs (_: package: package ? published) packages.${system};
+  environments =
+    system: pkgs: pkgs.lib.filterAttrs (_: package: package ? published) packages.${system};
   published = system: { lib, ... }: lib.filterAttrs isPublished packages.${system};
 in
 {

@@ -13,8 +13,7 @@ let
     config = {
       cudaSupport = true;
       allowUnfreePredicate =
-        package:
-        builtins.all isKnown (licenses package) || pkgs._cuda.lib.allowUnfreeCudaPredicate package;
+        package: builtins.all isKnown (licenses package) || pkgs._cuda.lib.allowUnfreeCudaPredicate package;
     };
   };
 in

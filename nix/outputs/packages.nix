@@ -6,12 +6,10 @@ let
   targets = builtins.attrNames ((import ../lib).lockedTargets system);
 in
 builtins.listToAttrs (
-  map
-    (name: {
-      inherit name;
-      value = vllmPackages.${name};
-    })
-    ([ "vllm-nix" ] ++ map (name: "vllm-${name}") targets)
+  map (name: {
+    inherit name;
+    value = vllmPackages.${name};
+  }) ([ "vllm-nix" ] ++ map (name: "vllm-${name}") targets)
 )
 // {
   default = vllmPackages.vllm-nix;

@@ -29,7 +29,9 @@ let
     ++ lib.optional (target ? jetpack) "--jetpack ${target.jetpack.version}"
   );
   # What a library is loaded beside when the new one is tried: CUDA and torch, whole.
-  neighbours = lib.filter (wheel: wheel.pname == "torch" || lib.hasPrefix "nvidia-" wheel.pname) wheels;
+  neighbours = lib.filter (
+    wheel: wheel.pname == "torch" || lib.hasPrefix "nvidia-" wheel.pname
+  ) wheels;
 
   nativeBuildInputs = [
     vllm-nix.slim

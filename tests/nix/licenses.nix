@@ -14,9 +14,9 @@ let
   refusedOf = package: map (wheel: wheel.pname) package.published.refused;
   namesOf = package: map (license: license.shortName) package.meta.license;
   isPublished = package: (package.meta.hydraPlatforms or null) != [ ];
-  locked = lib.concatMap (name: map (wheel: wheel.name) (pylock (lockFile name "x86_64-linux")).wheels) (
-    lib.attrNames (lockedTargets "x86_64-linux")
-  );
+  locked = lib.concatMap (
+    name: map (wheel: wheel.name) (pylock (lockFile name "x86_64-linux")).wheels
+  ) (lib.attrNames (lockedTargets "x86_64-linux"));
   isNvidias = name: lib.hasPrefix "nvidia-" name && licenses.ofDistribution name == [ ];
 in
 {

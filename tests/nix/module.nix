@@ -66,9 +66,10 @@ in
     expected = { };
   };
   "settings are options, extraArgs are vLLM's, both quoted" = {
-    expr = has "serve cpu chat .* --no-chunked-prefill --memory-share 0.5[0-9]* --model '/models/it'.*''s mine' --port 9000 -- '--served-by=it'.*''s me'" (
-      builtins.replaceStrings [ "\\\n" ] [ " " ] chat.script
-    );
+    expr =
+      has
+        "serve cpu chat .* --no-chunked-prefill --memory-share 0.5[0-9]* --model '/models/it'.*''s mine' --port 9000 -- '--served-by=it'.*''s me'"
+        (builtins.replaceStrings [ "\\\n" ] [ " " ] chat.script);
     expected = true;
   };
   "what the profile says already is not said again" = {
@@ -109,9 +110,11 @@ in
     ];
   };
   "the draft model as well" = {
-    expr = has "download Qwen/Qwen2.5-1.5B-Instruct\ndownload Qwen/Qwen2.5-0.5B-Instruct\n" (chatOf {
-      profile = "speculative";
-    }).script;
+    expr =
+      has "download Qwen/Qwen2.5-1.5B-Instruct\ndownload Qwen/Qwen2.5-0.5B-Instruct\n"
+        (chatOf {
+          profile = "speculative";
+        }).script;
     expected = true;
   };
   "secrets come by systemd, and are in no command" = {
@@ -185,10 +188,12 @@ in
     expected = false;
   };
   "an option that is set twice alike is one" = {
-    expr = builtins.attrNames (machine "x86_64-linux" [
-      { services.vllm.chat = cpu; }
-      { services.vllm.chat.target = "cpu"; }
-    ]).config.systemd.services;
+    expr =
+      builtins.attrNames
+        (machine "x86_64-linux" [
+          { services.vllm.chat = cpu; }
+          { services.vllm.chat.target = "cpu"; }
+        ]).config.systemd.services;
     expected = [ "vllm-chat" ];
   };
 }

@@ -27,7 +27,8 @@ let
   jetson = scope true (_: _: { });
   # nixpkgs' sets of packages by capability.
   byArchitecture = _: _: {
-    _cuda.lib.mkRealArchitecture = capability: "sm_${builtins.replaceStrings [ "." ] [ "" ] capability}";
+    _cuda.lib.mkRealArchitecture =
+      capability: "sm_${builtins.replaceStrings [ "." ] [ "" ] capability}";
     pkgsForCudaArch.sm_87 = import' true (_: _: { });
   };
   cuda = jetson.cudaPackages;

@@ -9,7 +9,13 @@ let
   with' =
     target: slim:
     vllmPackages.${target}.overrideTarget (
-      old: old // { wheels = old.wheels or { } // { inherit slim; }; }
+      old:
+      old
+      // {
+        wheels = old.wheels or { } // {
+          inherit slim;
+        };
+      }
     );
   environment = target: slim: (with' target slim)."vllm-${target}";
   fails = value: !(builtins.tryEval value).success;
@@ -81,7 +87,8 @@ in
   "what has closed ones must not be passed on" = {
     expr =
       let
-        mayBePassedOn = one: lib.all (license: license.redistributable or true) (lib.toList one.meta.license);
+        mayBePassedOn =
+          one: lib.all (license: license.redistributable or true) (lib.toList one.meta.license);
         cublas =
           environment: lib.findFirst (wheel: wheel.pname == "nvidia-cublas") null environment.components;
         inherit (whole.vllm-cuda) slim;

@@ -26,9 +26,13 @@ let
 
   # Layers, from what changes least: what everything stands on, large wheels and models by themselves, small
   # wheels together, vLLM, the environment. There may be 127; leave some to who builds upon the image.
-  isVllm = wheel: lib.elem wheel.pname [ "vllm" target.vllm.distribution ];
-  isLarge =
-    wheel: isVaried wheel || wheel.size or null == null || wheel.size > 2000000; # the lock has it
+  isVllm =
+    wheel:
+    lib.elem wheel.pname [
+      "vllm"
+      target.vllm.distribution
+    ];
+  isLarge = wheel: isVaried wheel || wheel.size or null == null || wheel.size > 2000000; # the lock has it
   # Another one where the target is slim: above what all have, and small ones not among others. Closed ones are slim in
   # no image.
   isVaried =
@@ -40,10 +44,13 @@ let
   wheels = lib.partition isVllm environment.components;
   inherit (lib.partition isLarge wheels.wrong) right wrong;
   large = lib.partition isVaried right;
-  base = commands ++ environment.tools ++ [
-    numactl # that of vLLM's wheel
-    python
-  ];
+  base =
+    commands
+    ++ environment.tools
+    ++ [
+      numactl # that of vLLM's wheel
+      python
+    ];
   models = lib.attrValues environment.models;
   first = paths: [
     "subcomponent_out"
@@ -59,13 +66,15 @@ let
     "main"
     ([ "pipe" ] ++ [ steps ])
   ];
-  oneEach = most: onMain [
-    [ "popularity_contest" ]
-    [
-      "limit_layers"
-      most
-    ]
-  ];
+  oneEach =
+    most:
+    onMain [
+      [ "popularity_contest" ]
+      [
+        "limit_layers"
+        most
+      ]
+    ];
   layers = [
     (first base)
     (oneEach 30)
@@ -99,16 +108,36 @@ let
   isModified = license: lib.hasSuffix ", modified" license.shortName;
   licenses = environment.meta.license;
   # Scalars and lists of the target, by the names that its file has.
-  parameters = lib.concatMapAttrs (
-    section: value:
-    if lib.isAttrs value then
-      lib.concatMapAttrs (key: value: { "vllm-nix.${section}.${key}" = value; }) (
-        lib.filterAttrs (_: value: !lib.isAttrs value) value
+  parameters =
+    lib.concatMapAttrs
+      (
+        section: value:
+        if lib.isAttrs value then
+          lib.concatMapAttrs (key: value: { "vllm-nix.${section}.${key}" = value; }) (
+            lib.filterAttrs (_: value: !lib.isAttrs value) value
+          )
+        else
+          { "vllm-nix.${section}" = value; }
       )
+      (
+        removeAttrs target [
+          "environment"
+          "requirements"
+          "run"
+          "serve"
+          "shell"
+          "summary"
+          "wheels"
+        ]
+      );
+  text =
+    value:
+    if lib.isList value then
+      toString value
+    else if lib.isString value then
+      value
     else
-      { "vllm-nix.${section}" = value; }
-  ) (removeAttrs target [ "environment" "requirements" "run" "serve" "shell" "summary" "wheels" ]);
-  text = value: if lib.isList value then toString value else if lib.isString value then value else builtins.toJSON value;
+      builtins.toJSON value;
 
   image = pkgs.dockerTools.streamLayeredImage {
     inherit (environment) name;

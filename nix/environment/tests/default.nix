@@ -23,7 +23,11 @@ let
       print(json.dumps({"cpus": rows}))
     '';
   };
-  tested = environment.override { pkgs = pkgs // { util-linux = lscpu; }; } arguments;
+  tested = environment.override {
+    pkgs = pkgs // {
+      util-linux = lscpu;
+    };
+  } arguments;
   needsHost = target ? cann || target ? neuron; # its own software, without which vLLM does not start
 in
 lib.optionalAttrs (!needsHost) {

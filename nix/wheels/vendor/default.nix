@@ -30,7 +30,9 @@ let
     in
     if !(entry ? sha256) then
       runCommandLocal name { inherit meta; } ''
-        echo "${name} of ${of} is ${whose} to hand out, and has no published hash: download it from ${place}/, write its ${lib.optionalString (!entry ? file) "name (file) and its "}sha256sum into ${rows}, ${isAdded}"
+        echo "${name} of ${of} is ${whose} to hand out, and has no published hash: download it from ${place}/, write its ${
+          lib.optionalString (!entry ? file) "name (file) and its "
+        }sha256sum into ${rows}, ${isAdded}"
         exit 1
       ''
     else if providedFile != null then
@@ -60,7 +62,8 @@ in
     place: name: entry:
     let
       src = file place entry;
-      known = entry.file or "${lib.replaceStrings [ "-" ] [ "_" ] name}-${entry.version}-py3-none-any.whl";
+      known =
+        entry.file or "${lib.replaceStrings [ "-" ] [ "_" ] name}-${entry.version}-py3-none-any.whl";
     in
     runCommandLocal known
       {

@@ -40,8 +40,9 @@ in
   # verl's flash-attention by the target's expression, for A100 alone, with one of its 84 kernels.
   verlKernel =
     (
-      (vllmPackages.verl.overrideTarget (target: lib.recursiveUpdate target { cuda.capabilities = [ "8.0" ]; }))
-      .overrideScope
+      (vllmPackages.verl.overrideTarget (
+        target: lib.recursiveUpdate target { cuda.capabilities = [ "8.0" ]; }
+      )).overrideScope
       (
         _: super: {
           buildCudaWheel =
