@@ -49,6 +49,31 @@ def test_a_system_that_a_target_is_not_for_is_named(nix: Nix) -> None:
     assert "vllm-cpu is for x86_64-linux, not aarch64-linux" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("component", "table"),
+    [
+        ("cudaToolkit", "cuda"),
+        ("cutlass", "cutlass"),
+        ("flash-attn", "flash-attn"),
+        ("flashinfer-jit-cache", "kernels"),
+        ("nccl-tests", "cuda"),
+        ("triton-ascend", "triton-ascend"),
+        ("triton-llvm", "triton"),
+        ("vllm-ascend-plugin", "vllm-ascend"),
+        ("vllm-flash-attn", "vllm-flash-attn"),
+    ],
+)
+def test_a_component_that_is_not_the_targets_names_whose_it_is(
+    nix: Nix, component: str, table: str
+) -> None:
+    expression = (
+        "(import ./nix/debian { overlays = [ (import ./overlays) ]; })"
+        f".vllmPackages.cpu.{component}"
+    )
+    result = nix("nix-instantiate", "--eval", "--expr", expression, check=False)
+    assert f"target cpu has no table '{table}', which overrideTarget may add; " in result.stderr
+
+
 def test_every_output_evaluates_on_the_embedded_base(nix: Nix) -> None:
     nix("nix", "flake", "check", "--no-build", *EMBEDDED)
 

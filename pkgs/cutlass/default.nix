@@ -9,8 +9,7 @@
   target,
   unzip,
 
-  version ?
-    target.cutlass.version or (throw "${target.name} has no cutlass.version, and so no CUTLASS"),
+  version ? target.cutlass.version,
 }:
 let
   sources = builtins.fromTOML (builtins.readFile ./sources.toml);

@@ -11,7 +11,7 @@
   python,
   target,
 
-  version ? target.nccl.version or (throw "${target.name} has no nccl.version, and so no NCCL"),
+  version ? target.nccl.version,
   # A regular expression of functions to compile, such as "AllReduce Sum f32 RING LL"; all otherwise.
   onlyFunctions ? "",
 }:
@@ -22,8 +22,7 @@ let
     cuda_cudart
     cuda_nvcc
     ;
-  capabilities =
-    target.cuda.capabilities or (throw "${target.name} has no cuda.capabilities, and so no NCCL");
+  inherit (target.cuda) capabilities;
   release = lib.head (lib.splitString "-" version);
 
   sources = builtins.fromTOML (builtins.readFile ./sources.toml);
