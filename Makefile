@@ -42,6 +42,7 @@ test-slow: setup ## emulated, in a browser: apt-get install qemu-user-static bin
 	$(vllm-nix) fetch cpu cuda cuda_12 debian-cuda debian-cuda12 debian-cuda12-libraries vllm-sources verl verl_0_7_0 verl_0_7_1 verl_0_7_2 verl_0_7_3 verl_0_8_3
 	$(vllm-nix) fetch --system aarch64-linux debian ascend jetson jetson_7
 	-$(vllm-nix) fetch ascend # its torch for x86_64 may be out of reach, and is not tested
+	-$(vllm-nix) fetch neuron_0_24 # nor is its torch
 	$(pytest) -m slow python/tests tests
 
 lint: setup

@@ -5,6 +5,7 @@
 {
   callPackage,
   lib,
+  pkgs,
   stdenv,
   target,
   transformers-neuronx,
@@ -52,7 +53,7 @@ in
         or (throw "AWS Neuron's SDK ${sdk} has no wheel '${name}' here; there are: ${lib.concatStringsSep ", " (lib.attrNames files.wheels)}, transformers-neuronx")
     )
     // {
-      libraries = [ tools ]; # libnrt
+      libraries = [ tools ] ++ map (each: pkgs.${each}) (target.wheels.libraries.${name} or [ ]); # libnrt
     }
   );
 }

@@ -2,6 +2,7 @@
 files would do. Its own are not here: files of the same names and shapes stand in, in a copy of the tree.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from email.parser import HeaderParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,6 +29,8 @@ pytestmark = pytest.mark.nix
 SDK = tomllib.loads((ROOT / "pkgs/neuron/sdk.toml").read_text())
 STAND_IN = ROOT / "tests/builds/neuron"
 PACKAGES = "with import ./nix/debian { overlays = [ (import ./overlays) ]; }; vllmPackages"
+TORCH = ("libc10.so", "libtorch.so", "libtorch_cpu.so", "libtorch_python.so")
+XLA = "_XLAC.cpython-311-x86_64-linux-gnu.so"
 TARGETS = {"neuron": "2.16.0", "neuron_0_7": "2.21.1", "neuron_0_24": "2.32.0"}
 
 
@@ -239,10 +243,11 @@ class Copy:
     """A copy of the tree whose sdk.toml has the hashes of stand-ins, which are in the store."""
 
     root: Path
+    target: str
 
     def of(self, value: str) -> str:
         """The expression of a value in the target's scope."""
-        return f"with ({PACKAGES.replace('./', f'{self.root}/')}).neuron; {value}"
+        return f"with ({PACKAGES.replace('./', f'{self.root}/')}).{self.target}; {value}"
 
 
 @pytest.fixture
@@ -253,23 +258,25 @@ def copy(
 ) -> Callable[..., Copy]:
     """Makes the copy; `requires` are the SDK's wheels' own, instead of those in sdk.toml."""
 
-    def make(**requires: list[str]) -> Copy:
+    def make(target: str = "neuron", **requires: list[str]) -> Copy:
         root, files = tmp_path / "tree", tmp_path / "files"
         files.mkdir()
         for folder in ("nix", "overlays", "pkgs", "python/src"):
             shutil.copytree(ROOT / folder, root / folder, symlinks=True)
-        hashes = {
-            row["file"]: stand_in(name, row, requires.get(name.replace("-", "_")))
-            for kind in SDK["2.16.0"].values()
-            for name, row in kind.items()
-        }
         path = root / "pkgs/neuron/sdk.toml"
         text = re.sub(r"(?m)^sha256 = .*\n", "", path.read_text())
-        for file, sha256 in hashes.items():
-            text = text.replace(f'file = "{file}"\n', f'file = "{file}"\nsha256 = "{sha256}"\n')
+        for kind, rows in SDK[TARGETS[target]].items():
+            for name, row in rows.items():
+                made = stand_in(name, row, requires.get(name.replace("-", "_")))
+                text = re.sub(
+                    rf'(\["{TARGETS[target]}"\.{kind}\.{name}\]\nversion = ".*?").*(\nfile = .*)?',
+                    rf'\1\nfile = "{made.name}"\nsha256 = "{sha256(made)}"',
+                    text,
+                )
         path.write_text(text)
+        torch_of_pytorchs_index(root, target)
         fetched = subprocess.run(
-            [sys.executable, "-m", "vllm_nix", "fetch", "neuron", "--from", os.fspath(files)],
+            [sys.executable, "-m", "vllm_nix", "fetch", target, "--from", os.fspath(files)],
             check=False,
             env={
                 **os.environ,
@@ -281,25 +288,62 @@ def copy(
         )
         # The lock's wheels are not in that folder, and need not be here.
         assert fetched.returncode == 0 or "of the files needed: " in fetched.stderr
-        return Copy(root)
+        return Copy(root, target)
 
-    def stand_in(name: str, row: dict[str, object], requires: list[str] | None) -> str:
-        target = tmp_path / "files" / str(row["file"])
+    def sha256(file: Path) -> str:
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+
+    def stand_in(name: str, row: dict[str, Any], requires: list[str] | None) -> Path:
+        module = name.replace("-", "_")
+        # The tags of two of AWS's wheels are not known.
+        tagged = f"{module}-{row['version']}-cp311-cp311-linux_x86_64.whl"
+        target = tmp_path / "files" / str(row.get("file", tagged))
         if target.suffix == ".deb":
             pack(target, deb_files(name))
         else:
-            module = name.replace("-", "_")
-            files: dict[str, str | bytes] = {f"{module}/__init__.py": ""}
-            if name == "libneuronxla":
-                files[f"{module}/libneuronpjrt.so"] = runtime_user("libneuronpjrt.so")
+            files = {
+                f"{module}/__init__.py": "",
+                **wheel_files(name, f"{module}-{row['version']}.dist-info"),
+            }
             own = row["requires"] if requires is None else requires
-            assert isinstance(own, list)
             lines = "".join(f"Requires-Dist: {each}\n" for each in own)
             made = make_wheel(module, files, description=lines, version=row["version"])
             target.write_bytes(made.read_bytes())
-        return subprocess.run(
-            ["sha256sum", target], check=True, capture_output=True, text=True
-        ).stdout.split()[0]
+        return target
+
+    def torch_of_pytorchs_index(root: Path, target: str) -> None:
+        """Its "+cpu" is not in the registry: the libraries that others are linked with."""
+        lock = root / "nix/targets" / target / "pylock.x86_64-linux.toml"
+        row = re.compile(r'(path = "(torch-([^-]*\+cpu)-.*)"\n\n.*\nsha256 = ")\w+')
+        if found := row.search(lock.read_text()):
+            files = {f"torch/lib/{name}": library(name) for name in TORCH}
+            made = make_wheel("torch", {"torch/__init__.py": "", **files}, version=found[3])
+            shutil.copy(made, tmp_path / "files" / found[2])
+            lock.write_text(row.sub(rf"\g<1>{sha256(made)}", lock.read_text()))
+
+    def wheel_files(name: str, info: str) -> dict[str, bytes]:
+        """Its libraries, by names that are public, linked as the registry's torch-xla 2.9.0 is."""
+        if name == "libneuronxla":
+            return {"libneuronxla/libneuronpjrt.so": runtime_user("libneuronpjrt.so")}
+        if name == "torch-xla":
+            return {XLA: library(XLA, *TORCH, "libpython3.11.so.1.0")}
+        if name == "vllm-neuron":
+            return {
+                f"{info}/entry_points.txt": b"[vllm.platform_plugins]\nneuron = vllm_neuron:register\n"
+            }
+        if name == "libtorch-neuronx-lite":
+            runtime()
+            made = library("libtorchneuron.so", *TORCH, "libnrt.so.1")
+            return {"libtorch_neuronx_lite/lib/libtorchneuron.so": made}
+        return {}
+
+    def library(name: str, *needed: str) -> bytes:
+        """An empty one, linked with others."""
+        for each in needed:
+            if not (tmp_path / each).exists():
+                library(each)
+        flags = [f"-L{tmp_path}", "-Wl,--no-as-needed", *(f"-l:{each}" for each in needed)]
+        return compile_library("int made;", f"-Wl,-soname,{name}", *flags, name=name)
 
     def runtime() -> bytes:
         return compile_library("int nrt;", "-Wl,-soname,libnrt.so.1", name="libnrt.so.1")
@@ -344,6 +388,12 @@ def loads(library: Path) -> bool:
     return subprocess.run(command, check=False).returncode == 0
 
 
+def missing(library: Path) -> set[str]:
+    """What it is linked with, and its own paths do not find: torch's, until there is an environment."""
+    said = subprocess.run(["ldd", library], check=True, capture_output=True, text=True).stdout
+    return set(re.findall(r"(\S+) => not found", said))
+
+
 def test_the_tools_run_and_find_the_runtime(nix: Nix, copy: Callable[..., Copy]) -> None:
     tools = nix.build(copy().of("neuronSdk.tools"))
     for program in ("neuron-ls", "neuron-top"):
@@ -351,16 +401,25 @@ def test_the_tools_run_and_find_the_runtime(nix: Nix, copy: Callable[..., Copy])
     assert loads(tools / "lib/libnccom.so")
 
 
+@pytest.mark.parametrize(
+    ("target", "libraries"),
+    [
+        ("neuron", ["libneuronpjrt.so"]),
+        ("neuron_0_24", [XLA, "libtorchneuron.so"]),
+    ],
+)
 def test_the_wheels_get_what_they_require_and_find_the_runtime(
-    nix: Nix, copy: Callable[..., Copy]
+    nix: Nix, copy: Callable[..., Copy], target: str, libraries: list[str]
 ) -> None:
-    """The lock has what sdk.toml says of them."""
-    wheels = [f"(unpackBuilt {name})" for name in SDK["2.16.0"]["wheels"]]
-    expression = copy().of(f"[ {' '.join(wheels)} ]")
-    built = nix("nix-build", "--no-out-link", "--expr", expression).stdout.split()
-    assert len(built) == len(wheels)
-    (library,) = [found for path in built for found in Path(path).rglob("libneuronpjrt.so")]
-    assert loads(library)
+    """The lock has what sdk.toml says of them. torch-xla's extension asks for libpython, a base's."""
+    names = SDK[TARGETS[target]]["wheels"]
+    wheels = " ".join(f"(unpackBuilt {name})" for name in names)
+    built = nix("nix-build", "--no-out-link", "--expr", copy(target).of(f"[ {wheels} ]"))
+    assert len(built.stdout.split()) == len(names)
+    files = [file for path in built.stdout.split() for file in Path(path).rglob("*.so")]
+    assert sorted(file.name for file in files) == libraries
+    for file in files:
+        assert missing(file) <= set(TORCH)
 
 
 def test_a_requirement_that_the_lock_lacks_is_named(nix: Nix, copy: Callable[..., Copy]) -> None:
@@ -371,3 +430,28 @@ def test_a_requirement_that_the_lock_lacks_is_named(nix: Nix, copy: Callable[...
         " unheard-of, which is not there: correct its `requires` in pkgs/neuron/sdk.toml,"
         " and lock neuron again"
     ) in nix.fail(copy(torch_neuronx=own).of("torch-neuronx"))
+
+
+@pytest.mark.slow
+def test_the_plugins_environment_is_assembled(nix: Nix, copy: Callable[..., Copy]) -> None:
+    """Every library found, no file claimed twice, its distributions those of the lock and of the SDK. Needs
+    `vllm-nix fetch neuron_0_24`, which ends at torch where PyTorch's index is out of reach."""
+    built = nix.build(copy("neuron_0_24").of("vllm-neuron_0_24"))
+    command = [sys.executable, "-m", "vllm_nix", "verify", str(built), "--files-only", "--json"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    report = {check["id"]: check for check in json.loads(done.stdout)["checks"]}
+    assert {check["status"] for check in report.values()} == {"ok", "skipped"}
+    good = (
+        "elf",
+        "manifest",
+        "ownership",
+        "placeholders",
+        "platform-plugin",
+        "record",
+        "wheel-set",
+    )
+    assert {report[name]["status"] for name in good} == {"ok"}
+    lock = tomllib.loads((ROOT / "nix/targets/neuron_0_24/pylock.x86_64-linux.toml").read_text())
+    count = len(lock["packages"]) + len(SDK["2.32.0"]["wheels"]) + len(["vllm"])
+    assert report["wheel-set"]["findings"][0]["found"] == f"{count} distributions"
+    assert {"aws", "jupyter", "vllm"} <= {program.name for program in (built / "bin").iterdir()}
