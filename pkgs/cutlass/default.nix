@@ -13,6 +13,11 @@
 }:
 let
   sources = builtins.fromTOML (builtins.readFile ./sources.toml);
+  meta = {
+    description = "CUDA templates for linear algebra: headers, and the generator of kernels";
+    homepage = "https://github.com/NVIDIA/cutlass";
+    license = lib.licenses.bsd3;
+  };
 in
 if sources.github ? ${version} then
   fetchFromGitHub {
@@ -20,6 +25,7 @@ if sources.github ? ${version} then
     repo = "cutlass";
     rev = "v${version}";
     hash = sources.github.${version};
+    inherit meta;
   }
 else
   stdenvNoCC.mkDerivation {
@@ -45,9 +51,5 @@ else
       runHook postInstall
     '';
     dontFixup = true;
-    meta = {
-      description = "CUDA templates for linear algebra: headers, and the generator of kernels";
-      homepage = "https://github.com/NVIDIA/cutlass";
-      license = lib.licenses.bsd3;
-    };
+    inherit meta;
   }

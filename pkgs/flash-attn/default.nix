@@ -36,6 +36,12 @@ let
       inherit rows version;
       pname = "flash-attn";
     };
+    meta = {
+      description = "Exact attention, fast and with little memory";
+      homepage = "https://github.com/Dao-AILab/flash-attention";
+      license = lib.licenses.bsd3;
+      timeout = 48 * 3600; # Hydra ends a build after ten hours, unless this says more
+    };
   };
   build-system = [
     python.pkgs.packaging

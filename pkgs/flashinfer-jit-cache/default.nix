@@ -40,6 +40,11 @@ else
         inherit compiled file version;
         name = "flashinfer-jit-cache";
       };
+      meta = {
+        description = "FlashInfer's kernels, compiled for one target's devices";
+        homepage = "https://docs.flashinfer.ai";
+        license = lib.licenses.asl20;
+      };
     }
     ''
       ${python.interpreter} ${./wheel.py} ${version} ${file} ${toString (lib.attrValues compiled)}

@@ -32,5 +32,7 @@ stdenv.mkDerivation {
     mkdir -p $out
     cp -r opt/aws/neuron/. $out
   '';
-  inherit meta;
+  meta = meta // {
+    description = "AWS Neuron's runtime, its collectives, neuron-ls and neuron-top";
+  };
 }

@@ -78,6 +78,12 @@ buildCudaWheel cudaPackages (
     memoryPerJob = target.build.memory-per-job or null;
     requiredSystemFeatures = [ "big-parallel" ];
     passthru = { inherit libraries; };
+    meta = {
+      description = "Tensors and neural networks in Python, with GPU acceleration";
+      homepage = "https://pytorch.org";
+      license = lib.licenses.bsd3;
+      timeout = 48 * 3600; # Hydra ends a build after ten hours, unless this says more
+    };
 
     BUILD_TEST = "0";
     BLAS = "OpenBLAS";

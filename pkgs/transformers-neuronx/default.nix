@@ -38,4 +38,9 @@ buildWheel rec {
     python.pkgs.wheel
   ];
   TRANSFORMERS_NEURONX_VERSION = version;
+  meta = {
+    description = "Models of transformers for AWS Neuron";
+    homepage = "https://github.com/aws-neuron/transformers-neuronx";
+    license = lib.licenses.asl20;
+  };
 }

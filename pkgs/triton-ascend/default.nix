@@ -19,6 +19,7 @@ let
     whose = "Huawei's";
     of = "Triton for Ascend";
     rows = "pkgs/triton-ascend/files.toml";
+    meta.license = lib.licenses.mit;
     versions = lib.listToAttrs (map ({ name, version, ... }: lib.nameValuePair name version) locked);
   };
 in

@@ -53,4 +53,12 @@ in
     "ZLIB"
     "ZSTD"
   ];
+  meta = {
+    description = "LLVM and MLIR at the commit that Triton is written against";
+    homepage = "https://llvm.org";
+    license = [
+      lib.licenses.asl20
+      lib.licenses.llvm-exception
+    ];
+  };
 }

@@ -63,6 +63,11 @@ buildCudaWheel cudaPackages (
     JSON_SYSPATH = nlohmann_json;
     TRITON_BUILD_PROTON = "OFF"; # the profiler
     CMAKE_POLICY_VERSION_MINIMUM = "3.5";
+    meta = {
+      description = "Language and compiler for kernels of deep learning";
+      homepage = "https://triton-lang.org";
+      license = lib.licenses.mit;
+    };
   }
   // lib.genAttrs [
     "TRITON_CUDACRT_PATH"

@@ -2,6 +2,7 @@
 # kernels, which serve sleep mode alone and need CANN at build time.
 {
   buildWheel,
+  lib,
   python,
   registrySource,
   target,
@@ -25,4 +26,9 @@ buildWheel {
   SETUPTOOLS_SCM_PRETEND_VERSION = version;
   # setup.py of 0.7.3 asks whether this is set, not what it says: "0" turns the kernels on.
   preBuild = "unset COMPILE_CUSTOM_KERNELS";
+  meta = {
+    description = "vLLM's platform plugin for Huawei's Ascend";
+    homepage = "https://github.com/vllm-project/vllm-ascend";
+    license = lib.licenses.asl20;
+  };
 }

@@ -35,4 +35,9 @@ patchedSource {
     rm -rf csrc/cutlass
     ln -s ${cutlass} csrc/cutlass
   '';
+  meta = {
+    description = "Source of vLLM's fork of flash-attention, with CUTLASS in it";
+    homepage = "https://github.com/vllm-project/flash-attention";
+    license = lib.licenses.bsd3;
+  };
 }

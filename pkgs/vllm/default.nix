@@ -89,6 +89,12 @@ let
         # There is no git history to read it from.
         SETUPTOOLS_SCM_PRETEND_VERSION = release;
         VLLM_TARGET_DEVICE = device;
+        meta = {
+          description = "Inference and serving engine for large language models";
+          homepage = "https://docs.vllm.ai";
+          license = lib.licenses.asl20;
+          timeout = 48 * 3600; # Hydra ends a build after ten hours, unless this says more
+        };
         passthru = {
           libraries = build.libraries or [ ];
         }

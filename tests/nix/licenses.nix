@@ -102,6 +102,22 @@ in
       [ ]
     ];
   };
+  # But for the registry's, which each say it in the file itself.
+  "a component says its licence" = {
+    expr =
+      let
+        jobs = import ../../nix/outputs/components.nix "aarch64-linux" onAarch64;
+        here = import ../../nix/outputs/components.nix "x86_64-linux" pkgs;
+        targets = (import ../../nix/lib).targets;
+        ofTarget =
+          name: components:
+          lib.filterAttrs (_: job: !(job.meta ? license)) (
+            removeAttrs components (lib.attrNames targets.${name}.sdists or { })
+          );
+      in
+      lib.concatMapAttrs ofTarget (here // jobs);
+    expected = { };
+  };
   "what is a binary says so" = {
     expr = map (wheel: wheel.meta ? sourceProvenance) [
       (lib.findFirst (wheel: wheel.pname == "torch") null vllmPackages.cpu.lockedWheels)

@@ -11,6 +11,7 @@ builtins.mapAttrs
     gpl3Only = "GPL-3.0-only";
     gpl3Plus = "GPL-3.0-or-later";
     isc = "ISC";
+    llvm-exception = "LLVM-exception";
     mit = "MIT";
     mpl20 = "MPL-2.0";
     ncsa = "NCSA";

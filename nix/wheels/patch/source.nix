@@ -1,4 +1,4 @@
-# Type: { pname, version, src, replacements, postPatch ? "" } -> Derivation
+# Type: { pname, version, src, replacements, postPatch ? "", meta ? { } } -> Derivation
 # A source as a folder, with the replacements made that its version needs (due.nix). One whose text
 # is gone fails the build.
 {
@@ -12,6 +12,7 @@
   src,
   replacements,
   postPatch ? "",
+  meta ? { },
 }:
 let
   replace =
@@ -27,7 +28,7 @@ let
 in
 stdenvNoCC.mkDerivation {
   pname = "${pname}-source";
-  inherit version src;
+  inherit meta version src;
   postPatch = lib.concatMapStringsSep "\n" replace (due version replacements) + "\n" + postPatch;
   dontConfigure = true;
   dontBuild = true;
