@@ -16,6 +16,7 @@ let
     "data/__init__.py"
     "errors.py"
     "gpu"
+    "light.py"
     "process.py"
     "supervisor.py"
     "text.py"

@@ -9,8 +9,6 @@ The names in `__all__` are the stable interface; docs/api.md describes each.
 0
 """
 
-from importlib import import_module
-
 TYPE_CHECKING = False  # typing's own would add 5 ms to every start
 if TYPE_CHECKING:
     from vllm_nix.errors import Error, InputError, InputTypeError, Unavailable
@@ -54,6 +52,8 @@ def __getattr__(name: str) -> object:
     """Imports a name when it is first used: the command starts faster without the rest."""
     if name not in _MODULES:
         raise AttributeError(f"module 'vllm_nix' has no attribute '{name}'")
+    from importlib import import_module
+
     return getattr(import_module(f"vllm_nix.{_MODULES[name]}"), name)
 
 

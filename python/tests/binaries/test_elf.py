@@ -1,7 +1,5 @@
 import importlib
-import shutil
 import struct
-import subprocess
 import sys
 import sysconfig
 from pathlib import Path
@@ -163,21 +161,6 @@ def test_read_names_the_file(tmp_path: Path) -> None:
         elf.read(tmp_path / "empty")
     with pytest.raises(elf.ElfError, match="not a regular file"):
         elf.read(tmp_path)
-
-
-def test_the_module_stands_alone(tmp_path: Path) -> None:
-    """The wheel builder takes this one file, without the package."""
-    shutil.copy(elf.__file__, tmp_path / "elf_alone.py")
-    (tmp_path / "x.so").write_bytes(SAMPLE)
-    code = "import sys; sys.path = [sys.argv[1], *sys.path]; import elf_alone as e; "
-    code += "print(*e.read(sys.argv[1] + '/x.so').dynamic.needed, 'vllm_nix' in sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", code, str(tmp_path)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout == "liba.so.1 libb.so False\n"
 
 
 def test_agrees_with_pyelftools_on_real_files() -> None:

@@ -2,7 +2,8 @@
 
 import mmap
 from collections.abc import Iterator
-from typing import NamedTuple
+
+from vllm_nix.light import NamedTuple
 
 MAGIC = b"!<arch>\n"
 THIN_MAGIC = b"!<thin>\n"

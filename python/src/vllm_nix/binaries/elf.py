@@ -4,9 +4,6 @@ Covers 64-bit little-endian files, the only kind on the systems that we build fo
 chapters 4 and 5). Files are mapped, not loaded, and never trusted: every offset and count is held
 against the file's size, every table and text against a limit, and all that is wrong is an
 `ElfError`. The loader's view is taken from the segments, so stripped section headers do not matter.
-
-Stands alone, on the standard library only. Named tuples, here and in what `archs` imports: dataclasses would
-take longer to import than a small library takes to read.
 """
 
 import mmap
@@ -14,8 +11,8 @@ import os
 import stat
 import struct
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import NamedTuple
+
+from vllm_nix.light import NamedTuple
 
 MAGIC = b"\x7fELF"
 
@@ -102,16 +99,15 @@ def read(path: str | os.PathLike[str]) -> Elf:
         raise ElfError(f"{os.fspath(path)}: {error}") from None
 
 
-@contextmanager
-def mapped(path: str | os.PathLike[str]) -> Iterator[mmap.mmap]:
-    """The bytes of a regular, non-empty file (else ElfError), mapped read-only."""
+def mapped(path: str | os.PathLike[str]) -> mmap.mmap:
+    """The bytes of a regular, non-empty file (else ElfError), mapped read-only, and to be closed."""
     status = os.stat(path)  # noqa: PTH116 -- importing pathlib takes longer than reading a small file
     if not stat.S_ISREG(status.st_mode):
         raise ElfError("not a regular file")
     if not status.st_size:
         raise ElfError("an empty file")
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:  # noqa: PTH123
-        yield data
+    with open(path, "rb") as file:  # noqa: PTH123
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def parse(data: bytes | mmap.mmap | memoryview) -> Elf:

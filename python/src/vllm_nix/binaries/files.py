@@ -11,12 +11,11 @@ import errno
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache
 from io import BufferedReader
-from typing import NamedTuple
 
 from vllm_nix.binaries import elf
 from vllm_nix.binaries.elf import Elf, ElfError
+from vllm_nix.light import NamedTuple, once
 
 TYPE_CHECKING = False  # see vllm_nix/__init__.py
 if TYPE_CHECKING:
@@ -289,7 +288,7 @@ def _machine(head: bytes) -> int | None:
     return int.from_bytes(head[18:20], "little" if head[5] == _LITTLE_ENDIAN else "big")
 
 
-@cache
+@once
 def _kernels_devices() -> frozenset[int]:
     """The device numbers of the kernel's file systems that are mounted (proc_pid_mountinfo(5))."""
     try:

@@ -6,7 +6,8 @@ other threads go on meanwhile.
 
 import _thread  # without what threading takes to import
 import mmap
-from functools import cache
+
+from vllm_nix.light import once
 
 TYPE_CHECKING = False  # see vllm_nix/__init__.py
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def _find(data: bytes | mmap.mmap, word: bytes, start: int, end: int) -> int:
     return data.find(word, start, end)
 
 
-@cache
+@once
 def _wmemchr() -> "Find | None":
     """A function of data, word, start and end; -1 is nowhere. None without a C library that has it."""
     try:

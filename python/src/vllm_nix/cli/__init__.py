@@ -4,14 +4,11 @@ from __future__ import annotations  # which argparse need not be imported for
 
 import _thread  # with threading, 1 ms of every start
 import gc
-import importlib
 import io
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 
 from vllm_nix.errors import Error, Unavailable
 from vllm_nix.text import printable
@@ -19,7 +16,10 @@ from vllm_nix.text import printable
 TYPE_CHECKING = False  # see vllm_nix/__init__.py
 if TYPE_CHECKING:
     import argparse
+    import signal
     from types import SimpleNamespace
+else:
+    import _signal as signal  # what signal makes enumerations of, 4 ms
 
 # By what one wants to do, in the order in which a user meets them. Each is a module in `vllm_nix.cli`
 # with a docstring (its help), `arguments(parser)` and `run(args) -> int`.
@@ -92,15 +92,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _run(sys.argv[1:], _inherit)
     except SystemExit as end:  # of argparse, after a fault or --help
         code = end.code if isinstance(end.code, int) else 1
-    with suppress(OSError):
+    try:  # noqa: SIM105 -- contextlib takes 3 ms
         print(end="", flush=True)
+    except OSError:
+        pass
     # Python would take all apart first, and wait for threads: longer than `archs` takes for a file.
     os._exit(code)
 
 
 def _inherit(command: str) -> None:
     if command in STARTING:
-        importlib.import_module("vllm_nix.process").inherit_orphans()
+        from vllm_nix.process import inherit_orphans
+
+        inherit_orphans()
 
 
 def _run(argv: Sequence[str], begin: Callable[[str], None]) -> int:
@@ -171,8 +175,10 @@ def _end_at_last(number: int) -> None:
 
 
 def _complain(text: object) -> None:
-    with suppress(OSError):
+    try:  # noqa: SIM105 -- as above
         print(f"vllm-nix: {printable(text)}", file=sys.stderr)
+    except OSError:
+        pass
 
 
 def _drop_output() -> None:

@@ -6,10 +6,9 @@ on exactly this capability, "f" for its family (CUDA C++ Programming Guide, "Fam
 """
 
 from collections.abc import Iterable, Mapping
-from functools import cache, lru_cache
-from typing import NamedTuple
 
 from vllm_nix.errors import InputError
+from vllm_nix.light import NamedTuple, once
 
 TYPE_CHECKING = False  # see vllm_nix/__init__.py
 if TYPE_CHECKING:
@@ -113,7 +112,7 @@ class ComputeCapability(NamedTuple):
         return _release(first) <= _release(cuda) and (not last or _release(cuda) <= _release(last))
 
 
-@cache
+@once
 def table() -> "Mapping[str, Mapping[str, Any]]":
     """capabilities.toml: its rows by capability, such as "8.7", from the lowest on."""
     import tomllib  # what a library carries is read without
@@ -141,7 +140,6 @@ def _row(capability: ComputeCapability) -> "Mapping[str, Any]":
     return table().get(str(capability.base), {})
 
 
-@lru_cache(maxsize=1024)  # thousands of entries have a dozen of them; in a hostile file, any number
 def from_sm(number: int, suffix: str) -> ComputeCapability:
     return ComputeCapability(*divmod(number, 10), suffix)
 

@@ -17,12 +17,12 @@ import mmap
 import os
 import stat
 import struct
-from typing import NamedTuple
 
 from vllm_nix.binaries import archive, elf
 from vllm_nix.binaries.search import Searcher
 from vllm_nix.gpu.capability import ComputeCapability, from_sm
 from vllm_nix.gpu.mark import Mark
+from vllm_nix.light import NamedTuple
 
 HOST, RELOCATABLE = ".nv_fatbin", "__nv_relfatbin"
 _ROLES = {HOST: "host", "": "host", RELOCATABLE: "relocatable"}

@@ -9,13 +9,13 @@ import itertools
 import mmap
 import os
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
 from vllm_nix.binaries import files
 from vllm_nix.errors import InputError
 from vllm_nix.gpu import fatbin
 from vllm_nix.gpu.capability import ComputeCapability
 from vllm_nix.gpu.mark import Mark
+from vllm_nix.light import NamedTuple
 
 TYPE_CHECKING = False  # see vllm_nix/__init__.py
 if TYPE_CHECKING:

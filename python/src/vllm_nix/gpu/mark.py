@@ -2,12 +2,12 @@
 
 import mmap
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from vllm_nix.binaries import notes
 from vllm_nix.binaries.elf import Segment
 from vllm_nix.errors import InputError
 from vllm_nix.gpu.capability import ComputeCapability
+from vllm_nix.light import NamedTuple
 
 TYPE_CHECKING = False  # see vllm_nix/__init__.py
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from __future__ import annotations  # which pathlib need not be imported for
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 from vllm_nix.errors import InputError
 from vllm_nix.gpu.libraries import RUNS, Code, Library
+from vllm_nix.light import NamedTuple
 from vllm_nix.text import columns, printable
 
 TYPE_CHECKING = False  # see vllm_nix/__init__.py; these are imported where they are needed
