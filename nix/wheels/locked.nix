@@ -16,6 +16,7 @@ let
     lockDigest
     lockFile
     pylock
+    targets
     ;
   path = lockFile target.name system;
   lock = pylock path;
@@ -46,6 +47,8 @@ if !builtins.elem system target.systems then
   throw "vllm-${target.name} is for ${lib.concatStringsSep ", " target.systems}, not ${system}"
 else if !builtins.pathExists path then
   throw "vllm-${target.name} has no lock for ${system}; run: vllm-nix lock ${target.name}"
+else if lock.digest != lockDigest target && lock.digest == lockDigest targets.${target.name} then
+  throw "vllm-${target.name}: what overrideTarget changes asks for other wheels than its lock has; write a target that extends '${target.name}', and lock that: docs/targets.md"
 else if lock.digest != lockDigest target then
   throw "nix/targets/${target.name}/pylock.${system}.toml was resolved from other requirements than ${target.name} has; run: vllm-nix lock ${target.name}"
 else

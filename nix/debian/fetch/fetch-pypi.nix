@@ -22,5 +22,5 @@ in
 provided {
   name = file;
   inherit sha256 hash;
-  sentence = "not in the store; run: vllm-nix fetch, or add ${file} with: nix-store --add-fixed sha256 ${file}";
+  sentence = "not in the store; download it from the Python registry, and add ${file} with: nix-store --add-fixed sha256 ${file}";
 }

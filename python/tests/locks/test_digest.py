@@ -1,6 +1,7 @@
 """A lock carries the digest of what it was resolved from: Nix and Python refuse one that is older."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from vllm_nix.locks.requirements import (
 )
 from vllm_nix.targets import Target, complete_target, load_target, target_names
 
+ROOT = Path(__file__).parents[3]
 SHIPPED = [
     (name, system)
     for name in (*target_names(), *DEBIAN_SETS)
@@ -116,20 +118,42 @@ def test_nix_makes_the_same_digests(nix: Nix, tmp_path: Path) -> None:
 
 
 @pytest.mark.nix
-def test_nix_refuses_an_older_lock_in_the_same_words(nix: Nix) -> None:
-    result = nix(
-        *("nix-instantiate", "--eval", "--expr"),
-        """
-          with import ./nix/debian { system = "x86_64-linux"; overlays = [ (import ./overlays) ]; };
-          (vllmPackages.cpu.overrideTarget (
-            target: lib.recursiveUpdate target { wheels.override = [ "setuptools==70.0.0" ]; }
-          )).vllm-cpu.drvPath
-        """,
-    )
+def test_nix_refuses_an_older_lock_in_the_same_words(nix: Nix, tmp_path: Path) -> None:
+    for folder in ("nix", "overlays", "pkgs"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, symlinks=True)
+    target = tmp_path / "nix/targets/cpu/target.toml"
+    text = target.read_text(encoding="utf-8")
+    target.write_text(text.replace("[wheels]", '[wheels]\nbefore = "2020-01-01"'), encoding="utf-8")
     assert (
         "error: nix/targets/cpu/pylock.x86_64-linux.toml was resolved from other requirements than"
         " cpu has; run: vllm-nix lock cpu"
-    ) in result.stderr
+    ) in refusal(nix, tmp_path, "vllmPackages.vllm-cpu")
+
+
+@pytest.mark.nix
+def test_a_lock_does_not_follow_what_a_user_of_the_overlay_overrides(nix: Nix) -> None:
+    changed = """
+      (vllmPackages.cpu.overrideTarget (
+        target: lib.recursiveUpdate target { wheels.override = [ "setuptools==70.0.0" ]; }
+      )).vllm-cpu
+    """
+    assert (
+        "error: vllm-cpu: what overrideTarget changes asks for other wheels than its lock has;"
+        " write a target that extends 'cpu', and lock that: docs/targets.md"
+    ) in refusal(nix, ROOT, changed)
+
+
+def refusal(nix: Nix, root: Path, package: str) -> str:
+    """What Nix says of a package of the overlay in a checkout, which it cannot instantiate."""
+    expression = f"""
+      with import {root}/nix/debian {{
+        system = "x86_64-linux"; overlays = [ (import {root}/overlays) ];
+      }};
+      ({package}).drvPath
+    """
+    result = nix("nix-instantiate", "--eval", "--expr", expression)
+    assert result.returncode != 0
+    return result.stderr
 
 
 def test_nothing_is_fetched_for_a_lock_that_is_older(monkeypatch: pytest.MonkeyPatch) -> None:
