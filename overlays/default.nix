@@ -25,6 +25,12 @@ in
         self.callPackage ../nix/wheels/build (
           if cudaPackages ? backendStdenv then { stdenv = cudaPackages.backendStdenv; } else { }
         );
+      # The tag of a wheel that is compiled here.
+      compiledTag =
+        let
+          abi = "cp${lib.replaceStrings [ "." ] [ "" ] self.python.pythonVersion}";
+        in
+        "${abi}-${abi}-linux_${final.stdenv.hostPlatform.parsed.cpu.name}";
       cudaPackagesFor = self.callPackage ../nix/cuda/packages-for.nix { };
       fetchWheel = self.callPackage ../nix/wheels/fetch.nix { };
       unpackWheel = self.callPackage ../nix/wheels/unpack { };

@@ -19,11 +19,6 @@ let
 
   nixfmt = builtins.tryEval (pkgs.nixfmt or (throw "no nixfmt"));
   ruff = builtins.tryEval (pkgs.ruff or (throw "no ruff"));
-  src = builtins.path {
-    path = ../..;
-    name = "vllm-nix-repository";
-    filter = path: _: builtins.match "[.].*|result.*|__pycache__" (baseNameOf path) == null;
-  };
 in
 {
   # In a list, so that the tests are not evaluated until the derivation is: `nix flake show` asks its name.
@@ -50,7 +45,7 @@ in
         ];
       }
       ''
-        cp -r --no-preserve=mode ${src} repository
+        cp -r --no-preserve=mode ${import ../../pkgs/vllm-nix/repository.nix} repository
         cd repository
         find . -name '*.nix' -exec nixfmt --check {} +
         ruff format --no-cache --check --config python/pyproject.toml .

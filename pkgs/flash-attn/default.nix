@@ -3,6 +3,7 @@
 # locked wheels, 84 kernels: hours on a few cores.
 {
   buildCudaWheel,
+  compiledTag,
   buildWheel,
   cudaPackages,
   lib,
@@ -10,7 +11,6 @@
   ninja,
   python,
   registrySource,
-  stdenv,
   target,
   torchForBuild,
 }:
@@ -23,7 +23,6 @@ let
     feature: "-DFLASHATTENTION_DISABLE_${lib.toUpper (lib.replaceStrings [ "-" ] [ "_" ] feature)}"
   ) target.flash-attn.disable or [ ];
   rows = (builtins.fromTOML (builtins.readFile ./sources.toml)).flash-attn;
-  abi = "cp${lib.replaceStrings [ "." ] [ "" ] python.pythonVersion}";
   # It compiles for 8.0 always, whose code all of 8.x runs (Orin from CUDA 13.2 on), and for the newer ones
   # on demand.
   isNewer = capability: lib.versionAtLeast capability "9.0";
@@ -31,7 +30,7 @@ let
   common = {
     pname = "flash-attn";
     inherit version;
-    tag = "${abi}-${abi}-linux_${stdenv.hostPlatform.parsed.cpu.name}";
+    tag = compiledTag;
     src = registrySource {
       inherit rows version;
       pname = "flash-attn";

@@ -3,6 +3,7 @@
 # architectures is built without a word of warning.
 {
   buildCudaWheel,
+  compiledTag,
   cmakeForWheels,
   cudaToolkit,
   cudaPackages,
@@ -14,7 +15,6 @@
   numactl,
   openblas,
   python,
-  stdenv,
   target,
 }:
 let
@@ -38,7 +38,6 @@ let
     ]
     ++ lib.optional wantsNccl nccl;
 
-  abi = "cp${lib.replaceStrings [ "." ] [ "" ] python.pythonVersion}";
   check = [
     "--version=${version}"
     "--distributed=${lib.concatStringsSep "," target.torch.distributed}"
@@ -51,7 +50,7 @@ buildCudaWheel cudaPackages (
   {
     pname = "torch";
     inherit version;
-    tag = "${abi}-${abi}-linux_${stdenv.hostPlatform.parsed.cpu.name}";
+    tag = compiledTag;
     src = fetchFromGitHub {
       owner = "pytorch";
       repo = "pytorch";

@@ -3,6 +3,7 @@
 # compiler is the one of its LLVM.
 {
   buildCudaWheel,
+  compiledTag,
   cmakeForWheels,
   cudaPackages,
   fetchFromGitHub,
@@ -11,7 +12,6 @@
   ninja,
   nlohmann_json,
   python,
-  stdenv,
   target,
   triton-llvm,
 }:
@@ -21,14 +21,13 @@ let
   row =
     rows.${version}
       or (throw "no source of triton ${version} is known; there are: ${lib.concatStringsSep ", " (lib.attrNames rows)}");
-  abi = "cp${lib.replaceStrings [ "." ] [ "" ] python.pythonVersion}";
   toolkit = cudaPackages.cudatoolkit;
 in
 buildCudaWheel cudaPackages (
   {
     pname = "triton";
     inherit version;
-    tag = "${abi}-${abi}-linux_${stdenv.hostPlatform.parsed.cpu.name}";
+    tag = compiledTag;
     src = fetchFromGitHub {
       owner = "triton-lang";
       repo = "triton";

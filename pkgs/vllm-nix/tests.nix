@@ -5,12 +5,6 @@
   runCommandCC,
 }:
 let
-  # The documents are tested too, and link to all of the repository.
-  src = builtins.path {
-    path = ../..;
-    name = "vllm-nix-repository";
-    filter = path: _: builtins.match "[.].*|result.*|__pycache__" (baseNameOf path) == null;
-  };
   hasElftools = python.pkgs ? pyelftools;
   interpreter = python.withPackages (
     packages: import ./test-dependencies.nix packages ++ lib.optional hasElftools packages.pyelftools
@@ -37,7 +31,7 @@ let
   deselect = lib.concatMapStringsSep " " (test: "--deselect python/tests/${test}");
 in
 runCommandCC "vllm-nix-tests" { nativeBuildInputs = [ interpreter ]; } ''
-  cp -r --no-preserve=mode ${src} repository
+  cp -r --no-preserve=mode ${import ./repository.nix} repository
   cd repository
   export HOME=$TMPDIR PYTHONPATH=$PWD/python/src
   [[ -x /bin/sh ]] || withoutShell="${deselect wantShell}"

@@ -5,9 +5,9 @@
 {
   buildWheel,
   callPackage,
+  compiledTag,
   lib,
   python,
-  stdenv,
   stubNeuron,
   stubTorch,
   target,
@@ -55,7 +55,6 @@ let
   };
   # From 0.22.0 on a binary of Rust is declared, built or not.
   isPure = build.isPure or true && isOlder "0.22.0";
-  abi = "cp${lib.replaceStrings [ "." ] [ "" ] python.pythonVersion}";
 
   make =
     build:
@@ -63,8 +62,7 @@ let
       {
         pname = "vllm";
         inherit version;
-        tag =
-          if isPure then "py3-none-any" else "${abi}-${abi}-linux_${stdenv.hostPlatform.parsed.cpu.name}";
+        tag = if isPure then "py3-none-any" else compiledTag;
         src = vllmSource {
           inherit release;
           patches = target.vllm.patches or [ ] ++ build.patches or [ ];

@@ -33,8 +33,7 @@ let
       target.vllm.distribution
     ];
   isLarge = wheel: isVaried wheel || wheel.size or null == null || wheel.size > 2000000; # the lock has it
-  # Another one where the target is slim: above what all have, and small ones not among others. Closed ones are slim in
-  # no image.
+  # What a slim image has otherwise: above what both have. Closed ones are slim in no image.
   isVaried =
     wheel:
     lib.elem wheel.pname (lib.importTOML ../../wheels/slim.toml).distributions && !isClosed wheel
@@ -56,19 +55,17 @@ let
     "subcomponent_out"
     (map toString paths)
   ];
-  onRest = steps: [
+  over = part: steps: [
     "over"
-    "rest"
-    ([ "pipe" ] ++ [ steps ])
-  ];
-  onMain = steps: [
-    "over"
-    "main"
-    ([ "pipe" ] ++ [ steps ])
+    part
+    [
+      "pipe"
+      steps
+    ]
   ];
   oneEach =
     most:
-    onMain [
+    over "main" [
       [ "popularity_contest" ]
       [
         "limit_layers"
@@ -78,15 +75,15 @@ let
   layers = [
     (first base)
     (oneEach 30)
-    (onRest [
+    (over "rest" [
       (first (large.wrong ++ models))
       (oneEach 50)
-      (onRest [
+      (over "rest" [
         (first large.right)
         (oneEach 25)
-        (onRest [
+        (over "rest" [
           (first wrong)
-          (onRest [ (first wheels.right) ])
+          (over "rest" [ (first wheels.right) ])
         ])
       ])
     ])
