@@ -281,6 +281,7 @@ def test_two_runs_do_not_write_one_file(tmp_path: Path, write: Write) -> None:
         ("venv", "x.tar.zst", "not in the Nix store, so nothing says what it needs; .*pip freeze"),
         ("gone", "x.tar.zst", "gone is not there; build one"),
         (f"nix/store/{TOP}/bin", "x.tar.zst", f"name the whole: .*{TOP}$"),
+        ("nix/store", "x.tar.zst", "is the whole Nix store; name what"),
         ("nix/store/x.drv", "x.tar.zst", "is not built; build it: nix-store --realise"),
         ("nix/store/file", "x.tar.zst", "expected a folder of the store"),
         (f"nix/store/{TOP}", "x.zip", r"ends in \.tar\.zst or \.tar\.xz"),
@@ -367,7 +368,8 @@ def test_the_command(store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
         paths.write_text(lines)
         assert cli.main([*words, "--store-paths", str(paths)]) == 2
         assert message in capsys.readouterr().err
-    assert cli.main([*words, "--store-paths", str(tmp_path / "gone")]) == 2
+    assert cli.main([*words, "--store-paths", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == f"vllm-nix: --store-paths {tmp_path}: Is a directory\n"
 
 
 def test_without_the_compressor(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -157,6 +157,8 @@ def _store_path(environment: Path) -> Path:
             "`nix build .#vllm-cpu` built, or take a virtual environment's wheels along: "
             "pip freeze > all.txt; pip download -r all.txt"
         )
+    if real == store:
+        raise InputError(f"{environment} is the whole Nix store; name what `nix build` built in it")
     if real.parent != store:
         raise InputError(f"{environment} is a part of an environment; name the whole: {_top(real)}")
     if real.suffix == ".drv":

@@ -44,8 +44,10 @@ def run(args: argparse.Namespace) -> int:
     if args.store_paths:
         try:
             paths = [Path(line) for line in args.store_paths.read_text().splitlines()]
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"--store-paths {args.store_paths}: {error}") from None
+        except OSError as error:
+            raise InputError(f"--store-paths {args.store_paths}: {error.strerror}") from None
+        except UnicodeDecodeError as error:
+            raise InputError(f"--store-paths {args.store_paths} is not a text: {error}") from None
     started = time.monotonic()
     done = write_bundle(
         args.environment,
