@@ -59,6 +59,25 @@ def test_an_unknown_command_gets_the_known_ones(capsys: pytest.CaptureFixture[st
     assert "verify" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("", "vllm-nix: error: which command? `vllm-nix --help` lists them"),
+        ("--al", "vllm-nix: error: unrecognized arguments: --al"),
+        ("slim . --for 8.6 --out=", "slim: error: argument --out: an empty path"),
+        ("serve cpu chat --download-dir=", "serve: error: argument --download-dir: an empty path"),
+        ("verify . --html=", "verify: error: argument --html: an empty path"),
+    ],
+)
+def test_what_is_wrong_is_named(words: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(words.split())
+    assert stop.value.code == 2
+    assert said in capsys.readouterr().err
+    assert cli.main(["verify", "--explain", ""]) == 2
+    assert capsys.readouterr().err.startswith("vllm-nix: unknown check ''; there are: ")
+
+
 def test_a_reader_that_stops_reading_is_no_error() -> None:
     command = f"{sys.executable} -m vllm_nix params jetson | true"
     result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)

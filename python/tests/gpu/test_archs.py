@@ -172,7 +172,7 @@ def test_no_gpu_code_is_said(
     with pytest.raises(SystemExit) as ended:
         run(monkeypatch, "")
     assert ended.value.code == 2
-    assert "an empty path; name a library" in capsys.readouterr().err
+    assert "argument PATH: an empty path" in capsys.readouterr().err
 
 
 def test_json(

@@ -66,7 +66,9 @@ def _summary(command: str) -> str:
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace | SimpleNamespace:
     if not argv or argv[0] not in COMMANDS:
-        return parser(()).parse_args(argv)
+        top = parser(())
+        top.parse_args(argv)
+        top.error("which command? `vllm-nix --help` lists them")
     name, *words = argv
     if name == "archs":
         from vllm_nix.cli import archs

@@ -39,7 +39,6 @@ TYPE_CHECKING = False  # see vllm_nix/__init__.py
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
-    from pathlib import Path
 
     from vllm_nix.gpu.compat import Device
     from vllm_nix.gpu.report import Row
@@ -67,7 +66,7 @@ _UNASKED = {"cuda": None, "jetpack": None, "fatbins": False, "matrix": False, "j
 def arguments(parser: argparse.ArgumentParser) -> None:
     from pathlib import Path
 
-    parser.add_argument("paths", nargs="+", type=_path, metavar="PATH", help="a file or folder")
+    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a file or folder")
     parser.add_argument(
         "--for",
         dest="devices",
@@ -85,15 +84,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--html", type=Path, metavar="FILE", help="also write the matrix as a page")
     parser.add_argument("--json", action="store_true", help="print JSON")
-
-
-def _path(text: str) -> Path:
-    import argparse
-    from pathlib import Path
-
-    if not text:  # as of a variable that is not set; Path would be the working directory
-        raise argparse.ArgumentTypeError("an empty path; name a library, a wheel or a folder")
-    return Path(text)
 
 
 def run(args: argparse.Namespace | SimpleNamespace) -> int:

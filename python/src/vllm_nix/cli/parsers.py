@@ -3,6 +3,7 @@
 import argparse
 import importlib
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from vllm_nix import cli
 from vllm_nix.text import columns
@@ -46,9 +47,7 @@ def parser(names: Sequence[str] = cli.COMMANDS) -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"vllm-nix {__version__}")
     # Their help is in the epilog, in groups, which argparse has not.
-    commands = top.add_subparsers(
-        dest="command", required=True, metavar="COMMAND", prog="vllm-nix", help=argparse.SUPPRESS
-    )
+    commands = top.add_subparsers(metavar="COMMAND", prog="vllm-nix", help=argparse.SUPPRESS)
     for name in cli.COMMANDS:
         if name in names:
             command(name, commands.add_parser)
@@ -68,6 +67,14 @@ def command(
         description=text,
         formatter_class=_Help,
     )
+    one.register("type", Path, path)
     module.arguments(one)
     one.set_defaults(run=module.run)
     return one
+
+
+def path(text: str) -> Path:
+    """An argument that names a file or folder."""
+    if not text:  # it would be the current folder
+        raise argparse.ArgumentTypeError("an empty path; is a variable not set?")
+    return Path(text)

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from vllm_nix.cli.parsers import path
 from vllm_nix.errors import InputError
 from vllm_nix.paths import expand
 from vllm_nix.process import inherit_orphans
@@ -143,7 +144,7 @@ def seconds(text: str) -> float:
 
 
 def _path(text: str) -> str:
-    return str(expand(text).absolute())
+    return str(expand(path(text)).absolute())
 
 
 def _show(target: str, as_json: bool) -> int:

@@ -71,7 +71,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from vllm_nix.verification import explain, verify
 
-    if args.explain:
+    if args.explain is not None:
         print(explain(args.explain))
         return 0
     if args.env is None:
