@@ -18,34 +18,38 @@ config = --config python/pyproject.toml
 pytest = PATH="$$(nix-build --no-out-link nix/debian -A gcc --option substituters '')/bin:$$PATH" \
 	.venv/bin/pytest -c python/pyproject.toml --rootdir .
 
-.PHONY: demo test test-library test-builds test-slow bench docs setup command fetch build lint lock outdated
+.PHONY: help demo test test-library test-builds test-slow bench docs setup command fetch build lint lock outdated
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1: \2/p' Makefile
 
 demo: command ## from nothing to a vLLM that answers
 	@$(vllm-nix) demo --base $(BASE) $(TARGET) -- $(options)
 
-build: fetch
+build: fetch ## TARGET's environment, as ./result
 	nix build .#vllm-$(TARGET) $(inputs-$(BASE)) $(options)
 
-fetch: command
+fetch: command ## what TARGET is made of, by its hash
 	$(vllm-nix) fetch --base $(BASE) $(TARGET)
 
 test: setup lint ## everything that CI runs
 	$(vllm-nix) fetch cpu debian-cuda debian-cuda12 debian-docs vllm-sources
 	$(MAKE) -j2 --output-sync test-library test-builds
 
-test-library: ## builds wait for one another, and the library's tests for programs: both at once
+# Builds wait for one another, and the library's tests for programs: both at once.
+test-library:
 	$(pytest) -m 'not slow' python/tests
 test-builds:
 	$(pytest) -m 'not slow' tests
 
-test-slow: setup ## emulated, in a browser: apt-get install qemu-user-static binfmt-support chromium podman runc
+test-slow: setup ## what takes hours, emulated or in a browser: apt-get install qemu-user-static binfmt-support chromium podman runc
 	$(vllm-nix) fetch cpu cuda cuda_12 debian-cuda debian-cuda12 debian-cuda12-libraries vllm-sources verl verl_0_7_0 verl_0_7_1 verl_0_7_2 verl_0_7_3 verl_0_8_3
 	$(vllm-nix) fetch --system aarch64-linux debian ascend jetson jetson_7
 	-$(vllm-nix) fetch ascend # its torch for x86_64 may be out of reach, and is not tested
 	-$(vllm-nix) fetch neuron_0_24 # nor is its torch
 	$(pytest) -m slow python/tests tests
 
-lint: setup
+lint: setup ## form and types
 	.venv/bin/ruff check $(config) .
 	.venv/bin/ruff format --check $(config) .
 	cd python && ../.venv/bin/mypy
@@ -61,7 +65,7 @@ docs: setup ## the pages and the picture that are generated from data
 	.venv/bin/python -m docs.verify_table
 	.venv/bin/python -m docs.recording
 
-lock: setup
+lock: setup ## TARGET's wheels, resolved again
 	$(vllm-nix) lock $(TARGET)
 
 outdated: setup ## newer releases of what targets pin, as the registry has them

@@ -32,6 +32,18 @@ def setup(tmp_path: Path, *programs: str, **replaced: str) -> subprocess.Complet
     )
 
 
+def test_make_alone_installs_nothing() -> None:
+    said = subprocess.run(
+        ["make"],
+        check=True,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={"PATH": "/usr/bin:/bin"},
+    ).stdout
+    assert said.startswith("make help: this list\nmake demo: from nothing to a vLLM that answers\n")
+
+
 def test_no_nix_and_no_apt(tmp_path: Path) -> None:
     result = setup(tmp_path, python3="exit 0")
     assert result.returncode == 3
