@@ -16,9 +16,28 @@ let
     lib.findFirst (wheel: wheel.pname == name) (refuse "its lock has no wheel ${name}") lockedWheels;
   flashinfer = builtins.seq (wheel "nvidia-cuda-nvcc") (wheel "flashinfer-python");
 
-  # From 9.0 on vLLM's FlashInfer takes FA3, XQA or kernels that NVIDIA has compiled.
-  attention = lib.filter (lib.hasPrefix "attention-") modules;
-  newer = lib.filter (capability: lib.versionAtLeast capability "9.0") target.cuda.capabilities;
+  # Of attention, what the target's devices call; of another module, nothing but itself.
+  calls = builtins.fromTOML (builtins.readFile ./attention.toml);
+  backends =
+    module:
+    let
+      kind =
+        if lib.hasPrefix "xqa-" module then
+          "xqa"
+        else if builtins.match ".*-e[45]m[23]-.*" module != null then
+          "attention-fp8"
+        else
+          "attention";
+      called =
+        capability:
+        let
+          answer = calls.${lib.versions.major capability}.${kind} or "FlashInfer has none for it";
+        in
+        if lib.isString answer then refuse "${module}: for ${capability}: ${answer}" else answer;
+    in
+    lib.optionals (lib.hasInfix "-" module) (
+      lib.unique (lib.concatMap called target.cuda.capabilities)
+    );
 
   version = "${flashinfer.version}+${
     lib.concatMapStringsSep "." (
@@ -26,12 +45,10 @@ let
     ) target.cuda.capabilities
   }";
   file = "flashinfer_jit_cache-${version}-py3-none-linux_${stdenv.hostPlatform.parsed.cpu.name}.whl";
-  compiled = lib.genAttrs modules (callPackage ./module.nix { });
+  compiled = lib.genAttrs modules (module: callPackage ./module.nix { } module (backends module));
 in
 if !(target ? cuda) then
   refuse "they are for cuda.capabilities, and it has none"
-else if attention != [ ] && newer != [ ] then
-  refuse "${lib.head attention}: for ${lib.head newer} vLLM asks FlashInfer for other kernels of attention; leave it out"
 else
   runCommand file
     {

@@ -1,6 +1,6 @@
-# Type: String -> Derivation
+# Type: String -> [ String ] -> Derivation
 # One of FlashInfer's modules, compiled for the target's capabilities by the FlashInfer and the nvcc of its own
-# wheels. It depends on no other wheel than these and torch's, so that a new vLLM alone compiles nothing anew.
+# wheels; of attention for each of the given backends. It depends on no other wheel than these and torch's, so that a new vLLM alone compiles nothing anew.
 {
   cudaHome,
   cudaPackagesForTorch,
@@ -15,7 +15,7 @@
   target,
   torchForBuild,
 }:
-module:
+module: backends:
 let
   # What `import flashinfer` imports, beside torch.
   imported = [
@@ -53,6 +53,7 @@ in
   requiredSystemFeatures = [ "big-parallel" ];
   CUDA_HOME = cudaHome lockedWheels;
   FLASHINFER_CUDA_ARCH_LIST = lib.concatStringsSep " " target.cuda.capabilities;
+  passthru = { inherit backends; };
   dontUnpack = true;
   # setMaxJobs is all that there is to configure.
   configurePhase = ''
@@ -62,7 +63,7 @@ in
   buildPhase = ''
     export HOME=$PWD FLASHINFER_WORKSPACE_BASE=$PWD
     ${lib.optionalString (libNoBinSh != null) "export LD_PRELOAD=${libNoBinSh}/lib/libno-bin-sh.so"}
-    ${python.interpreter} ${./compile.py} ${module} built
+    ${python.interpreter} ${./compile.py} built ${module} ${toString backends}
   '';
   # CUDA's runtime lies in site-packages beside the wheel; the base's libraries, nix/wheels/unpack adds.
   installPhase = ''

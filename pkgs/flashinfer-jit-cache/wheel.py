@@ -46,13 +46,16 @@ def main() -> None:
     package = PACKAGE.format(
         version=version,
         architectures=sorted({each for one in facts.values() for each in one["architectures"]}),
-        modules=sorted(one["name"] for one in facts.values()),
+        modules=sorted(name for one in facts.values() for name in one["names"]),
     )
     info = f"flashinfer_jit_cache-{version}.dist-info"
     content = {"flashinfer_jit_cache/__init__.py": package.encode()}
     for folder, one in facts.items():
-        name = f"{one['name']}/{one['name']}.so"
-        content[f"flashinfer_jit_cache/jit_cache/{name}"] = Path(folder, name).read_bytes()
+        for name in one["names"]:
+            library = f"{name}/{name}.so"
+            content[f"flashinfer_jit_cache/jit_cache/{library}"] = Path(
+                folder, library
+            ).read_bytes()
     content[f"{info}/METADATA"] = (
         f"Metadata-Version: 2.1\nName: flashinfer-jit-cache\nVersion: {version}\n"
         f"Requires-Dist: flashinfer-python=={version.partition('+')[0]}\n".encode()

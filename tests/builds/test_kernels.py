@@ -24,13 +24,42 @@ print(json.dumps([cache.__version__, cache.get_jit_cache_dir(), vars(provider)])
 """
 
 
-def values(name: str) -> dict[str, object]:
-    """A table of compile.py, which imports on no machine without FlashInfer."""
+def value(name: str) -> ast.expr:
+    """A value of compile.py, which imports on no machine without FlashInfer."""
     for line in ast.parse((FOLDER / "compile.py").read_text()).body:
         if isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) == name:
-            assert isinstance(line.value, ast.Dict)
-            return {ast.literal_eval(key): None for key in line.value.keys if key}
+            return line.value
     raise AssertionError(name)
+
+
+def values(name: str) -> dict[str, object]:
+    """The names in a table of it."""
+    table = value(name)
+    assert isinstance(table, ast.Dict)
+    return {ast.literal_eval(key): None for key in table.keys if key}
+
+
+def pattern(name: str) -> str:
+    compiled = value(name)
+    assert isinstance(compiled, ast.Call)
+    return str(ast.literal_eval(compiled.args[0]))
+
+
+def test_what_vllm_calls_is_known_of_each_device() -> None:
+    """Each row names what compile.py compiles, or says in a sentence why there is nothing."""
+    calls = tomllib.loads((FOLDER / "attention.toml").read_text())
+    capabilities = tomllib.loads((ROOT / "nix/targets/capabilities.toml").read_text())
+    flashinfers = {
+        name.partition(".")[0] for name in capabilities if Version(name) >= Version("7.5")
+    }
+    assert set(calls) == flashinfers
+    for row in calls.values():
+        assert set(row) == {"attention", "attention-fp8", "xqa"}
+        for answer in row.values():
+            if isinstance(answer, str):
+                assert len(answer.split()) > 5
+            else:
+                assert answer and set(answer) <= {"fa2", "fa3", "xqa"}
 
 
 def test_a_target_may_name_what_can_be_compiled() -> None:
@@ -43,9 +72,13 @@ def test_a_target_may_name_what_can_be_compiled() -> None:
             halves, [(), *((dtype,) for dtype in dtypes - halves)], ("64", "128", "256")
         )
     }
-    for name in {*values("MODULES"), *attention}:
+    xqa = {f"{name}-4".replace("attention", "xqa") for name in attention if "e5m2" not in name}
+    for name in {*values("MODULES"), *attention, *xqa}:
         assert re.fullmatch(schema["match"], name), name
-    for name in (*dtypes, "attention", "attention-e4m3-128", "attention-bf16-96", "prefill"):
+    for name in {*attention, *xqa}:
+        assert re.fullmatch(pattern("NAME"), name), name
+    refused = {*dtypes, "attention", "attention-e4m3-128", "attention-bf16-96", "prefill"}
+    for name in {*refused, "xqa-bf16-128", "xqa-bf16-e5m2-128-4", "xqa-bf16-128-0"}:
         assert not re.fullmatch(schema["match"], name), name
     assert all(name in schema["form"] for name in values("MODULES"))
 
@@ -54,7 +87,7 @@ def module(folder: Path, name: str, *architectures: str) -> Path:
     """What compile.py makes, but for the code."""
     (folder / name / name).mkdir(parents=True)
     (folder / name / name / f"{name}.so").write_text(f"code of {name}")
-    facts = {"module": name, "name": name, "architectures": architectures}
+    facts = {"module": name, "names": [name], "architectures": architectures}
     (folder / name / "module.json").write_text(json.dumps(facts))
     return folder / name
 

@@ -15,10 +15,9 @@ from tests.conftest import Nix
 
 pytestmark = [pytest.mark.nix, pytest.mark.slow]
 
-MODULES = '[ "sampling" "attention-bf16-128" ]'
 SCOPE = "(import ./nix/debian { overlays = [ (import ./overlays) ]; }).vllmPackages.cuda"
-WITH = f"({SCOPE}.overrideTarget (target: target // {{ kernels.modules = {MODULES}; }}))"
-# As vLLM asks (v1/sample/ops/topk_topp_sampler.py, v1/attention/backends/flashinfer.py), and for what is not there.
+SAMPLING, ATTENTION, XQA = "sampling", "attention-bf16-128", "xqa-bf16-128-4"
+# Each as vLLM asks (v1/sample/ops/topk_topp_sampler.py, v1/attention/backends/flashinfer.py), and what is not there.
 ASK = """
 import os, sys
 os.environ |= {"CUDA_HOME": sys.argv[1], "PATH": f"{sys.argv[1]}/bin"}
@@ -26,10 +25,17 @@ import torch
 from flashinfer.norm import get_norm_module
 from flashinfer.prefill import get_batch_prefill_module
 from flashinfer.sampling import get_sampling_module
-print(get_sampling_module().top_p_sampling_from_probs)
+from flashinfer.xqa import get_xqa_module
 half = torch.bfloat16
 arguments = half, half, half, torch.int32, 128, 128, 0, False, False, False
-print(get_batch_prefill_module("fa2", *arguments).paged_run)
+ask = {
+    "sampling": lambda: get_sampling_module().top_p_sampling_from_probs,
+    "fa2": lambda: get_batch_prefill_module("fa2", *arguments).paged_run,
+    "fa3": lambda: get_batch_prefill_module("fa3", *arguments).paged_run,
+    "xqa": lambda: get_xqa_module(half, half, 16, 128, 4, False, half, 1).xqa,
+}
+for name in sys.argv[2:]:
+    print(ask[name]())
 try:
     get_norm_module()
 except RuntimeError as error:
@@ -43,9 +49,15 @@ int cuDriverGetVersion(int *version) { *version = 13000; return 0; }
 """
 
 
+def environment_for(nix: Nix, capability: str, *modules: str) -> Path:
+    names = " ".join(f'"{name}"' for name in modules)
+    changes = f'kernels.modules = [ {names} ]; cuda = old.cuda // {{ capabilities = [ "{capability}" ]; }};'
+    return nix.build(f"({SCOPE}.overrideTarget (old: old // {{ {changes} }})).vllm-cuda")
+
+
 @pytest.fixture(scope="module")
 def environment(nix: Nix) -> Path:
-    return nix.build(f"{WITH}.vllm-cuda")
+    return environment_for(nix, "8.6", SAMPLING, ATTENTION)
 
 
 @pytest.fixture
@@ -59,33 +71,44 @@ def no_compiler(tmp_path: Path) -> Path:
     return tmp_path / "cuda"
 
 
+@pytest.mark.parametrize(
+    ("capability", "modules", "asked"),
+    [
+        ("8.6", [SAMPLING, ATTENTION], ["sampling", "fa2"]),
+        ("12.0", [ATTENTION, XQA], ["fa2", "xqa"]),
+    ],
+)
 def test_flashinfer_loads_them_and_compiles_nothing(
-    environment: Path,
+    nix: Nix,
     no_compiler: Path,
     compile_library: Callable[..., bytes],
     tmp_path: Path,
+    capability: str,
+    modules: list[str],
+    asked: list[str],
 ) -> None:
     """A driver of CUDA 13 without a device, and FLASHINFER_CUDA_ARCH_LIST, stand for the device."""
+    environment = environment_for(nix, capability, *modules)
     driver = tmp_path / "driver"
     driver.mkdir()
     (driver / "libcuda.so.1").write_bytes(compile_library(DRIVER, "-Wl,-soname,libcuda.so.1"))
     variables = {
-        "FLASHINFER_CUDA_ARCH_LIST": "8.6",
+        "FLASHINFER_CUDA_ARCH_LIST": capability,
         "HOME": str(tmp_path),
         "LD_LIBRARY_PATH": str(driver),
         "PATH": "/usr/bin:/bin",
     }
     done = subprocess.run(
-        [str(environment / "bin/python"), "-c", ASK, no_compiler],
+        [str(environment / "bin/python"), "-c", ASK, no_compiler, *asked],
         check=False,
         capture_output=True,
         text=True,
         env=variables,
     )
     assert done.returncode == 0, done.stderr
-    sampling, attention, *failure = done.stdout.splitlines()
-    assert "function" in sampling
-    assert "function" in attention
+    answers = done.stdout.splitlines()
+    found, failure = answers[: len(asked)], answers[len(asked) :]
+    assert all("function" in line for line in found)
     assert "ninja was called" in failure  # what is not there would be compiled
     compiled = [path for path in tmp_path.rglob("cached_ops/*") if path.name not in ("norm", "tmp")]
     assert compiled == []

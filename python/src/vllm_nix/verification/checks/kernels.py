@@ -18,6 +18,8 @@ ATTENTION = "batch_prefill_with_kv_cache"
 # Minutes that one core took for 8.6: docs/kernels.md.
 MINUTES = {"sampling": 3, ATTENTION: 4}
 SAMPLER = re.compile(rb"^ +VLLM_USE_FLASHINFER_SAMPLER: bool = True$", re.MULTILINE)
+PREFERS = re.compile(rb"\.FLASHINFER,\s+\w+\.FLASH_ATTN,")  # _get_backend_priorities, for 10.x
+DOWNLOADED = ", unless NVIDIA's server answers, which has other kernels compiled"
 FEW = "8.7"  # Orin has 16 multiprocessors, and FlashInfer 0.7 samples with more alone
 
 
@@ -28,7 +30,8 @@ def kernels(context: Context) -> Iterator[Finding]:
 
     FlashInfer compiles its modules with nvcc at first use, for minutes without a word, unless they are
     in flashinfer-jit-cache, a wheel of its own version. vLLM asks it for `sampling` at its start, for
-    requests with top-k or top-p, and for attention where no other library has kernels for the device.
+    requests with top-k or top-p, and for attention where no other library has kernels for the device, or
+    where vLLM prefers it: on 10.x, with kernels that NVIDIA has compiled where they can be downloaded.
     What a user has compiled before lies in ~/.cache/flashinfer and is not looked at. Nothing here is
     a fault: whether FlashInfer can compile is `attention`'s and `compilers`' to say.
 
@@ -45,8 +48,9 @@ def kernels(context: Context) -> Iterator[Finding]:
             yield ok(f"{device}: compiled already: {', '.join(map(_short, usable))}")
         late = [name for name in _asked(context, device) if not _has(usable, name)]
         for name in late:
+            unless = "" if name != ATTENTION or device.capability.major != 10 else DOWNLOADED
             yield ok(
-                f"{device}: {_short(name)} is compiled at first use: {MINUTES[name]} minutes of one core"
+                f"{device}: {_short(name)} is compiled at first use{unless}: {MINUTES[name]} minutes of one core"
             )
         if not usable and not late:
             yield ok(f"{device}: vLLM asks FlashInfer for none by itself")
@@ -66,7 +70,8 @@ def _asked(context: Context, device: Device) -> Iterator[str]:
     """What this vLLM asks FlashInfer for by itself."""
     if _samples(context, device):
         yield "sampling"
-    if not libraries(context, device):
+    first = PREFERS.search(_source(context, "vllm/platforms/cuda.py"))
+    if not libraries(context, device) or (device.capability.major == 10 and first):
         yield ATTENTION
 
 
@@ -93,10 +98,15 @@ def _has(usable: list[str], name: str) -> bool:
 
 def _short(name: str) -> str:
     """`attention bf16 128` for the name that FlashInfer makes of all parameters."""
-    found = re.match(
+    if found := re.match(
         rf"{ATTENTION}_dtype_q_(\w+?)_dtype_kv_(\w+?)_dtype_o_.*head_dim_qk_(\d+)", name
-    )
-    if found:
+    ):
         query, cache, size = found.groups()
-        return " ".join(("attention", *dict.fromkeys((query, cache)), size))
+        fa3 = ["fa3"] if name.endswith("_sm90") else []
+        return " ".join(("attention", *dict.fromkeys((query, cache)), size, *fa3))
+    if found := re.match(
+        r"xqa_input_(\w+?)_kv_cache_(\w+?)_output_.*head_dim_(\d+)_head_group_ratio_(\d+)_", name
+    ):
+        query, cache, *sizes = found.groups()
+        return " ".join(("xqa", *dict.fromkeys((query, cache)), *sizes))
     return "attention" if name == ATTENTION else name
