@@ -218,7 +218,7 @@ NOT_UNDERSTOOD: dict[str, tuple[bytes, str]] = {
     "archive": (archive(("kernel.o", WIDE)), "not a shared library"),
     "truncated": (shared_library([WIDE])[:-70_000], "section header of 64 bytes at"),
     "half a header": (b"\x7fELF\x02\x01\x01", "header cut off at offset 0x7"),
-    "no GPU code": (shared_library([b"\0" * 16], wrappers=[]), "no GPU code to remove: none"),
+    "no GPU code": (shared_library([b"\0" * 16], wrappers=[]), "no GPU code"),
     "damaged": (
         shared_library([WIDE[:8] + struct.pack("<Q", 1 << 40) + WIDE[16:]]),
         "fatbin of 1099511627776 bytes",
@@ -401,12 +401,12 @@ def test_one_that_is_slim_already(tmp_path: Path, capsys: pytest.CaptureFixture[
     again = slim_path(path, [device("rtx4090"), device("a6000")], tmp_path / "again")
     assert [one.why for one in again] == ["already slimmed for 8.6, 8.9"]
     assert not (tmp_path / "again").exists()
-    with pytest.raises(InputError, match=r"was slimmed for 8\.6, 8\.9; it stays as it is"):
+    with pytest.raises(InputError, match=r"was slimmed for 8\.6, 8\.9 and has no other code"):
         slim_path(path, [device("8.6")], tmp_path / "again")
     assert cli.main(["slim", str(path), "--for", "h100", "--out", str(tmp_path / "x")]) == 2
-    assert (
-        capsys.readouterr().err
-        == f"vllm-nix: {path}: was slimmed for 8.6, 8.9; it stays as it is\n"
+    assert capsys.readouterr().err == (
+        f"vllm-nix: {path}: was slimmed for 8.6, 8.9 and has no other code: slim the original;"
+        " it stays as it is\n"
     )
 
 
@@ -525,10 +525,37 @@ def test_an_environment_in_place(environment: Path) -> None:
     check_environment(environment)
 
 
+def test_a_copy_into_what_is_copied(environment: Path, tmp_path: Path) -> None:
+    """It would be copied into itself, until the disk is full."""
+    before = sorted(environment.rglob("*"))
+    (tmp_path / "link").symlink_to(environment / "lib")
+    for out in (environment / "slim", tmp_path / "link/python3.11/slim"):
+        with pytest.raises(InputError, match=f"{out} is inside of {environment}"):
+            slim_path(environment, [device("8.6")], out)
+    assert sorted(environment.rglob("*")) == before
+
+
+def test_a_damaged_library_is_named(environment: Path) -> None:
+    site = environment / "lib/python3.11/site-packages/kernels"
+    (site / "_torn.so").write_bytes(FILES["kernels/_C.so"][:-100])
+    [torn] = [one for one in slim_path(environment, [device("8.6")]) if "_torn" in str(one.path)]
+    assert not torn.is_slimmed
+    assert "goes beyond the file's" in torn.why
+
+
+def test_a_reader_that_stops_reading(environment: Path) -> None:
+    """The run ends without a word, and leaves whole libraries, some of them slim."""
+    command = f"set -o pipefail; {sys.executable} -m vllm_nix slim {environment} --for 8.6 --out {environment} | true"
+    done = subprocess.run(["bash", "-c", command], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, "")
+    slim_path(environment, [device("8.6")], environment)
+    check_environment(environment)
+
+
 def test_an_environment_that_was_slimmed_for_others(environment: Path) -> None:
     slim_path(environment, [device("8.6")], environment)
     for out in (None, environment, environment.with_name("other")):
-        with pytest.raises(InputError, match=r"\.so was slimmed for 8\.6; all stays as it is$"):
+        with pytest.raises(InputError, match=r"\.so was slimmed for 8\.6 .*; all stays as it is$"):
             slim_path(environment, [device("8.6"), device("9.0")], out)
     assert not environment.with_name("other").exists()
     assert not any(one.is_slimmed for one in slim_path(environment, [device("8.6")], environment))

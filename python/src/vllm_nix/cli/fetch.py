@@ -40,27 +40,27 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    try:
+        _run(args)
+    except Error as error:
+        if args.json:
+            print(json.dumps({"exit_code": error.exit_code, "error": str(error)}))
+        raise
+    return 0
+
+
+def _run(args: argparse.Namespace) -> None:
     if args.jobs < 1:
         raise InputError(f"--jobs {args.jobs}: give a number of at least 1")
     sources = load_sources(args.sets, args.system, args.base)
     if args.list:
         _print_list(sources, set(missing_sources(sources).files), args.json)
-        return 0
-    try:
-        with _progress() as progress:
-            result = fetch(
-                sources,
-                jobs=args.jobs,
-                mirror=args.mirror,
-                given=args.given,
-                progress=progress,
-            )
-    except Error as error:
-        if args.json:
-            print(json.dumps({"exit_code": error.exit_code, "error": str(error)}))
-        raise
+        return
+    with _progress() as progress:
+        result = fetch(
+            sources, jobs=args.jobs, mirror=args.mirror, given=args.given, progress=progress
+        )
     _print_result(result, args.json)
-    return 0
 
 
 def _print_list(sources: Sources, missing: set[Source], as_json: bool) -> None:

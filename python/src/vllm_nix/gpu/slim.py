@@ -2,9 +2,11 @@
 
 What a device runs is `compat`'s to say. A fatbin of which nothing stays gets an entry without
 kernels, as nvcc's link step makes them: the CUDA runtime then answers as it did for code of another
-device. What stays without having been compressed is compressed (`compression`). Code that a library loads by itself (cuBLASLt's `.cask_resource`) is left alone, and so is
+device. What stays without having been compressed is compressed (`compression`). Code that a library
+loads by itself stays, but for what it lists as we know it (cuBLASLt's `.cask_resource`), and so does
 every file that is not understood in full. A new file replaces nothing before it has been read again:
-each fatbin found by its wrapper, each kept entry, unpacked, and all else that is loaded the same to the byte.
+each fatbin found by its wrapper, each kept entry, unpacked, and all else that is loaded the same to
+the byte.
 """
 
 import mmap
@@ -81,7 +83,12 @@ class _NothingToSaveError(Refused):
 
 class _MarkedError(Refused):
     def __init__(self, mark: Mark, devices: Sequence[Device]) -> None:
-        super().__init__(f"{'already' if mark == Mark.of(devices) else 'was'} slimmed for {mark}")
+        is_same = mark == Mark.of(devices)
+        super().__init__(
+            f"already slimmed for {mark}"
+            if is_same
+            else f"was slimmed for {mark} and has no other code: slim the original"
+        )
         self.mark = mark
 
 
@@ -176,8 +183,8 @@ def _plan(data: mmap.mmap, path: Path, devices: Sequence[Device]) -> _Plan:
     if old := contents.mark:
         raise _MarkedError(old, devices)
     if not any(one.section in _SECTIONS for one in contents.fatbins):
-        own = "none but what it loads by itself" if contents.fatbins else "none"
-        raise Refused(f"no GPU code to remove: {own}")
+        own = " but what it loads by itself" if contents.fatbins else ""
+        raise Refused(f"no GPU code{own}")
     _check_signature(path)
     library = shrink.Library(data)
     sections = [one for one in library.sections if one.name in _SECTIONS and one.size]
@@ -362,7 +369,7 @@ _LINKED_WELL = (Verdict.NATIVE, Verdict.COMPATIBLE, Verdict.NOT_APPLICABLE)
 def _refuse_unserved(linked: Sequence[Fatbin], devices: Sequence[Device]) -> None:
     """Kernels of other devices may go altogether; but not what a device lacks and should have."""
     if not linked:
-        raise Refused("no GPU code to remove: none but what the device linker takes")
+        raise Refused("no GPU code but what the device linker takes")
     for device in devices:
         if any(judge(one, device) is not Verdict.NOT_APPLICABLE for one in linked):
             raise Refused(f"nothing in it runs on {device}")

@@ -14,7 +14,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,6 +55,8 @@ def slim_path(
         else:
             found = _file(path, devices, out)
             progress(found[0])
+    except BrokenPipeError:  # of who reads what `progress` says
+        raise
     except OSError as error:
         where = error.filename2 or error.filename or out or path
         raise Unavailable(
@@ -65,6 +67,8 @@ def slim_path(
 
 def _refuse(path: Path, found: Sequence[Slimmed], devices: Sequence[Device]) -> None:
     """Where a device would be left with nothing, or nothing is done that was asked for."""
+    if any(one.mark for one in found):
+        return  # a run that was cut off has looked at all
     served = {device for one in found for device in one.serves}
     if any(one.serves or one.is_slimmed for one in found):
         for device in devices:
@@ -124,6 +128,10 @@ def _folder(
     around = Neighbours(path, _python(path))
     if out.exists() and out.samefile(path):
         return _replaced(path, path, measured, devices, around, progress)
+    if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(path)):
+        raise InputError(
+            f"{out} is inside of {path}, which is to be copied; name an --out beside it"
+        )
     with _new_folder(out) as new:
         _copy_tree(path, new, {one.path for one in measured if one.is_slimmed})
         return _replaced(path, new, measured, devices, around, progress)
@@ -183,13 +191,19 @@ def _libraries(root: Path) -> Iterator[Path]:
             if ".so" not in name or (real := os.path.realpath(file)) in seen:
                 continue
             seen.add(real)
-            with suppress(OSError, fatbin.FatbinError):
-                if fatbin.is_candidate(file) and _has_code(file):
-                    yield file.relative_to(root)
+            if _has_code(file):
+                yield file.relative_to(root)
 
 
 def _has_code(path: Path) -> bool:
-    found = fatbin.read(path)
+    try:
+        if not fatbin.is_candidate(path):
+            return False
+        found = fatbin.read(path)
+    except OSError:
+        return False
+    except fatbin.FatbinError:
+        return True  # for all that we know; `measure` says what is wrong
     return bool(found.fatbins or found.damage)
 
 
