@@ -188,6 +188,14 @@ def test_a_file_that_cannot_be_copied(tmp_path: Path) -> None:
     assert list((tmp_path / "models/acme").iterdir()) == []
 
 
+def test_a_copy_into_what_is_copied(tmp_path: Path) -> None:
+    folder = model(tmp_path / "usb")
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(InputError, match=f"is inside of {folder}, which is to be copied"):
+        copy(folder, NAME, folder / "models")
+    assert sorted(folder.rglob("*")) == before
+
+
 def test_half_a_model_is_not_copied(tmp_path: Path) -> None:
     half = model(tmp_path / "usb", shards=2)
     (half / "model-0-of-2.safetensors").unlink()

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from vllm_nix.errors import Error, InputError, Unavailable
-from vllm_nix.paths import expand
+from vllm_nix.paths import expand, real
 from vllm_nix.process import run
 
 # The clients by hub, newest first, and their words for a model and a folder.
@@ -74,6 +74,10 @@ def copy(source: Path, model: str, downloads: Path, *, alone: bool = True) -> Pa
         where = "" if alone else f", in a folder {name}"
         raise InputError(
             f"{source} has no whole {model}: a config.json and the weights beside it{where}"
+        )
+    if real(place).is_relative_to(real(folder)):
+        raise InputError(
+            f"{place} is inside of {folder}, which is to be copied; name another --download-dir"
         )
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
