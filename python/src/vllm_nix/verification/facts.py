@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from vllm_nix.binaries.elf import ElfError
-from vllm_nix.binaries.files import Found, go_on, read_binaries, walk
+from vllm_nix.binaries.files import TEXT, Found, go_on, read_binaries, walk
 from vllm_nix.binaries.symbols import Symbols, Versions, read_symbols, read_versions
 from vllm_nix.gpu.compat import Judgement, judge_library
 from vllm_nix.gpu.device import Device
@@ -64,6 +64,7 @@ class Facts:
         self.stop = stop
         first, *folders = packages.folders
         sources = [place for places in packages.sources.values() for place in places]
+        sources += [place for place in packages.spread.values() if place.suffix not in TEXT]
         self._records = Once[None, Records](
             lambda _: read_records(distributions, first, root, stop)
         )

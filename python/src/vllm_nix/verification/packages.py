@@ -7,13 +7,14 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from vllm_nix.paths import real
 from vllm_nix.store import store_dir
 from vllm_nix.verification.environment import Environment, Interpreter, NotRun
 from vllm_nix.verification.installed import Distribution, modules, read_distributions
+from vllm_nix.verification.meson import planned_files
 
 INSTALLED = ("site-packages", "dist-packages")  # by this name, a folder has nothing but packages
 
@@ -22,15 +23,21 @@ INSTALLED = ("site-packages", "dist-packages")  # by this name, a folder has not
 class Packages:
     """`folders` have packages alone, site-packages first. `sources` are, by module, the packages or
     files of distributions that lie elsewhere, which was asked of the environment's own import
-    system; `unfollowed` are editable distributions, by name, of which it was not, with their
+    system; `spread` are files of packages that have no folder of their own, by their paths from
+    site-packages on; `unfollowed` are editable distributions, by name, of which it was not, with their
     projects."""
 
     folders: tuple[Path, ...]
     sources: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
     unfollowed: Mapping[str, str] = field(default_factory=dict)
+    spread: Mapping[str, Path] = field(default_factory=dict)
 
     def find(self, module: str) -> tuple[Path, ...]:
         """The package of a module, which may be spread, or its file; empty if there is none."""
+        files = [(path, place) for path, place in self.spread.items() if _top(path) == module]
+        if files:
+            folders = (place.parent for path, place in files if path.count("/") == 1)
+            return tuple(dict.fromkeys(folders)) or (files[0][1],)
         if module in self.sources:
             return self.sources[module]
         for folder in self.folders:
@@ -48,6 +55,9 @@ class Packages:
                     yield from sorted(place.glob(below))
                 elif not below and fnmatch.fnmatchcase(place.name, top):
                     yield place
+        for path, place in sorted(self.spread.items()):
+            if path.count("/") == pattern.count("/") and PurePosixPath(path).match(pattern):
+                yield place
         for folder in self.folders:
             yield from sorted(folder.glob(pattern))
 
@@ -59,6 +69,9 @@ class Packages:
                     return file.name
                 if file.is_relative_to(place):
                     return module
+        for path, place in self.spread.items():
+            if file == place:
+                return path.partition("/")[0]
         for folder in self.folders:
             if file.is_relative_to(folder):
                 return file.relative_to(folder).parts[0]
@@ -67,6 +80,8 @@ class Packages:
     def holds(self, file: Path) -> bool:
         """Whether a file is of any of them, links followed."""
         end = real(file)
+        if end in map(real, self.spread.values()):
+            return True
         places = [*self.folders, *(place for places in self.sources.values() for place in places)]
         return any(end.is_relative_to(real(place)) for place in places)
 
@@ -87,16 +102,27 @@ def read_packages(
     folders = _different([own, *(place for place in path if place.name in INSTALLED)])
     distributions = read_distributions(*_different(path))
     linked = _linked(distributions, folders, root)
+    editable = _editable(distributions)
+    plans = {one.name: planned_files(one) for one in distributions if one.name in editable}
     asked = {
         found.name: modules(found)
         for found in distributions
-        if found.editable or found.place not in folders or found.name in linked
+        if not plans.get(found.name)
+        and (found.editable or found.place not in folders or found.name in linked)
     }
     sources = _find(environment, asked) if asked else {}
     followed = {name for name, wanted in asked.items() if sources.keys() & set(wanted)}
-    elsewhere = linked | _editable(distributions)
+    followed |= {name for name, plan in plans.items() if plan}
+    spread = {path: place for plan in plans.values() for path, place in plan.items()}
+    elsewhere = linked | editable
     unfollowed = {name: place for name, place in elsewhere.items() if name not in followed}
-    return Packages(folders, _outside(sources, folders, root), unfollowed), distributions
+    outside = _outside(sources, folders, root)
+    return Packages(folders, outside, unfollowed, spread), distributions
+
+
+def _top(path: str) -> str:
+    """The module of a path from site-packages on."""
+    return path.partition("/")[0].partition(".")[0]
 
 
 def _editable(distributions: Iterable[Distribution]) -> dict[str, str]:
