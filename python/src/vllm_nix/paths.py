@@ -62,9 +62,10 @@ def write_whole(option: str, file: Path, content: bytes) -> None:
         if part is not file:
             part.replace(file)
     except OSError as error:
+        raise InputError(f"{option} {file}: {error.strerror}") from None
+    finally:
         if part is not file:
             part.unlink(missing_ok=True)
-        raise InputError(f"{option} {file}: {error.strerror}") from None
 
 
 def _is_stream(file: Path) -> bool:

@@ -145,6 +145,9 @@ def test_without_a_profile_they_are_shown(capsys: pytest.CaptureFixture[str]) ->
     assert [line.split()[0] for line in shown] == ["chat", "embedding", "reranker", "speculative"]
     assert cli.main(["serve", "cpu", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["chat"]["port"] == 8000
+    for ignored in (["--port", "9"], ["--environment", "."], ["--", "--seed", "1"]):
+        assert cli.main(["serve", "cpu", *ignored]) == 2
+        assert capsys.readouterr().err.startswith("vllm-nix: which profile? ")
 
 
 def test_an_environment_of_another_target(tmp_path: Path) -> None:

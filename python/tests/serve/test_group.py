@@ -145,8 +145,8 @@ def test_where_no_host_stands(
         ("cuda chat -- --node-rank=1", "--node-rank follows from --nodes, --rank and --head"),
         ("cpu chat --pipeline-parallel-size 2", "its CPU worker has no pipeline parallelism"),
         ("cuda chat --nodes two", "argument --nodes: invalid int value"),
-        ("cuda chat --wait 0", "0 is not between 0 and 86400"),
-        ("cuda chat --wait nan", "nan is not between 0 and 86400"),
+        ("cuda chat --wait 0", "'0' is not a number of seconds"),
+        ("cuda chat --wait nan", "'nan' is not a number of seconds"),
     ],
 )
 def test_bad_input_is_said(line: str, fault: str) -> None:

@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
         args.out,
         split=None if args.split is None else split_size(args.split),
         paths=paths,
-        progress=_show if sys.stderr.isatty() else _be_silent,
+        progress=_show if sys.stderr.isatty() else lambda _done, _total: None,
     )
     kept = f", {done.kept / 1e6:.1f} MB of it from before" if done.kept else ""
     print(
@@ -63,10 +63,6 @@ def run(args: argparse.Namespace) -> int:
         f"{printable(args.out.parent / 'unpack.sh')} unpacks to {done.link}"
     )
     return 0
-
-
-def _be_silent(_done: int, _total: int) -> None:
-    pass
 
 
 def _show(done: int, total: int) -> None:

@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
         with demo.shown():
             environment = args.environment
             if environment is None:
-                environment = demo.build(args.base, getattr(args, "rest", ()))
+                environment = demo.build(args.base, args.rest)
             return demo.show(environment, profile, args.question)
     except Error as error:
         raise type(error)(

@@ -33,7 +33,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="copy from a folder, and download nothing",
     )
-    parser.add_argument("--download-dir", type=Path, help="instead of the profile's")
+    parser.add_argument("--download-dir", type=Path, metavar="DIR", help="instead of the profile's")
 
 
 def run(args: argparse.Namespace) -> int:

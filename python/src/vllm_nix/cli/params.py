@@ -20,7 +20,7 @@ from vllm_nix.targets import Target, load_target
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("target")
+    parser.add_argument("target", metavar="TARGET")
     parser.add_argument("--format", choices=("table", "json", "env"), default="table")
     parser.add_argument(
         "--capabilities", metavar="LIST", help="compute capabilities instead of the target's"

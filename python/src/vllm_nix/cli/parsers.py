@@ -78,3 +78,16 @@ def path(text: str) -> Path:
     if not text:  # it would be the current folder
         raise argparse.ArgumentTypeError("an empty path; is a variable not set?")
     return Path(text)
+
+
+def seconds(text: str) -> float:
+    """An argument that is a time."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0
+    if not 0 < value < 1e6:
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is not a number of seconds between 0 and 1000000"
+        )
+    return value

@@ -8,7 +8,8 @@ import argparse
 import os
 from pathlib import Path
 
-from vllm_nix.cli.serve import WAIT, say, seconds
+from vllm_nix.cli.parsers import seconds
+from vllm_nix.cli.serve import WAIT, say
 from vllm_nix.errors import InputError
 from vllm_nix.hosts.likeness import of_environment
 from vllm_nix.hosts.network import with_port
@@ -23,13 +24,21 @@ PORT = 6379  # Ray's own default
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = "vllm-nix ray ENV --nodes N --rank R --head HOST [options] [-- Ray's options]"
     parser.add_argument("environment", type=Path, metavar="ENV")
-    parser.add_argument("--nodes", type=int, required=True, help="how many hosts there are")
-    parser.add_argument("--rank", type=int, required=True, help="this host's number, from 0")
+    parser.add_argument(
+        "--nodes", type=int, metavar="N", required=True, help="how many hosts there are"
+    )
+    parser.add_argument(
+        "--rank", type=int, metavar="R", required=True, help="this host's number, from 0"
+    )
     parser.add_argument("--head", metavar="HOST", required=True, help="the address of rank 0")
     parser.add_argument(
-        "--port", type=int, default=PORT, help=f"of the head; the next is used too ({PORT})"
+        "--port",
+        type=int,
+        metavar="N",
+        default=PORT,
+        help=f"of the head; the next is used too ({PORT})",
     )
-    parser.add_argument("--wait", type=seconds, default=300, help=WAIT)
+    parser.add_argument("--wait", type=seconds, default=300, metavar="S", help=WAIT)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -43,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     host = host_of(args.nodes, args.rank, args.head, args.port, here=True)
     check_ray(distribution_of(args.environment, "ray"), host.head)
     _, *options = ray_words(host.rank, host.head, host.port, host.address)
-    words = [str(program), *options, *getattr(args, "rest", ())]
+    words = [str(program), *options, *args.rest]
     address = with_port(host.head, host.port)
     if host.rank == 0:
         check_port(host.head, host.port)

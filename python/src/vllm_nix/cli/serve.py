@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vllm_nix.cli.parsers import path
+from vllm_nix.cli.parsers import path, seconds
 from vllm_nix.errors import InputError
 from vllm_nix.paths import expand
 from vllm_nix.process import inherit_orphans
@@ -25,6 +25,7 @@ from vllm_nix.targets import load_target, profile_keys
 from vllm_nix.text import printable
 
 TYPES: dict[str, Any] = {"string": str, "integer": int, "float": float}
+METAVARS = {"string": "TEXT", "integer": "N", "float": "X"}
 # What they need besides the profile.
 FORMATS = {
     "nginx": {"replica": "each server: --replica HOST:PORT"},
@@ -35,7 +36,7 @@ FORMATS = {
     },
 }
 WAIT = "seconds for the other hosts to come (default: 300)"
-PATHS = ("api-key-file", "download-dir")  # on a command line, from the current folder
+PATHS = {"api-key-file": "FILE", "download-dir": "DIR"}  # here from the current folder
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,9 +60,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--secret", metavar="NAME", help="for Kubernetes: the Secret that has the clients' api-key"
     )
     several = parser.add_argument_group("of several hosts that serve together (--nodes)")
-    several.add_argument("--rank", type=int, help="this host's number, from 0, the head's")
+    several.add_argument(
+        "--rank", type=int, metavar="R", help="this host's number, from 0, the head's"
+    )
     several.add_argument("--head", metavar="HOST", help="the head's address for the others")
-    several.add_argument("--wait", type=seconds, default=300, help=WAIT)
+    several.add_argument("--wait", type=seconds, default=300, metavar="S", help=WAIT)
     values = parser.add_argument_group("the profile's values")
     for key, spec in profile_keys().items():
         if key == "summary":
@@ -74,18 +77,21 @@ def arguments(parser: argparse.ArgumentParser) -> None:
                 f"--{key}",
                 type=_path if key in PATHS else TYPES[spec["type"]],
                 choices=spec.get("one-of"),
+                metavar=None if "one-of" in spec else PATHS.get(key, METAVARS[spec["type"]]),
                 help=form,
             )
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.profile is None:
-        return _show(args.target, args.json)
     overrides = {
         key: value
         for key in profile_keys()
         if (value := getattr(args, key.replace("-", "_"), None)) is not None
     }
+    if args.profile is None:
+        if overrides or args.environment or args.format or args.rest:
+            raise InputError(f"which profile? `vllm-nix serve {args.target}` shows them")
+        return _show(args.target, args.json)
     for program, options in FORMATS.items():
         for option, needed in options.items():
             if getattr(args, option) and args.format != program:
@@ -99,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
     profile = load_profile(
         args.target, args.profile, overrides, release=release, environment=args.environment
     )
-    words = getattr(args, "rest", ())
+    words = args.rest
     if args.format:
         for option in ("json", "rank", "head"):
             if (value := getattr(args, option)) is not None and value is not False:
@@ -134,13 +140,6 @@ def _render(profile: Profile, args: argparse.Namespace, words: Sequence[str]) ->
 
 def say(text: str) -> None:
     print(f"vllm-nix: {printable(text)}", file=sys.stderr, flush=True)
-
-
-def seconds(text: str) -> float:
-    value = float(text)
-    if not 0 < value <= 86400:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 86400")
-    return value
 
 
 def _path(text: str) -> str:

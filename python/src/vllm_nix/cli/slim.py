@@ -50,16 +50,12 @@ def run(args: argparse.Namespace) -> int:
     from vllm_nix.gpu.slim_tree import slim_path
 
     devices = [device(name, args.cuda, args.jetpack) for name in args.devices]
-    found = slim_path(args.path, devices, args.out, _silent if args.json else _line)
+    found = slim_path(args.path, devices, args.out, (lambda _: None) if args.json else _line)
     if args.json:
         print(_as_json(found, args))
     else:
         print(_summary(found, written=args.out is not None))
     return 0
-
-
-def _silent(_: Slimmed) -> None:
-    pass
 
 
 def _line(one: Slimmed) -> None:

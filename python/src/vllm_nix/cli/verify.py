@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
+from vllm_nix.cli.parsers import seconds
 from vllm_nix.errors import InputError
 from vllm_nix.paths import check_writable, write_whole
 
@@ -61,7 +62,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     depth.add_argument("--files-only", action="store_true", help="run nothing of the environment")
     parser.add_argument(
         "--timeout",
-        type=_seconds,
+        type=seconds,
         default=LIMIT,
         metavar="S",
         help=f"seconds that a process may take to answer (default: {LIMIT:g})",
@@ -152,13 +153,3 @@ def _shown(stream: TextIO) -> Iterator["Progress"]:
             line.update(f"verifying: {', '.join(tuple(running))}")
 
         yield progress
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0
-    if not 0 < value < 1e6:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number of seconds above 0")
-    return value

@@ -1,7 +1,6 @@
 """Writing lock files: resolve, keep one wheel of each package, and drop every address."""
 
 import contextlib
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from vllm_nix.errors import Error, InputError
 from vllm_nix.locks.pylock import Lock, Wheel, format_lock, read_lock
 from vllm_nix.locks.requirements import Requirements
 from vllm_nix.locks.resolve import resolve
+from vllm_nix.paths import write_whole
 from vllm_nix.store import fixed_path, store_name
 
 # The names that the oldest manylinux platforms have beside their glibc version (PEP 600), and the
@@ -54,23 +54,9 @@ class Relock:
         return lines
 
     def write(self) -> None:
-        """Replaces the file as a whole. Raises `Error`."""
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(
-                "w", encoding="utf-8", dir=self.path.parent, prefix=".pylock.", delete=False
-            ) as file:
-                temporary = Path(file.name)
-                try:
-                    file.write(self.text)
-                    file.close()
-                    temporary.chmod(0o644)
-                    temporary.replace(self.path)
-                except BaseException:
-                    temporary.unlink(missing_ok=True)
-                    raise
-        except OSError as error:
-            raise Error(f"cannot write {self.path}: {error.strerror}") from error
+        """Replaces the file as a whole. Raises `InputError`."""
+        self.path.parent.mkdir(exist_ok=True)
+        write_whole("lock file", self.path, self.text.encode("utf-8"))
 
 
 def relock(

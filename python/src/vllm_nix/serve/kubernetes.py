@@ -114,64 +114,56 @@ def manifests(
             " Kubernetes here; KubeRay runs such a cluster"
         )
     words = (*GATE, *arguments)
-    templates = [
-        {
-            "metadata": {"labels": labels},
-            "spec": _pod(
-                profile, profile.command(words, here=False, host=host), image, name, secret
-            ),
-        }
-        for host in _hosts(profile, nodes)
+    commands = [profile.command(words, here=False, host=host) for host in _hosts(profile, nodes)]
+    templates: list[Data] = [
+        {"metadata": {"labels": labels}, "spec": _pod(profile, command, image, name, secret)}
+        for command in commands
     ]
     gate = f"{GATE_MODULE}.py"
-    config = {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": name, "labels": labels},
-        "data": {gate: (gate_folder() / gate).read_text(encoding="utf-8")},
-    }
+    config = {gate: (gate_folder() / gate).read_text(encoding="utf-8")}
     service = {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": name, "labels": labels},
+        "selector": labels | (_LEADER if nodes > 1 else {}),
+        "ports": [{"name": "http", "port": profile.values["port"], "targetPort": "http"}],
+    }
+    common = {"metadata": {"name": name, "labels": labels}}
+    return [
+        {"apiVersion": "v1", "kind": "ConfigMap", **common, "data": config},
+        {"apiVersion": "v1", "kind": "Service", **common, "spec": service},
+        _group(common, nodes, templates) if nodes > 1 else _deployment(common, labels, *templates),
+    ]
+
+
+# Neither has `replicas`: what `kubectl scale` and autoscalers set stays.
+
+
+def _group(common: Data, nodes: int, templates: Sequence[Data]) -> Data:
+    """Several hosts that serve together: a leader, and workers."""
+    group: Data = {"size": nodes, "restartPolicy": "RecreateGroupOnPodRestart"}
+    group |= dict(zip(("leaderTemplate", "workerTemplate"), templates, strict=True))
+    return {
+        "apiVersion": "leaderworkerset.x-k8s.io/v1",
+        "kind": "LeaderWorkerSet",
+        **common,
+        "spec": {"leaderWorkerTemplate": group},
+    }
+
+
+def _deployment(common: Data, labels: Data, template: Data) -> Data:
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        **common,
         "spec": {
-            "selector": labels | (_LEADER if nodes > 1 else {}),
-            "ports": [{"name": "http", "port": profile.values["port"], "targetPort": "http"}],
+            "selector": {"matchLabels": labels},
+            # One goes before another comes: there may be no device to spare.
+            "strategy": {
+                "type": "RollingUpdate",
+                "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1},
+            },
+            "progressDeadlineSeconds": _START + 60,
+            "template": template,
         },
     }
-    # No `replicas`: what `kubectl scale` and autoscalers set stays.
-    if nodes > 1:
-        group = {"size": nodes, "restartPolicy": "RecreateGroupOnPodRestart"}
-        group |= dict(zip(("leaderTemplate", "workerTemplate"), templates, strict=True))
-        return [
-            config,
-            service,
-            {
-                "apiVersion": "leaderworkerset.x-k8s.io/v1",
-                "kind": "LeaderWorkerSet",
-                "metadata": {"name": name, "labels": labels},
-                "spec": {"leaderWorkerTemplate": group},
-            },
-        ]
-    return [
-        config,
-        service,
-        {
-            "apiVersion": "apps/v1",
-            "kind": "Deployment",
-            "metadata": {"name": name, "labels": labels},
-            "spec": {
-                "selector": {"matchLabels": labels},
-                # One goes before another comes: there may be no device to spare.
-                "strategy": {
-                    "type": "RollingUpdate",
-                    "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1},
-                },
-                "progressDeadlineSeconds": _START + 60,
-                "template": templates[0],
-            },
-        },
-    ]
 
 
 def _pod(profile: Profile, command: Command, image: str, config: str, secret: str) -> Data:
