@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
+from made_binaries import elf_file
 
-from verification.cuda import PTXAS, carrier
+from verification.cuda import NEEDED, PTXAS, carrier, cuda_torch
 from verification.environments import Sample, faults
 from vllm_nix.verification import verify
 
@@ -178,6 +179,31 @@ def test_flashinfers_pieces(
     monkeypatch.setenv("FLASHINFER_DISABLE_VERSION_CHECK", "1")
     report = verify(gpu_sample.root, device="8.7", cuda="12.6", only=["attention"])
     assert faults(report) == {}
+
+
+@pytest.mark.parametrize(
+    ("runtime", "label", "is_found"),
+    [
+        (b"libcudart.so.12", "cu130", True),
+        (b"libcudart.so.12", "cu129", False),
+        (b"libcudart.so.13", "cu130", False),
+        (b"libcudart.so.13", "cu128", True),
+        (b"libcudart.so.13", "sm87", False),
+        (b"libc.so.6", "cu130", False),
+    ],
+)
+def test_kernels_for_another_cuda_than_torchs(
+    gpu_sample: Sample, runtime: bytes, label: str, is_found: bool
+) -> None:
+    cuda_torch(gpu_sample, files={"torch/lib/libtorch_cuda.so": elf_file(tags=[(NEEDED, runtime)])})
+    gpu_sample.install("flashinfer-python", "0.6.14", {"flashinfer/__init__.py": ""})
+    gpu_sample.install("flashinfer-jit-cache", f"0.6.14+{label}")
+    report = verify(gpu_sample.root, device="8.7", cuda="12.6", only=["attention"])
+    found = str(faults(report))
+    assert (f"flashinfer-jit-cache 0.6.14+{label} is for CUDA 1" in found) == is_found
+    if is_found:
+        torchs = runtime.decode()[-2:]
+        assert f"and torch for CUDA {torchs}" in found
 
 
 def test_flashinfer_that_refuses_its_pieces(gpu_sample: Sample) -> None:

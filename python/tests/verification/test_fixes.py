@@ -28,6 +28,7 @@ MESSAGES = [
         "pip install --force-reinstall torch",
     ),
     ("OSError: libcudnn.so.9: cannot open shared object file", "--force-reinstall torch"),
+    ("Failed to set NUMA affinity: libnuma.so: cannot open shared object file", "libnuma-dev"),
     ("OSError: libnuma.so.1: cannot open shared object file", "apt-get install libnuma1"),
     ("ImportError: libGL.so.1: cannot open shared object file", "opencv-python-headless"),
     ("ImportError: libpython3.11.so.1.0: cannot open shared object file", "libpython3.11"),

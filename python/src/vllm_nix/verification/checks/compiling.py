@@ -249,3 +249,32 @@ def pieces(context: Context) -> Iterator[Finding]:
                     expected=f"{name} {own.version}: FlashInfer stops, or does without",
                     fix=f"pip install {name}=={own.version.partition('+')[0]}",
                 )
+            elif (cuda := _cuda_of_label(version)) and (torchs := _cuda_of_torch(context)) not in (
+                None,
+                cuda,
+            ):
+                yield warning(
+                    f"{name} {version} is for CUDA {cuda}, and torch for CUDA {torchs}",
+                    expected=f"{name} for CUDA {torchs}: the kernels need libcudart.so.{torchs}",
+                    fix=f"install {name} {own.version} from FlashInfer's index of wheels for CUDA {torchs}",
+                )
+
+
+_CUDART = re.compile(r"libcudart\.so\.([0-9]{2})(?:\.|$)")
+
+
+def _cuda_of_label(version: str) -> int | None:
+    """CUDA's major release in a version's label: 13 of 0.7.2+cu130."""
+    found = re.match(r"cu([0-9]{2})[0-9]{1,2}$", version.partition("+")[2])
+    return int(found[1]) if found else None
+
+
+def _cuda_of_torch(context: Context) -> int | None:
+    """CUDA's major release that torch's libraries ask for."""
+    for file, image in context.facts.binaries().images.items():
+        if context.packages.top(file) == "torch":
+            for name in image.needed:
+                if found := _CUDART.match(name):
+                    return int(found[1])
+    torch = context.installed("torch")
+    return _cuda_of_label(torch.version) if torch else None
