@@ -103,12 +103,8 @@ class Profile:
         arguments = [*values.get("arguments", ()), *arguments]
         check_arguments(arguments, self.release)
         for flag in (word.partition("=")[0] for word in arguments):
-            if flag in ("--host", "--port"):  # what is checked to be free would not be what is used
-                raise InputError(f"{flag} is the profile's own option: give it before the --")
-            if flag == "--api-key":  # which every process list would show
-                raise InputError("--api-key: the key is what is in the profile's --api-key-file")
-            if flag in _HOSTS:
-                raise InputError(f"{flag} follows from --nodes, --rank and --head, before the --")
+            if flag in _OURS:
+                raise InputError(f"{flag} {_OURS[flag]}")
         check_sizes(values)
         check_division(values, self.place(self.values["model"]))
         values.pop("master-port", None)
@@ -117,29 +113,33 @@ class Profile:
         if host:
             values |= {"nodes": host.nodes, "rank": host.rank, "headless": host.rank > 0}
             values |= {"head": host.head, "master-port": host.port}
-        variables = dict(values.get("env", {}))
+        by_ray = host is not None and starts_by_ray(self.release, self.device)
+        # By Ray, the head alone has these words; here they are to be refused on all hosts alike.
+        shown = {**values, "headless": False} if by_ray else values
         command = Command(
-            words=(),
-            variables=variables,
+            words=(*render(shown, self.release, self.device), *arguments),
+            variables=dict(values.get("env", {})),
             api_key_file=expand(values["api-key-file"]),
             host=values["host"],
             port=values["port"],
             group=host,
         )
-        if host:
-            network = network_variables(self.release, self.device, host.address, host.interface)
-            variables |= unset(network, values)
-        if host and starts_by_ray(self.release, self.device):
-            render({**values, "headless": False}, self.release, self.device)  # may be refused
-            variables |= unset(ray_variables(), values)
-            if self.environment:
-                check_ray(distribution_of(self.environment, "ray"), host.head)
-            ray = ray_words(host.rank, host.head, host.port, host.address)
-            if host.rank:
-                return replace(command, words=ray)
-            variables["RAY_ADDRESS"] = with_port(host.head, host.port)
-            command = replace(command, first=ray)
-        return replace(command, words=(*render(values, self.release, self.device), *arguments))
+        if host is None:
+            return command
+        network = network_variables(self.release, self.device, host.address, host.interface)
+        command = replace(command, variables={**command.variables, **unset(network, values)})
+        return self._by_ray(command, host) if by_ray else command
+
+    def _by_ray(self, command: Command, host: Host) -> Command:
+        """The same where it is Ray that starts vLLM on the hosts but the head."""
+        if self.environment:
+            check_ray(distribution_of(self.environment, "ray"), host.head)
+        ray = ray_words(host.rank, host.head, host.port, host.address)
+        variables = {**command.variables, **unset(ray_variables(), self.values)}
+        if host.rank:
+            return replace(command, words=ray, variables=variables)
+        variables["RAY_ADDRESS"] = with_port(host.head, host.port)
+        return replace(command, first=ray, variables=variables)
 
     def facts(self, arguments: Sequence[str]) -> dict[str, str]:
         """What all hosts that serve this together must have alike. Raises `InputError`."""
@@ -204,7 +204,16 @@ def _check(target: Target, name: str, values: Mapping[str, Any]) -> None:
         raise InputError(f"{place}: {drafts[0]} needs {' and '.join(lacking)}")
 
 
-_HOSTS = ("--headless", "--master-addr", "--master-port", "--nnodes", "--node-rank")
+# Flags of vLLM's that are not to be given to it by hand, and why.
+_OURS = {
+    # What is checked to be free would not be what is used.
+    **dict.fromkeys(("--host", "--port"), "is the profile's own option: give it before the --"),
+    "--api-key": "would show in every process list: the key is what --api-key-file has",
+    **dict.fromkeys(
+        ("--headless", "--master-addr", "--master-port", "--nnodes", "--node-rank"),
+        "follows from --nodes, --rank and --head, before the --",
+    ),
+}
 _DRAFTS = ("draft-model", "draft-tokens", "draft-tensor-parallel-size")  # the last may be left out
 _COUNTS = (
     "draft-tokens",
