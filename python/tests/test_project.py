@@ -7,6 +7,7 @@ import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import pytest
@@ -46,7 +47,11 @@ def test_the_version_is_in_one_place() -> None:
 
 def test_the_module_offers_what_it_names() -> None:
     for name in vllm_nix.__all__:
-        assert getattr(vllm_nix, name).__doc__, name
+        offered = getattr(vllm_nix, name)
+        assert offered.__doc__, name
+        for part, value in vars(offered).items() if isinstance(offered, type) else ():
+            if not part.startswith("_") and isinstance(value, FunctionType | property):
+                assert value.__doc__, f"{name}.{part}"
     assert {*vllm_nix.__all__} <= {*dir(vllm_nix)}
     assert len({*vllm_nix.__all__}) == len(vllm_nix.__all__) == len(vllm_nix._MODULES)
 
@@ -93,6 +98,12 @@ def test_importing_it_imports_nothing_else() -> None:
         [sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["vllm_nix"]
+
+
+def test_what_is_loaded_is_short_to_show_and_goes_into_sets() -> None:
+    for one in (vllm_nix.load_target("cuda"), vllm_nix.load_profile("cuda", "chat")):
+        assert len(repr(one)) < 120
+        assert one in {one}
 
 
 @pytest.mark.skipif(not API.is_file(), reason="the documents are in the repository only")

@@ -5,6 +5,7 @@ class Error(Exception):
     """What was asked for failed. The command prints the message alone, without a traceback."""
 
     exit_code = 1
+    """With which the command ends."""
 
 
 class InputError(Error):

@@ -24,7 +24,7 @@ class Unsolvable(Error):
     def __init__(self, message: str, said: str) -> None:
         super().__init__(message)
         words = re.findall(r"[\w.-]+", said.partition(" hint: ")[0])
-        self.words = frozenset(word.strip(".") for word in words)
+        self.words: frozenset[str] = frozenset(word.strip(".") for word in words)
 
 
 def resolve(

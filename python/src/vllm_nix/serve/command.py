@@ -43,6 +43,7 @@ class Command:
 
     @property
     def has_clients(self) -> bool:
+        """Whether it answers requests, and so reads the API key."""
         return self.group is None or self.group.rank == 0
 
     def line(self) -> str:

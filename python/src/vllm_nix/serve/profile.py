@@ -38,7 +38,7 @@ class Profile:
     name: str
     release: str
     device: str
-    values: ServeProfile = field(repr=False)
+    values: ServeProfile = field(repr=False, hash=False)
     environment: Path | None = None
 
     @property

@@ -2,7 +2,7 @@
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -22,10 +22,11 @@ class Target:
     """One target and its checked parameters, as `lib.targets.<name>` of the flake has them."""
 
     name: str
-    data: Parameters
+    data: Parameters = field(repr=False, hash=False)
 
     @property
     def summary(self) -> str:
+        """What it is for, in a line."""
         return self.data["summary"]
 
     @property

@@ -80,6 +80,7 @@ class Result:
 
     @property
     def status(self) -> Status:
+        """The worst of its findings', or that it was skipped."""
         if self.reason:
             return Status.SKIPPED
         return min((finding.status for finding in self.findings), key=lambda status: status.rank)

@@ -22,7 +22,7 @@ Send = Callable[[Any], Awaitable[None]]
 class Gate:
     def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]]) -> None:
         self.app = app
-        self.key = os.environ["VLLM_API_KEY"].encode()  # no server starts without
+        self.key: bytes = os.environ["VLLM_API_KEY"].encode()  # no server starts without
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan" or self.lets_pass(scope):
