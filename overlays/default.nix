@@ -61,6 +61,7 @@ in
       withDriver = self.callPackage ../nix/environment/with-driver.nix { };
       slimWheels = self.callPackage ../nix/wheels/slim.nix { };
       registrySource = self.callPackage ../nix/wheels/fetch-source.nix { };
+      sourceRow = self.callPackage ../pkgs/source-row.nix { };
       stubNeuron = self.callPackage ../nix/wheels/stub-neuron { };
       stubTorch = self.callPackage ../nix/wheels/stub-torch { };
       vllmSource = self.callPackage ../pkgs/vllm/source.nix { };

@@ -48,7 +48,7 @@ lib.genAttrs (import ./absent.nix) (import ./missing.nix)
   };
   bashInteractive = self.bash;
   gcc = callPackage ./stdenv/cc { inherit (deb) bootstrap platform installed; };
-  inherit (callPackage ./stdenv { inherit (deb) platform; }) stdenv stdenvNoCC;
+  inherit (callPackage ./stdenv { }) stdenv stdenvNoCC;
 
   inherit (callPackage ./build-support/run-command.nix { }) runCommand runCommandLocal runCommandCC;
   inherit (callPackage ./build-support/writers.nix { })

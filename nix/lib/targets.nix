@@ -50,42 +50,25 @@ let
       ]
     );
   readOwn = name: builtins.fromTOML (builtins.readFile (directory + "/${name}/target.toml"));
-  load =
-    names:
-    builtins.listToAttrs (
-      map (name: {
-        inherit name;
-        value = checkTarget name (readOwn name);
-      }) names
-    );
+  targets = builtins.listToAttrs (
+    map (name: {
+      inherit name;
+      value = checkTarget name (readOwn name);
+    }) names
+  );
   lockFile = name: system: directory + "/${name}/pylock.${system}.toml";
-  locked =
-    isWanted: system:
-    load (
-      builtins.filter (
-        name: builtins.pathExists (lockFile name system) && isWanted (extend (file name) (readOwn name))
-      ) names
-    );
-  # AWS's licence forbids to pass its SDK on, and what is built from it.
-  isUnfree = target: target ? neuron;
 in
 {
-  inherit changeTarget checkTarget lockFile;
+  inherit
+    changeTarget
+    checkTarget
+    lockFile
+    targets
+    ;
 
-  targets = load names;
-
-  # Type: lockedTargets, freeTargets, unfreeTargets :: String -> AttrSet
-  # The targets whose wheels are locked for a system, so that they can be assembled: all, those that may
-  # be published, and those that may not.
-  lockedTargets = locked (_: true);
-  freeTargets = locked (target: !isUnfree target);
-  unfreeTargets = locked isUnfree;
-
-  # Type: loadTarget :: String -> AttrSet
-  loadTarget =
-    name:
-    if builtins.elem name names then
-      checkTarget name (readOwn name)
-    else
-      throw "unknown target '${name}'; there are: ${builtins.concatStringsSep ", " names}";
+  # Type: lockedTargets :: String -> AttrSet
+  # The targets whose wheels are locked for a system, so that they can be assembled.
+  lockedTargets =
+    system:
+    removeAttrs targets (builtins.filter (name: !builtins.pathExists (lockFile name system)) names);
 }

@@ -1,21 +1,21 @@
-# Type: { pname, version, rows } -> Path
-# A source archive of the Python registry, or a wheel where the row has its tag (`wheel`); `rows` has the
-# sha256 of each version. The embedded base never downloads: `vllm-nix fetch` adds the file.
+# Type: { pname, version, sources : Path } -> Path
+# A source archive of the Python registry, or a wheel where the row has its tag (`wheel`); `sources` is
+# the sources.toml with its sha256. The embedded base never downloads: `vllm-nix fetch` adds the file.
 {
   providedFile ? null,
   fetchPypi,
   lib,
+  sourceRow,
 }:
 {
   pname,
   version,
-  rows,
+  sources,
 }:
 let
-  known = lib.concatStringsSep ", " (lib.attrNames rows);
   # Older archives are called by the name itself, newer ones with "_" for "-" (PEP 625).
   name = row.name or (lib.replaceStrings [ "-" ] [ "_" ] pname);
-  row = rows.${version} or (throw "no source of ${pname} ${version} is known; there are: ${known}");
+  row = sourceRow sources pname version;
 in
 if providedFile != null then
   providedFile {

@@ -34,7 +34,7 @@ else
     src = registrySource {
       pname = "nvidia-cutlass";
       version = "${version}.0";
-      rows = sources.nvidia-cutlass;
+      sources = ./sources.toml;
     };
     nativeBuildInputs = [ unzip ];
     unpackPhase = "unzip -q $src 'cutlass_library/*'";

@@ -22,7 +22,6 @@ let
   defines = lib.concatMapStringsSep " " (
     feature: "-DFLASHATTENTION_DISABLE_${lib.toUpper (lib.replaceStrings [ "-" ] [ "_" ] feature)}"
   ) target.flash-attn.disable or [ ];
-  rows = (builtins.fromTOML (builtins.readFile ./sources.toml)).flash-attn;
   # It compiles for 8.0 always, whose code all of 8.x runs (Orin from CUDA 13.2 on), and for the newer ones
   # on demand.
   isNewer = capability: lib.versionAtLeast capability "9.0";
@@ -32,8 +31,9 @@ let
     inherit version;
     tag = compiledTag;
     src = registrySource {
-      inherit rows version;
+      inherit version;
       pname = "flash-attn";
+      sources = ./sources.toml;
     };
     meta = {
       description = "Exact attention, fast and with little memory";

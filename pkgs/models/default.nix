@@ -16,7 +16,7 @@ let
     pname: version:
     registrySource {
       inherit pname version;
-      rows = rows.${pname};
+      sources = ./sources.toml;
     };
   newest = pname: source pname (lib.last (lib.sort lib.versionOlder (lib.attrNames rows.${pname})));
 

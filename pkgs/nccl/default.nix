@@ -9,6 +9,7 @@
   maxJobsHook,
   patchedSource,
   python,
+  sourceRow,
   target,
 
   version ? target.nccl.version,
@@ -25,10 +26,7 @@ let
   inherit (target.cuda) capabilities;
   release = lib.head (lib.splitString "-" version);
 
-  sources = builtins.fromTOML (builtins.readFile ./sources.toml);
-  row =
-    sources.${version}
-      or (throw "no source of nccl ${version} is known; there are: ${lib.concatStringsSep ", " (lib.attrNames sources)}");
+  row = sourceRow ./sources.toml "nccl" version;
   src =
     if providedFile != null && row ? archive then
       providedFile {

@@ -3,7 +3,6 @@
 # it in `sdists`.
 {
   buildWheel,
-  lib,
   python,
   registrySource,
 }:
@@ -14,12 +13,7 @@ buildWheel {
   src = registrySource {
     pname = name;
     inherit version;
-    rows =
-      let
-        all = builtins.fromTOML (builtins.readFile ./sources.toml);
-      in
-      all.${name}
-        or (throw "no source of ${name} is known; there are: ${lib.concatStringsSep ", " (lib.attrNames all)}");
+    sources = ./sources.toml;
   };
   build-system = [
     python.pkgs.setuptools

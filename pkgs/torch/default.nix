@@ -15,6 +15,7 @@
   numactl,
   openblas,
   python,
+  sourceRow,
   target,
 }:
 let
@@ -22,10 +23,6 @@ let
   release = target.torch.version;
   number = target.torch.build-number or 1;
   version = release + lib.optionalString (number > 1) ".post${toString number}"; # tools/generate_torch_version.py
-  hashes = builtins.fromTOML (builtins.readFile ./sources.toml);
-  hash =
-    hashes.${release}
-      or (throw "no source of torch ${release} is known; there are: ${lib.concatStringsSep ", " (lib.attrNames hashes)}");
 
   # torch calls BLAS with 32-bit integers; nixpkgs' OpenBLAS takes 64-bit ones on x86_64.
   blas = if openblas.blas64 or false then openblas.override { blas64 = false; } else openblas;
@@ -56,7 +53,7 @@ buildCudaWheel cudaPackages (
       repo = "pytorch";
       rev = "v${release}";
       fetchSubmodules = true;
-      inherit hash;
+      hash = sourceRow ./sources.toml "torch" release;
     };
     build-system = [
       python.pkgs.numpy

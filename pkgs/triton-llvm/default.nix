@@ -8,15 +8,12 @@
   maxJobsHook,
   ninja,
   python,
+  sourceRow,
   stdenv,
   target,
 }:
 let
-  rows = builtins.fromTOML (builtins.readFile ./sources.toml);
-  triton = target.triton.version;
-  row =
-    rows.${triton}
-      or (throw "no LLVM is known for triton ${triton}; there are: ${lib.concatStringsSep ", " (lib.attrNames rows)}");
+  row = sourceRow ./sources.toml "triton-llvm" target.triton.version;
   native = if stdenv.hostPlatform.isAarch64 then "AArch64" else "X86";
 in
 (cudaPackages.backendStdenv or stdenv).mkDerivation {

@@ -12,15 +12,13 @@
   ninja,
   nlohmann_json,
   python,
+  sourceRow,
   target,
   triton-llvm,
 }:
 let
   inherit (target.triton) version;
-  rows = builtins.fromTOML (builtins.readFile ./sources.toml);
-  row =
-    rows.${version}
-      or (throw "no source of triton ${version} is known; there are: ${lib.concatStringsSep ", " (lib.attrNames rows)}");
+  row = sourceRow ./sources.toml "triton" version;
   toolkit = cudaPackages.cudatoolkit;
 in
 buildCudaWheel cudaPackages (

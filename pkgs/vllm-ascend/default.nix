@@ -16,7 +16,7 @@ buildWheel {
   src = registrySource {
     inherit version;
     pname = "vllm-ascend";
-    rows = (builtins.fromTOML (builtins.readFile ./sources.toml)).vllm-ascend;
+    sources = ./sources.toml;
   };
   build-system = [
     python.pkgs.setuptools

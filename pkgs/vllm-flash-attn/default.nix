@@ -5,14 +5,12 @@
   fetchFromGitHub,
   lib,
   patchedSource,
+  sourceRow,
   target,
 }:
 let
   inherit (target.vllm-flash-attn) rev;
-  rows = builtins.fromTOML (builtins.readFile ./sources.toml);
-  row =
-    rows.${rev}
-      or (throw "no source of vllm-flash-attn ${rev} is known; there are: ${lib.concatStringsSep ", " (lib.attrNames rows)}");
+  row = sourceRow ./sources.toml "vllm-flash-attn" rev;
   forOrin = lib.elem "8.7" target.cuda.capabilities;
   sm87 =
     row.sm87

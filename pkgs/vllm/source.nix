@@ -5,9 +5,6 @@
   patchedSource,
   registrySource,
 }:
-let
-  rows = (builtins.fromTOML (builtins.readFile ./sources.toml)).vllm;
-in
 {
   release,
   patches ? [ ],
@@ -17,9 +14,9 @@ patchedSource {
   pname = "vllm";
   version = release;
   src = registrySource {
-    inherit rows;
     pname = "vllm";
     version = release;
+    sources = ./sources.toml;
   };
   replacements = lib.concatMap (import ./patches.nix { inherit lib; }) patches ++ replacements;
 }

@@ -85,7 +85,9 @@ in
   "attention is what vLLM calls on the devices" = {
     expr =
       map
-        (capabilities: toString (for "attention-bf16-128" capabilities).compiled.attention-bf16-128.backends)
+        (
+          capabilities: toString (for "attention-bf16-128" capabilities).compiled.attention-bf16-128.backends
+        )
         [
           "8.6"
           "8.6 9.0"
@@ -101,7 +103,9 @@ in
     expr = lib.genAttrs (words "attention-bf16-128 attention-bf16-e4m3-128 xqa-bf16-e4m3-128-4") (
       module:
       toString (
-        lib.filter (capability: fails (for module capability).drvPath) (words "7.5 8.6 8.9 9.0 10.0 10.3 12.0 12.1")
+        lib.filter (capability: fails (for module capability).drvPath) (
+          words "7.5 8.6 8.9 9.0 10.0 10.3 12.0 12.1"
+        )
       )
     );
     expected = {

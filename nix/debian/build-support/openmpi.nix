@@ -2,7 +2,6 @@
 {
   makeWrapper,
   symlinkJoin,
-  stdenv,
 }:
 openmpi:
 symlinkJoin {

@@ -1,5 +1,5 @@
 # A source archive or a wheel of the Python registry, by the name that it has there.
-{ lib, provided }:
+{ provided }:
 {
   pname,
   version,

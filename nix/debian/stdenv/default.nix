@@ -3,7 +3,6 @@
   lib,
   config,
   system,
-  platform,
   bash,
   bzip2,
   coreutils,

@@ -89,7 +89,7 @@ in
           src = registrySource {
             pname = "flash-attn";
             inherit version;
-            rows = (builtins.fromTOML (builtins.readFile ../../../pkgs/flash-attn/sources.toml)).flash-attn;
+            sources = ../../../pkgs/flash-attn/sources.toml;
           };
           replacements = (import ../../../pkgs/vllm-flash-attn/sm87.nix).setup;
         };

@@ -1,7 +1,6 @@
 # gcc and g++, and the linker beneath them, as the base's builds and its running programs use them.
 {
   lib,
-  system,
   bootstrap,
   platform,
   installed,
