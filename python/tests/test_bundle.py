@@ -246,6 +246,13 @@ def test_a_damaged_bundle_leaves_nothing(
     assert not list((root / "opt").glob("*"))
 
 
+def test_a_folder_that_is_not_there(tmp_path: Path, write: Write) -> None:
+    write()
+    words = ["sh", tmp_path / "out/unpack.sh", "gone"]
+    done = subprocess.run(words, check=False, capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (1, "unpack.sh: gone is not a folder\n")
+
+
 def test_a_full_disk_leaves_no_bundle(
     tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,7 +2,7 @@
 # Unpacks the bundle below / or the folder named: `sh unpack.sh [FOLDER]`. Checks it first, overwrites nothing.
 set -eu
 fail() { echo "unpack.sh: $*" >&2; exit 1; }
-root=$(cd "${1:-/}" && pwd) && root=${root%/} || fail "${1:-/} is not a folder"
+root=$(cd "${1:-/}" 2>/dev/null && pwd) && root=${root%/} || fail "${1:-/} is not a folder"
 store=$root@store@ new=$root@store@/.@name@.new
 cd "$(dirname "$0")" && command -v @program@ >/dev/null || fail "needs @program@"
 [ ! -e "$store/../var/nix/db" ] || fail "Nix is there, and must know its paths: use nix copy"

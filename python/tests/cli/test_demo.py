@@ -81,6 +81,7 @@ def test_a_vllm_that_does_not_start(
         ([], "is not a checkout of vllm-nix"),
         (["gpu"], "unknown target 'gpu'"),
         (["--environment", "env", "--log", "no/log"], "--log no/log: No such file"),
+        (["--environment", "env"], "env has no vLLM in lib/python3*/site-packages\n"),
     ],
 )
 def test_what_it_cannot_do(

@@ -76,6 +76,8 @@ def run(args: argparse.Namespace) -> int:
             if environment is None:
                 environment = demo.build(args.base, args.rest)
             return demo.show(environment, profile, args.question)
+    except InputError:  # the log says no more of it, and the same command would fail again
+        raise
     except Error as error:
         raise type(error)(
             f"{error}; the whole log is in {args.log}, and the same command goes on from here"
