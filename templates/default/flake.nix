@@ -1,5 +1,5 @@
 {
-  description = "vLLM for a Jetson AGX Orin, with one thing of one's own changed";
+  description = "A target's vLLM, with one thing of one's own changed";
 
   inputs = {
     # Where it is, said once: nix registry add vllm-nix git+file:///home/me/vllm-nix
@@ -10,27 +10,27 @@
   outputs =
     { nixpkgs, vllm-nix, ... }:
     let
-      system = "aarch64-linux";
+      target = "jetson"; # or another one: vllm-nix targets --all
+      system = "aarch64-linux"; # that it is for
       pkgs = import nixpkgs {
         inherit system;
         config = {
           allowUnfree = true; # CUDA
           cudaSupport = true;
         };
-        overlays = [ vllm-nix.overlays.jetson ];
+        overlays = [ vllm-nix.overlays.${target} ];
       };
     in
     {
       packages.${system} = {
         # The target as it is: its components are pkgs.vllmPackages.torch, .vllm, ...
-        default = pkgs.vllmPackages.vllm-jetson;
-        # With more compilers at once: an override reaches all that depends on it.
+        default = pkgs.vllmPackages."vllm-${target}";
+        # With more compilers at once: what is changed is checked as the target's file is, and reaches
+        # all that depends on it. A component by itself: overrideScope.
         eager =
-          (pkgs.vllmPackages.overrideScope (
-            _: super: {
-              vllm = super.vllm.overrideAttrs { memoryPerJob = "6 GiB"; };
-            }
-          )).vllm-jetson;
+          (pkgs.vllmPackages.overrideTarget (
+            old: nixpkgs.lib.recursiveUpdate old { build.memory-per-job = "6 GiB"; }
+          ))."vllm-${target}";
       };
     };
 }
