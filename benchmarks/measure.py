@@ -9,12 +9,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 NIX = (
-    "--option",
-    "experimental-features",
-    "nix-command flakes",
-    "--option",
-    "substituters",
-    "",
+    *("--option", "experimental-features", "nix-command flakes"),
+    *("--option", "substituters", ""),
 )
 SANDBOX = (
     *("--option", "sandbox", "true", "--option", "sandbox-fallback", "false"),
@@ -49,6 +45,12 @@ def seconds(command: Command) -> float:
     if result.returncode:
         raise RuntimeError(f"{' '.join(map(str, command))}: {result.stderr[-2000:]}")
     return taken
+
+
+def output(*command: str) -> str:
+    """What one of Nix's programs prints."""
+    words = [command[0], *NIX, *SANDBOX, *command[1:]]
+    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
 
 def compare(

@@ -18,8 +18,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.environment import PACKAGES, _output
-from benchmarks.measure import ROOT
+from benchmarks.environment import PACKAGES
+from benchmarks.measure import ROOT, output
 from vllm_nix.bundle import write_bundle
 from vllm_nix.errors import InputError
 from vllm_nix.fetching.sources import this_system
@@ -115,7 +115,7 @@ def _is_match(parts: list[str], pattern: list[str]) -> bool:
 
 
 def _nix(*words: str) -> str:
-    return _output("nix-instantiate", "--eval", "--json", *words[:-1], "--expr", words[-1])
+    return output("nix-instantiate", "--eval", "--json", *words[:-1], "--expr", words[-1])
 
 
 def _built(attribute: str) -> str:
@@ -129,14 +129,14 @@ def _built(attribute: str) -> str:
 
 def _sizes(target: str, attribute: str) -> str:
     expression = f"(let p = {PACKAGES}; in with p; {attribute})"
-    top = Path(_output("nix-build", "--no-out-link", "--expr", expression).strip())
-    listed = _output("nix-store", "--query", "--size", *map(str, closure(top))).split()
+    top = Path(output("nix-build", "--no-out-link", "--expr", expression).strip())
+    listed = output("nix-store", "--query", "--size", *map(str, closure(top))).split()
     download = sum(file.stat().st_size for _, file in _wheels(target))
     with tempfile.TemporaryDirectory() as folder:
         bundle = write_bundle(top, Path(folder, "all.tar.zst"))
     sizes = [download, sum(map(int, listed)), bundle.after]
     with suppress(subprocess.CalledProcessError):  # closed libraries, changed, must not be in one
-        image = _output("nix-build", "--no-out-link", "--expr", f"{expression}.image")
+        image = output("nix-build", "--no-out-link", "--expr", f"{expression}.image")
         sizes.append(_written(image.strip()))
     return " | ".join(f"{size / 1e6:,.0f}" for size in sizes)
 
