@@ -397,6 +397,8 @@ def test_a_terminal_of_100_columns(
     [
         (("--for", "rtx"), "unknown device 'rtx'"),
         (("--cuda", "12.6"), "--cuda without a device; add --for"),
+        (("--cuda", ""), "--cuda without a device; add --for"),
+        (("--for", "orin", "--cuda", ""), "unknown CUDA release ''"),
         (("--jetpack", "6.2"), "--jetpack without a device; add --for"),
     ],
 )

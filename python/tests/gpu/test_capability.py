@@ -139,6 +139,11 @@ def test_a_target_can_be_for_any(capability: str, toolkit: str) -> None:
         ("gb10", "12.1"),
         ("orin-nano", "8.7"),
         ("Jetson Orin Nano Super", "8.7"),
+        # As /proc/device-tree/model has them.
+        ("NVIDIA Jetson AGX Orin Developer Kit", "8.7"),
+        ("NVIDIA Jetson Orin Nano Engineering Reference Developer Kit Super", "8.7"),
+        ("NVIDIA Jetson AGX Thor Developer Kit", "11.0"),
+        (" orin\n", "8.7"),
         ("Jetson AGX Orin 64GB", "8.7"),
         ("nano", "5.3"),
         ("Jetson Xavier NX", "7.2"),

@@ -28,6 +28,10 @@ MESSAGES = [
         "pip install --force-reinstall torch",
     ),
     ("OSError: libcudnn.so.9: cannot open shared object file", "--force-reinstall torch"),
+    (
+        "importlib.metadata.PackageNotFoundError: No package metadata was found for torchvision",
+        "--force-reinstall torchvision:",
+    ),
     ("Failed to set NUMA affinity: libnuma.so: cannot open shared object file", "libnuma-dev"),
     ("OSError: libnuma.so.1: cannot open shared object file", "apt-get install libnuma1"),
     ("ImportError: libGL.so.1: cannot open shared object file", "opencv-python-headless"),

@@ -129,8 +129,8 @@ def _swallowed(checks: list[str]) -> Path | None:
 
 
 def _split(checks: list[str]) -> list[str]:
-    """At commas as well: `--only elf,record`."""
-    return [check for word in checks for check in word.split(",") if check]
+    """At commas as well: `--only elf,record`. What is empty, as of a variable that is not set, stays: it is unknown."""
+    return [one for word in checks for one in word.split(",") if one or not word.strip(",")]
 
 
 @contextmanager

@@ -64,7 +64,7 @@ def device(text: str, cuda: str | None = None, jetpack: str | None = None) -> De
         raise InputError(f"both CUDA {cuda} and JetPack {jetpack}; name one of them")
     if jetpack is not None:
         cuda = _suited(jetpack, text, capability).cuda
-    return Device(name, capability, cuda and cuda_release(cuda))
+    return Device(name, capability, None if cuda is None else cuda_release(cuda))
 
 
 def device_names() -> tuple[str, ...]:
@@ -162,7 +162,7 @@ def _find(text: str) -> tuple[str, ComputeCapability]:
     plain = _plain(text)
     for group in ("devices", "grace"):
         if plain in _names(group):
-            return text, _names(group)[plain][1]
+            return text.strip(), _names(group)[plain][1]
     written = _CAPABILITY.fullmatch(text.strip().lower())
     if written is None:
         raise InputError(f"unknown device '{text}'; {_advice(plain)}")
@@ -229,7 +229,10 @@ _MARKS |= {
     "edition",
     "graphics",
     "card",
+    "developer",
     "kit",
+    "engineering",
+    "reference",
 }
 _MARKS |= {"ti", "super", "generation", "blackwell", "pcie", "with", "design"}
 _SIZES = re.compile(

@@ -37,8 +37,10 @@ class Row(NamedTuple):
 
 def device_of(text: str | None, cuda: str | None, jetpack: str | None) -> Device | None:
     if text is None:
-        if cuda or jetpack:
-            raise InputError(f"--{'cuda' if cuda else 'jetpack'} without a device; add --for")
+        if cuda is not None or jetpack is not None:
+            raise InputError(
+                f"--{'jetpack' if cuda is None else 'cuda'} without a device; add --for"
+            )
         return None
     from vllm_nix.gpu.compat import device
 

@@ -246,9 +246,9 @@ class Question:
 
 def named_devices(question: Question, parameters: Mapping[str, Any]) -> tuple[Device, ...]:
     """The devices that were asked for, by name or by the target. Raises `InputError`."""
-    if question.cuda:
+    if question.cuda is not None:
         cuda_release(question.cuda)
-    if question.jetpack:
+    if question.jetpack is not None:
         jetpack_release(question.jetpack)
     if question.device and "," in question.device:
         first, *_ = names = question.device.split(",")
