@@ -30,7 +30,7 @@ let
     lib.optionals (builtins.pathExists lock) (pylock lock).wheels
     ++ lib.optional (lib.elem "transformers-neuronx" target.neuron.wheels) transformers-neuronx
     ++ [ vllm ]
-    ++ lib.mapAttrsToList (name: { version, ... }: { inherit name version; }) files.wheels;
+    ++ lib.mapAttrsToList (name: wheel: wheel // { inherit name; }) files.wheels;
   handedOut = vendorFiles {
     inherit meta;
     whose = "AWS's";

@@ -31,7 +31,7 @@ let
   ) { };
   scope = lib.makeScope pkgs.newScope (self: {
     one = 1;
-    two = self.callPackage ({ one }: { value = one + 1; }) { };
+    two = self.callPackage ({ one }: lib.genAttrs [ "value" ] (_: one + 1)) { };
   });
 in
 {
@@ -40,7 +40,7 @@ in
     expected = 42;
   };
   overlaysReachEveryPackage = {
-    expr = (overlaid.callPackage ({ zlib }: { inherit (zlib) replaced; }) { }).replaced;
+    expr = (overlaid.callPackage ({ zlib }: zlib) { }).replaced;
     expected = true;
   };
   extendAddsAnOverlay = {
