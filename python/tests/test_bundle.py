@@ -248,7 +248,7 @@ def test_a_damaged_bundle_leaves_nothing(
 
 def test_a_folder_that_is_not_there(tmp_path: Path, write: Write) -> None:
     write()
-    words = ["sh", tmp_path / "out/unpack.sh", "gone"]
+    words = ["sh", str(tmp_path / "out/unpack.sh"), "gone"]
     done = subprocess.run(words, check=False, capture_output=True, text=True, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (1, "unpack.sh: gone is not a folder\n")
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vllm_nix.text import printable
+from vllm_nix.text import printable, unicode
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,12 @@ from vllm_nix.text import printable
 )
 def test_what_does_not_print_is_escaped(text: object, shown: str) -> None:
     assert printable(text) == shown
+
+
+def test_a_name_in_json_is_the_files_own() -> None:
+    assert unicode("\u202e\n \x1b") == "\u202e\n \x1b"
+    assert unicode(os.fsdecode(b"name\xff")) == r"name\xff"
+    assert unicode("half \ud800").encode() == rb"half \ud800"
 
 
 def test_lines_may_be_kept() -> None:

@@ -16,6 +16,11 @@ def printable(text: object, keep: str = "") -> str:
     return "".join(char if char in keep or char.isprintable() else _escaped(char) for char in line)
 
 
+def unicode(name: object) -> str:
+    r"""A file's name as it is, for JSON; but a byte that is no text becomes an escape (``\xff``)."""
+    return "".join(_escaped(c) if "\ud800" <= c <= "\udfff" else c for c in str(name))
+
+
 def counted(number: int, noun: str) -> str:
     """As in "1 file" and "2 files"."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

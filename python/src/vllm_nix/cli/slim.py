@@ -25,7 +25,7 @@ from pathlib import Path
 
 from vllm_nix.gpu.compression import program
 from vllm_nix.gpu.slim import Slimmed
-from vllm_nix.text import printable
+from vllm_nix.text import printable, unicode
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -86,7 +86,7 @@ def _summary(found: Sequence[Slimmed], *, written: bool) -> str:
 def _as_json(found: Sequence[Slimmed], args: argparse.Namespace) -> str:
     rows = [
         {
-            "path": str(one.path),
+            "path": unicode(one.path),
             "before": one.before,
             "after": one.after,
             "slimmed": one.is_slimmed,

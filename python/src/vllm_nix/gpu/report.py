@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from vllm_nix.errors import InputError
 from vllm_nix.gpu.libraries import RUNS, Code, Library
 from vllm_nix.light import NamedTuple
-from vllm_nix.text import columns, printable
+from vllm_nix.text import columns, printable, unicode
 
 TYPE_CHECKING = False  # see vllm_nix/__init__.py; these are imported where they are needed
 if TYPE_CHECKING:
@@ -248,7 +248,7 @@ def device_json(device: Device) -> dict[str, object]:
 def library_json(row: Row, device: Device | None, by_fatbin: bool) -> dict[str, object]:
     library = row.library
     found: dict[str, object] = {
-        "path": printable(os.fspath(library.file)),
+        "path": unicode(library.file),
         "code": [
             {"role": role, "kind": one.kind, "arch": one.arch, "isa": one.isa, "count": count}
             for role, code in row.code.items()
