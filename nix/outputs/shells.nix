@@ -1,4 +1,4 @@
-# `nix develop`: for who works on this repository; `nix develop .#cpu`: a target's environment; `nix develop
+# `nix develop`: for those who work on this repository; `nix develop .#cpu`: a target's environment; `nix develop
 # .#jetson`, of a target that compiles vLLM: what compiles it.
 { poetry2nix }:
 system: pkgs:

@@ -25,7 +25,7 @@ let
   ];
 
   # Layers, from what changes least: what everything stands on, large wheels and models by themselves, small
-  # wheels together, vLLM, the environment. There may be 127; leave some to who builds upon the image.
+  # wheels together, vLLM, the environment. There may be 127; leave some to those who build upon the image.
   isVllm =
     wheel:
     lib.elem wheel.pname [
