@@ -1,6 +1,6 @@
 """Kernels that are there before the first request: FlashInfer loads them, and compiles nothing.
 
-Needs `vllm-nix fetch cuda`, 4 GB; the first time 20 minutes of a processor.
+Needs `vllm-nix fetch cuda`, 4 GB; the first time 12 minutes of a processor.
 """
 
 import json
@@ -31,8 +31,8 @@ arguments = half, half, half, torch.int32, 128, 128, 0, False, False, False
 ask = {
     "sampling": lambda: get_sampling_module().top_p_sampling_from_probs,
     "fa2": lambda: get_batch_prefill_module("fa2", *arguments).paged_run,
-    "fa3": lambda: get_batch_prefill_module("fa3", *arguments).paged_run,
     "xqa": lambda: get_xqa_module(half, half, 16, 128, 4, False, half, 1).xqa,
+    "xqa-fp8": lambda: get_xqa_module(half, torch.float8_e4m3fn, 16, 128, 4, False, half, 1).xqa,
 }
 for name in sys.argv[2:]:
     print(ask[name]())
@@ -75,6 +75,7 @@ def no_compiler(tmp_path: Path) -> Path:
     ("capability", "modules", "asked"),
     [
         ("8.6", [SAMPLING, ATTENTION], ["sampling", "fa2"]),
+        ("9.0", ["xqa-bf16-e4m3-128-4"], ["xqa-fp8"]),
         ("12.0", [ATTENTION, XQA], ["fa2", "xqa"]),
     ],
 )
