@@ -11,7 +11,6 @@ several servers of the profile, each --replica HOST:PORT; or Kubernetes's, for t
 import argparse
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from vllm_nix.cli.parsers import path, seconds
 from vllm_nix.errors import InputError
 from vllm_nix.paths import expand
 from vllm_nix.process import inherit_orphans
-from vllm_nix.serve import Profile, kubernetes, load_profile, nginx
+from vllm_nix.serve import Command, Profile, kubernetes, load_profile, nginx
 from vllm_nix.serve.command import check_target_of, read_api_key, release_of
 from vllm_nix.targets import load_target, profile_keys
 from vllm_nix.text import printable
@@ -92,12 +91,7 @@ def run(args: argparse.Namespace) -> int:
         if overrides or args.environment or args.format or args.rest:
             raise InputError(f"which profile? `vllm-nix serve {args.target}` shows them")
         return _show(args.target, args.json)
-    for program, options in FORMATS.items():
-        for option, needed in options.items():
-            if getattr(args, option) and args.format != program:
-                raise InputError(f"--{option} is for --format {program}")
-            if args.format == program and not getattr(args, option):
-                raise InputError(f"--format {program} needs {needed}")
+    _check_format(args)
     release = None
     if args.environment:
         check_target_of(args.environment, args.target)
@@ -105,37 +99,51 @@ def run(args: argparse.Namespace) -> int:
     profile = load_profile(
         args.target, args.profile, overrides, release=release, environment=args.environment
     )
-    words = args.rest
     if args.format:
-        for option in ("json", "rank", "head"):
-            if (value := getattr(args, option)) is not None and value is not False:
-                raise InputError(f"--{option} does not go with --format {args.format}")
-        print(_render(profile, args, words), end="")
+        print(_render(profile, args), end="")
         return 0
     here = bool(args.environment) and not (args.print or args.json)
-    command = profile.command(words, host=profile.host(args.rank, args.head, here=here))
+    command = profile.command(args.rest, host=profile.host(args.rank, args.head, here=here))
     if here:
         profile.check_folders()
         if command.group is None:
             command.run(args.environment)
         inherit_orphans()
-        command.run_in_group(args.environment, profile.facts(words), args.wait, say)
-        return 0
+        command.run_in_group(args.environment, profile.facts(args.rest), args.wait, say)
+    else:
+        _print(command, args.json)
+    return 0
+
+
+def _check_format(args: argparse.Namespace) -> None:
+    """What a format needs is there, and nothing that is for another."""
+    for program, options in FORMATS.items():
+        for option, needed in options.items():
+            if getattr(args, option) and args.format != program:
+                raise InputError(f"--{option} is for --format {program}")
+            if args.format == program and not getattr(args, option):
+                raise InputError(f"--format {program} needs {needed}")
+    if args.format:
+        for option in ("json", "rank", "head"):
+            if (value := getattr(args, option)) is not None and value is not False:
+                raise InputError(f"--{option} does not go with --format {args.format}")
+
+
+def _print(command: Command, as_json: bool) -> None:
     if command.has_clients and command.api_key_file.exists():
         read_api_key(command.api_key_file)
     if command.group and command.group.address is None:
         names = "VLLM_HOST_IP, GLOO_SOCKET_IFNAME and the like"
         say(f"this is for another host than this one: {names} are left to be set there")
-    print(json.dumps(command.to_json(), indent=2) if args.json else command.line())
-    return 0
+    print(json.dumps(command.to_json(), indent=2) if as_json else command.line())
 
 
-def _render(profile: Profile, args: argparse.Namespace, words: Sequence[str]) -> str:
+def _render(profile: Profile, args: argparse.Namespace) -> str:
     if args.format == "nginx":
-        if words:
-            raise InputError(f"{words[0]} is for vLLM, which nginx does not start")
+        if args.rest:
+            raise InputError(f"{args.rest[0]} is for vLLM, which nginx does not start")
         return nginx.render(profile, args.replica)
-    return kubernetes.render(profile, image=args.image, secret=args.secret, arguments=words)
+    return kubernetes.render(profile, image=args.image, secret=args.secret, arguments=args.rest)
 
 
 def say(text: str) -> None:
