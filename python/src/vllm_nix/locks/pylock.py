@@ -100,7 +100,7 @@ def format_lock(lock: Lock, system: str) -> str:
         import tomli_w
     except ImportError as error:
         raise Unavailable(
-            f"cannot write lock files without {error.name}; `pip install 'vllm-nix[lock]'` has it"
+            f"cannot write lock files without {error.name}; pip install tomli-w"
         ) from error
     machine = system.removesuffix("-linux")
     data = {

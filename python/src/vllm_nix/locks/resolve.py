@@ -120,7 +120,7 @@ def _uv() -> str:
         pass
     if program := shutil.which("uv"):
         return program
-    raise Unavailable("uv, which resolves locks, is missing; `pip install 'vllm-nix[lock]'` has it")
+    raise Unavailable("uv, which resolves locks, is missing; pip install uv")
 
 
 # uv's words for a package of which only unfitting wheels or source distributions remain.
