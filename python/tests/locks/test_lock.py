@@ -304,7 +304,7 @@ def test_without_a_network(
 def test_without_uv(app: Requirements, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     monkeypatch.setitem(sys.modules, "uv", None)
-    with pytest.raises(Unavailable, match="uv, .*missing; pip install uv"):
+    with pytest.raises(Unavailable, match=r"uv, .*missing; pip install uv"):
         relock(app, SYSTEM)
 
 
