@@ -4,6 +4,7 @@
 final: _prev:
 let
   inherit (final) lib;
+  inherit (final.stdenv) buildPlatform hostPlatform;
   inherit (import ../nix/lib) targets;
   names = lib.concatMap (name: [
     name
@@ -14,7 +15,12 @@ in
   vllmPackages = lib.makeScope final.newScope (
     self:
     {
-      python = final.python311;
+      # Builds start the Python that their wheels are for.
+      python =
+        if buildPlatform.system == hostPlatform.system then
+          final.python311
+        else
+          throw "vllmPackages cannot be cross-compiled; take the packages of ${hostPlatform.system}, and let a builder make them: docs/fleet.md";
       aliasWheel = self.callPackage ../nix/wheels/alias { };
       bundle = self.callPackage ../nix/environment/bundle.nix { };
       image = self.callPackage ../nix/environment/image { };
@@ -30,7 +36,7 @@ in
         let
           abi = "cp${lib.replaceStrings [ "." ] [ "" ] self.python.pythonVersion}";
         in
-        "${abi}-${abi}-linux_${final.stdenv.hostPlatform.parsed.cpu.name}";
+        "${abi}-${abi}-linux_${hostPlatform.parsed.cpu.name}";
       cudaPackagesFor = self.callPackage ../nix/cuda/packages-for.nix { };
       fetchWheel = self.callPackage ../nix/wheels/fetch.nix { };
       unpackWheel = self.callPackage ../nix/wheels/unpack { };

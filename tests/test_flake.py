@@ -74,6 +74,19 @@ def test_a_component_that_is_not_the_targets_names_whose_it_is(
     assert f"target cpu has no table '{table}', which overrideTarget may add; " in result.stderr
 
 
+def test_who_compiles_for_another_system_is_told_to_take_a_builder(nix: Nix) -> None:
+    expression = """
+      (import ./nix/debian {
+        overlays = [
+          (_: prev: { stdenv = prev.stdenv // { buildPlatform.system = "riscv64-linux"; }; })
+          (import ./overlays/target.nix "cpu")
+        ];
+      }).vllmPackages.vllm-cpu
+    """
+    result = nix("nix-instantiate", "--eval", "--expr", expression, check=False)
+    assert "vllmPackages cannot be cross-compiled; take the packages of " in result.stderr
+
+
 def test_every_output_evaluates_on_the_embedded_base(nix: Nix) -> None:
     nix("nix", "flake", "check", "--no-build", *EMBEDDED)
 
