@@ -4,6 +4,7 @@ import argparse
 import errno
 import json
 import os
+import pkgutil
 import shutil
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from debs import make_deb
@@ -81,6 +83,28 @@ def test_wheels_arrive_in_the_store_and_are_not_fetched_again(
     shutil.rmtree(tmp_path / "index")
     again = fetch(wanted)
     assert (again.fetched, again.present) == ((), 3)
+
+
+def test_what_has_come_never_shrinks(wheels: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor while a file leaves its client's folder, and is not in the store yet."""
+
+    def slowly(function: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(*arguments: Any, **more: Any) -> Any:
+            time.sleep(0.5)
+            result = function(*arguments, **more)
+            time.sleep(0.5)
+            return result
+
+        return wrapped
+
+    for name in ("add_files", "download_wheels"):
+        place = f"vllm_nix.fetching.fetch.{name}"
+        monkeypatch.setattr(place, slowly(pkgutil.resolve_name(place)))
+    seen: list[Progress] = []
+    fetch(sources(source(wheels[0])), progress=seen.append)
+    sizes = [each.size for each in seen]
+    assert sizes == sorted(sizes)
+    assert len(set(sizes)) > 1
 
 
 def test_only_what_the_store_lacks_is_fetched(wheels: list[Path], tmp_path: Path) -> None:

@@ -128,6 +128,7 @@ class _Fetch:
         self.stop = stop or threading.Event()
         self.done = 0  # files in the store
         self.size = 0  # their bytes
+        self.come = 0  # with those that are on their way, from a client's folder to the store, too
         self.counting = threading.Lock()
         self.running: dict[Path, int] = {}  # folders being downloaded into, and their final sizes
 
@@ -230,8 +231,9 @@ class _Fetch:
         """Says how far it is; returns the bytes that have come."""
         running = list(self.running.items())
         size = self.size + sum(min(size_below(part), most) for part, most in running)
-        total = max(size, total_size(self.wanted))
-        self.progress(Progress(self.done, len(self.wanted), size, total))
+        self.come = max(self.come, size)
+        total = max(self.come, total_size(self.wanted))
+        self.progress(Progress(self.done, len(self.wanted), self.come, total))
         return size
 
 
