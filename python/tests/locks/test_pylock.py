@@ -126,6 +126,16 @@ def test_no_lock(tmp_path: Path) -> None:
     ("change", "complaint"),
     [
         (("py3-none-any.whl", "py3-none-any\u202e.whl"), "is not a wheel's file name"),
+        (("a-1-py3", "a- 1-py3"), "'a- 1-py3-none-any.whl' is not a wheel's file name"),
+        (("size = ", 'url = "https://x.invalid/a.whl"\nsize = '), "a.whl' besides a path"),
+        (
+            ('version = "1"', 'version = "1"\nmarker = "sys_platform == \'win32\'"'),
+            "a: it is for some environments only",
+        ),
+        (
+            ('version = "1"', 'version = "1"\nrequires-python = ">=3.13"'),
+            "a: it is for some environments only",
+        ),
         (("size = ", "size = 9223372036854775808 #"), "is not a size in bytes"),
         (("lock-version", "a" + ".a" * 20_000 + " = 1\nlock-version"), "more than 100 dots"),
     ],

@@ -41,6 +41,7 @@ class Lock:
     requirements: str = ""
 
 
+_FILE = re.compile(r"[\w.+!-]+\.whl", re.ASCII)  # which the store takes, too
 _MOST_DOTS = 100  # of a line: tomllib takes seconds for a key of thousands of parts
 
 
@@ -83,10 +84,14 @@ def _wheel(package: Package) -> Wheel:
         raise ValueError(f"{name}: its version is missing")
     if len(wheels) != 1:
         raise ValueError(f"{name}: expected one wheel, got {len(wheels)}")
+    if package.marker or package.requires_python:  # pip and uv would mind it, and nothing of ours
+        raise ValueError(f"{name}: it is for some environments only")
     [wheel] = wheels
     file, sha256 = wheel.path or "", wheel.hashes.get("sha256", "")
-    if "/" in file or wheel.filename != file or not (file.isascii() and file.isprintable()):
+    if not _FILE.fullmatch(file) or wheel.filename != file:
         raise ValueError(f"{name}: '{file}' is not a wheel's file name")
+    if wheel.url:
+        raise ValueError(f"{name}: '{wheel.url}' besides a path")
     if not re.fullmatch(r"[0-9a-f]{64}", sha256):
         raise ValueError(f"{name}: '{sha256}' is not a sha256")
     if wheel.size is not None and not 0 < wheel.size < 1 << 63:  # Nix has no larger integers

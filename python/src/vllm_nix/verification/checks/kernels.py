@@ -32,8 +32,8 @@ def kernels(context: Context) -> Iterator[Finding]:
     in flashinfer-jit-cache, a wheel of its own version. vLLM asks it for `sampling` at its start, for
     requests with top-k or top-p, and for attention where no other library has kernels for the
     device, or where vLLM prefers it: on 10.x, with kernels that NVIDIA has compiled where they can be
-    downloaded. What a user has compiled before lies in ~/.cache/flashinfer and is not looked at. Nothing here is
-    a fault: whether FlashInfer can compile is `attention`'s and `compilers`' to say.
+    downloaded. What a user has compiled before lies in ~/.cache/flashinfer and is not looked at.
+    Nothing here is a fault: whether FlashInfer can compile is `attention`'s and `compilers`' to say.
 
     Seen in vllm#49349, vllm#54529.
     """
