@@ -535,6 +535,17 @@ def test_a_copy_into_what_is_copied(environment: Path, tmp_path: Path) -> None:
     assert sorted(environment.rglob("*")) == before
 
 
+def test_what_is_read_only_is_not_slimmed_in_place(environment: Path) -> None:
+    """As an environment in the Nix store, which root could write to."""
+    site = environment / "lib/python3.11/site-packages/kernels"
+    for folder, asked in ((environment, environment), (site, site / "_C.so")):
+        folder.chmod(0o555)
+        with pytest.raises(InputError, match=f"{folder} is read-only, as all of the Nix store is"):
+            slim_path(asked, [device("8.6")], folder)
+        folder.chmod(0o755)
+    assert (site / "_C.so").read_bytes() == FILES["kernels/_C.so"]
+
+
 def test_a_damaged_library_is_named(environment: Path) -> None:
     site = environment / "lib/python3.11/site-packages/kernels"
     (site / "_torn.so").write_bytes(FILES["kernels/_C.so"][:-100])

@@ -10,6 +10,7 @@ import hashlib
 import io
 import os
 import shutil
+import stat
 import tempfile
 import zipfile
 import zlib
@@ -91,12 +92,19 @@ def _file(path: Path, devices: Sequence[Device], out: Path | None) -> list[Slimm
     if target.exists() and not target.samefile(path):
         raise InputError(f"{target} is there already; name another --out")
     out.mkdir(parents=True, exist_ok=True)
+    _check_writable(out)
     done = slim.write(path, target, devices, Neighbours(_around(path)))
     if not done.is_slimmed:
         raise InputError(f"{path}: {done.why}; it stays as it is")
     if target.samefile(path):
         _Records(_around(path)).enter(path)
     return [done]
+
+
+def _check_writable(folder: Path) -> None:
+    """Its mode says it, which would not keep root from changing the Nix store."""
+    if not folder.stat().st_mode & stat.S_IWUSR:
+        raise InputError(f"{folder} is read-only, as all of the Nix store is; name another --out")
 
 
 def _around(path: Path) -> Path:
@@ -127,6 +135,7 @@ def _folder(
         return measured
     around = Neighbours(path, _python(path))
     if out.exists() and out.samefile(path):
+        _check_writable(path)
         return _replaced(path, path, measured, devices, around, progress)
     if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(path)):
         raise InputError(
