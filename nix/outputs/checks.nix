@@ -48,8 +48,8 @@ in
         cp -r --no-preserve=mode ${import ../../pkgs/vllm-nix/repository.nix} repository
         cd repository
         find . -name '*.nix' -exec nixfmt --check {} +
+        # Not `ruff check`: what it finds goes by its release, and `make lint` has the one that is locked.
         ruff format --no-cache --check --config python/pyproject.toml .
-        ruff check --no-cache --config python/pyproject.toml .
         touch $out
       '';
 }
