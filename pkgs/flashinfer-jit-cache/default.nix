@@ -13,7 +13,9 @@ let
   refuse = text: throw "vllm-${target.name}: kernels.modules: ${text}";
   wheel =
     name:
-    lib.findFirst (wheel: wheel.pname == name) (refuse "its lock has no wheel ${name}") lockedWheels;
+    lib.findFirst (
+      wheel: wheel.pname == name
+    ) (refuse "its lock has no wheel ${name}, which they are made with") lockedWheels;
   flashinfer = builtins.seq (wheel "nvidia-cuda-nvcc") (wheel "flashinfer-python");
 
   # Of attention, what the target's devices call; of another module, nothing but itself.
