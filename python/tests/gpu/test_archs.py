@@ -423,5 +423,10 @@ def test_a_wheel_whose_members_overlap(tmp_path: Path) -> None:
     (tmp_path / "e.whl").write_bytes(raw[:start] + table * count + tail)
     found = list(read_path(tmp_path / "e.whl"))
     assert len(found) == count
-    damage = [one.damage for one in found if one.damage]
-    assert damage == [("overlaps another member of the wheel: not read",)] * (count - 1)
+    ours = ("overlaps another member of the wheel: not read",)
+    assert [one.damage for one in found].count(ours) == count - 1
+    # Of the last, zipfile says the same in newer releases of Python (gh-109858).
+    assert [one.damage for one in found if one.damage not in (ours, ())] in (
+        [],
+        [("Overlapped entries: 'x.so' (possible zip bomb)",)],
+    )

@@ -70,6 +70,15 @@ def test_a_vllm_whose_torch_is_not_there_says_so(publish: Publish, cuda: Target)
     assert "torch" in found.reason
 
 
+def test_a_registry_out_of_reach_is_not_one_without_news(
+    quiet_pip: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_RETRIES", "1")
+    with pytest.raises(Unavailable, match="no network: pip cannot reach its index for vllm"):
+        newest("vllm")
+
+
 def test_the_newest_is_current(publish: Publish, cuda: Target) -> None:
     publish("vllm", "0.7.3", "0.33.0", "0.34.0rc1")
     assert list(outdated(cuda)) == []

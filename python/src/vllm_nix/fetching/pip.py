@@ -11,7 +11,7 @@ from packaging.version import InvalidVersion, Version
 from vllm_nix.errors import Error, InputError, Unavailable
 from vllm_nix.fetching.cache import FULL, disk_full
 from vllm_nix.fetching.sources import PipSource, SdistSource, WheelSource
-from vllm_nix.locks.registry import pip_command
+from vllm_nix.locks.registry import NO_NETWORK, pip_command
 from vllm_nix.process import ask
 
 
@@ -125,10 +125,6 @@ def _abi(python: str) -> str:
 
 
 # Patterns for text of any origin: none of them looks at a character more than a few times.
-_NETWORK = re.compile(
-    r"NewConnectionError|NameResolutionError|ConnectTimeout|ReadTimeout|ProxyError|SSLError"
-    r"|IncompleteRead|Connection (?:aborted|broken|refused|reset)|Network is unreachable"
-)
 _HOST = re.compile(r"host='([^'\s]{1,255})'")
 _MISSING = re.compile(r"No matching distribution found for ([^\s(]{1,255})")
 
@@ -143,7 +139,7 @@ def _explain(output: str, end: str, sources: Sequence[PipSource], folder: Path) 
             f"pip was served a wrong {names.get(release, release)}: sha256 {got} instead of"
             f" {expected}; the registry or a proxy changed it, or the lock is not right"
         )
-    if _NETWORK.search(output):
+    if NO_NETWORK.search(output):
         host = _HOST.search(output)
         return _NoNetworkError(
             f"no network: pip cannot reach {host[1] if host else 'its index'} for {sources[0].file};"

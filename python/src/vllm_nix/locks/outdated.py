@@ -9,7 +9,7 @@ from packaging.requirements import Requirement
 from packaging.version import InvalidVersion, Version
 
 from vllm_nix.errors import Error, Unavailable
-from vllm_nix.locks.registry import pip_command
+from vllm_nix.locks.registry import NO_NETWORK, pip_command
 from vllm_nix.locks.requirements import target_requirements
 from vllm_nix.locks.resolve import Unsolvable, resolve
 from vllm_nix.process import ask
@@ -67,6 +67,11 @@ def newest(name: str) -> str | None:
     result = ask([*pip_command(), "index", "versions", "--", name], limit=_LIMIT)
     if result.status:
         said = " ".join(result.stderr.split())
+        if NO_NETWORK.search(said):
+            raise Unavailable(
+                f"no network: pip cannot reach its index for {name}; `pip config list` shows what it is"
+                " configured with"
+            )
         if "No matching distribution" in said:
             return None
         raise Unavailable(f"cannot ask for releases of {name}: {said[-300:]}")

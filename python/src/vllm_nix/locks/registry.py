@@ -2,12 +2,19 @@
 
 import ast
 import importlib.util
+import re
 import shutil
 import sys
 from collections.abc import Mapping
 
 from vllm_nix.errors import Error, Unavailable
 from vllm_nix.process import ask
+
+# What pip says of a registry that it cannot reach, before it says that there is no such package.
+NO_NETWORK = re.compile(
+    r"NewConnectionError|NameResolutionError|ConnectTimeout|ReadTimeout|ProxyError|SSLError"
+    r"|IncompleteRead|Connection (?:aborted|broken|refused|reset)|Network is unreachable"
+)
 
 
 def pip_command() -> list[str]:
