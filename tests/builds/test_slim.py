@@ -1,6 +1,7 @@
 """Slimming what nvcc and GNU ld really make; NVIDIA's own tool reads the result as ours does."""
 
 import hashlib
+import os
 import re
 import subprocess
 from collections import Counter
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Nix
+from tests.conftest import Nix, emulated
 from vllm_nix.binaries import symbols
 from vllm_nix.gpu import fatbin
 from vllm_nix.gpu.compat import device
@@ -76,3 +77,36 @@ def test_a_library_of_nvccs(nix: Nix, tmp_path: Path, name: str, kept: set[str])
     ]
     assert said[0] == said[1]
     assert said[0] in ("0", *NO_DRIVER)
+
+
+@emulated
+def test_arms_library_where_pages_have_64_kib(nix: Nix, tmp_path: Path) -> None:
+    """As with NVIDIA's kernels for GH200 and GB200. Needs `vllm-nix fetch --system aarch64-linux debian-cuda`."""
+    arm = '(import ./tests/builds/slim { system = "aarch64-linux"; })'
+    platform = ("--option", "extra-platforms", "aarch64-linux")
+    built = [
+        nix("nix-build", "--no-out-link", *platform, "--expr", f"{arm}.{name}").stdout.strip()
+        for name in ("libraries", "python")
+    ]
+    library = Path(built[0], "lib/libplain.so")
+    [done] = slim_path(library, [device("gh200")], tmp_path)
+    assert done.after < done.before - 300_000
+    new = tmp_path / "libplain.so"
+    assert set(by_us(new)) == {"sm_90"}
+    assert symbols.read_symbols(new) == symbols.read_symbols(library)
+    pages = dict(os.environ, QEMU_PAGESIZE="65536")  # the emulator's; without it, the kernel's own
+    said = [
+        subprocess.check_output(
+            [
+                f"{built[1]}/bin/python3.11",
+                "-c",
+                f"import resource; print(resource.getpagesize()); {FIND}",
+                one,
+            ],
+            text=True,
+            env=pages,
+        )
+        for one in (library, new)
+    ]
+    assert said[0] == said[1]
+    assert said[0].split()[1] in ("0", *NO_DRIVER)

@@ -15,14 +15,18 @@ from tests.conftest import EMBEDDED, ROOT, Nix, emulated
 pytestmark = [pytest.mark.nix, pytest.mark.slow, emulated]
 
 
-@pytest.fixture(scope="module")
-def environment(nix: Nix, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    link = tmp_path_factory.mktemp("build") / "result"
+def build(nix: Nix, folder: Path, form: str = "") -> Path:
+    link = folder / "result"
     nix(
-        *("nix", "build", ".#packages.aarch64-linux.vllm-jetson_7", "--out-link", str(link)),
+        *("nix", "build", f".#packages.aarch64-linux.vllm-jetson_7{form}", "--out-link", str(link)),
         *("--option", "extra-platforms", "aarch64-linux", *EMBEDDED),
     )
     return link
+
+
+@pytest.fixture(scope="module")
+def environment(nix: Nix, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(nix, tmp_path_factory.mktemp("build"))
 
 
 def report(*words: str | Path) -> dict[str, object]:
@@ -33,13 +37,30 @@ def report(*words: str | Path) -> dict[str, object]:
     return found
 
 
-def test_nothing_is_wrong_with_it(environment: Path) -> None:
+def is_good(environment: Path) -> None:
     checks = report("verify", environment, "--timeout", "1500")["checks"]
     assert isinstance(checks, list)
     by_name = {check["id"]: check for check in checks}
     assert [check for check in checks if check["status"] in ("failed", "warning")] == []
     for name in ("machine", "elf", "gpu-code", "ptx", "attention", "imports", "nccl"):
         assert by_name[name]["status"] == "ok", name
+
+
+def test_nothing_is_wrong_with_it(environment: Path) -> None:
+    is_good(environment)
+
+
+@pytest.mark.parametrize(("form", "most"), [(".slim", 6.0), (".slim.unfree", 4.8)])
+def test_nor_with_a_slim_one(nix: Nix, tmp_path: Path, form: str, most: float) -> None:
+    """`most` is the closure's size in GB."""
+    environment = build(nix, tmp_path, form)
+    is_good(environment)
+    [(_, size)] = [nix("nix", "path-info", "-S", str(environment)).stdout.split()]
+    assert int(size) <= most * 1e9
+    libraries = report("archs", environment, "--for", "a6000")["libraries"]
+    assert isinstance(libraries, list)
+    torch = next(one for one in libraries if Path(one["path"]).name == "libtorch_cuda.so")
+    assert torch["why"].startswith("slimmed for 8.7")
 
 
 @pytest.mark.parametrize(("jetpack", "foreign"), [("7.2", "compatible"), ("6.2", "missing")])
