@@ -190,12 +190,6 @@ def test_an_unknown_target_gets_the_known_ones() -> None:
         load_target("gpu")
 
 
-@pytest.mark.nix
-def test_nix_too(nix: Nix) -> None:
-    result = nix("nix-instantiate", "--eval", "--expr", '(import ./nix/lib).loadTarget "gpu"')
-    assert f"unknown target 'gpu'; there are: {', '.join(target_names())}" in result.stderr
-
-
 def test_a_file_that_is_no_toml_names_the_file_and_the_line(tmp_path: Path) -> None:
     file = tmp_path / "target.toml"
     file.write_text("summary = \n")
