@@ -169,3 +169,14 @@ def test_a_working_directory_that_is_no_more(tmp_path: Path, words: tuple[str, .
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stderr == "vllm-nix: the current folder is gone; cd to one that is there\n"
     assert done.returncode == 3
+
+
+def test_no_folder_takes_temporary_files(tmp_path: Path) -> None:
+    """As with a limit of 0 on files, or where all is mounted read-only."""
+    (tmp_path / "a-1.dist-info").mkdir()
+    script = 'ulimit -f 0; exec "$@"'
+    command = ["sh", "-c", script, "sh", *OURS, "verify", str(tmp_path), "--only", "elf"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stderr.startswith("vllm-nix: No usable temporary directory found in [")
+    assert done.stderr.endswith("; name a folder that takes files in TMPDIR\n")
+    assert done.returncode == 3

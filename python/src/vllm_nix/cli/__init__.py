@@ -125,8 +125,11 @@ def _run(argv: Sequence[str], begin: Callable[[str], None]) -> int:
     except OSError as error:  # a full disk, a current folder that is no more
         _drop_output()
         said = ": ".join(filter(None, (error.filename, error.strerror))) or error
-        if isinstance(error, FileNotFoundError) and not error.filename:  # of getcwd alone
-            said = "the current folder is gone; cd to one that is there"
+        if isinstance(error, FileNotFoundError) and not error.filename:  # of getcwd and tempfile
+            if error.strerror == os.strerror(error.errno or 0):
+                said = "the current folder is gone; cd to one that is there"
+            else:
+                said = f"{said}; name a folder that takes files in TMPDIR"
         _complain(said)
         return Unavailable.exit_code
     except KeyboardInterrupt as error:
