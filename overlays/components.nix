@@ -22,8 +22,8 @@ let
 in
 {
   inherit target;
-  # Type: overrideTarget :: (AttrSet -> AttrSet) -> AttrSet
-  # The scope for the target with other parameters.
+  # Type: overrideTarget :: AttrSet | (AttrSet -> AttrSet) -> AttrSet
+  # The scope for the target with other parameters: those that are given go before its own, table by table.
   overrideTarget =
     change: self.overrideScope (_: super: { target = changeTarget change super.target; });
   cudaPackages = self.cudaPackagesFor (table "cuda");

@@ -13,7 +13,6 @@ let
     isAttrs
     isList
     isString
-    mapAttrs
     ;
   aTypeOf = import ./type-of.nix;
   words = [
@@ -22,14 +21,7 @@ let
     "remove"
   ];
   table = value: if isAttrs value then value else { };
-
-  over =
-    base: own:
-    base
-    // mapAttrs (
-      name: value:
-      if isAttrs value && isAttrs (base.${name} or null) then over base.${name} value else value
-    ) own;
+  over = import ./over.nix;
 
   extend =
     chain: file: own:

@@ -12,6 +12,7 @@ let
     name: entries.${name} == "directory" && builtins.pathExists (directory + "/${name}/target.toml")
   ) (builtins.attrNames entries);
 
+  over = import ./over.nix;
   extend = import ./extends.nix {
     inherit names;
     read = readOwn;
@@ -37,12 +38,12 @@ let
       }
     );
 
-  # Type: changeTarget :: (AttrSet -> AttrSet) -> AttrSet -> AttrSet
-  # A target with other parameters, checked as its file is.
+  # Type: changeTarget :: AttrSet | (AttrSet -> AttrSet) -> AttrSet -> AttrSet
+  # A target with other parameters, given or made of its own, checked as its file is.
   changeTarget =
     change: target:
     checkTarget target.name (
-      removeAttrs (change target) [
+      removeAttrs (if builtins.isFunction change then change target else over target change) [
         "name"
         "environment"
         "requirements"

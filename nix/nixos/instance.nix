@@ -30,9 +30,7 @@ in
       default = pkgs.vllmPackages."vllm-${config.target}";
       defaultText = literalExpression ''pkgs.vllmPackages."vllm-''${target}"'';
       example = literalExpression ''
-        (pkgs.vllmPackages.cuda.overrideTarget (
-          target: lib.recursiveUpdate target { cuda.capabilities = [ "8.6" ]; }
-        )).vllm-cuda
+        (pkgs.vllmPackages.cuda.overrideTarget { cuda.capabilities = [ "8.6" ]; }).vllm-cuda
       '';
       description = "The environment that serves, of `target`.";
     };

@@ -14,9 +14,7 @@ let
   known = targets.${options.target}.serve.${options.profile} or { };
   settings = lib.filterAttrs (_: value: value != null) options.settings;
   # Checked as a target file is: what the schema or the rules refuse would end the service at its start.
-  checked = changeTarget (
-    target: lib.recursiveUpdate target { serve.${options.profile} = settings; }
-  ) parameters;
+  checked = changeTarget { serve.${options.profile} = settings; } parameters;
   values = checked.serve.${options.profile};
   models = [ values.model ] ++ lib.optional (values ? draft-model) values.draft-model;
   isName =

@@ -27,10 +27,7 @@
         default = pkgs.vllmPackages."vllm-${target}";
         # With more compilers at once: what is changed is checked as the target's file is, and reaches
         # all that depends on it. A component by itself: overrideScope.
-        eager =
-          (pkgs.vllmPackages.overrideTarget (
-            old: nixpkgs.lib.recursiveUpdate old { build.memory-per-job = "6 GiB"; }
-          ))."vllm-${target}";
+        eager = (pkgs.vllmPackages.overrideTarget { build.memory-per-job = "6 GiB"; })."vllm-${target}";
       };
     };
 }

@@ -10,8 +10,7 @@ let
   with' = import' [ (import ../../overlays) ];
   inherit (with'.lib) recursiveUpdate;
   jetson = (import ../../nix/lib).targets.jetson.cuda;
-  change =
-    target: changes: with'.vllmPackages.${target}.overrideTarget (old: recursiveUpdate old changes);
+  change = target: with'.vllmPackages.${target}.overrideTarget;
 in
 {
   "it adds one name" = {
