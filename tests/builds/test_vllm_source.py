@@ -178,7 +178,7 @@ def flash_attn(replacements: str) -> str:
         version = "2.5.9.post1";
         src = vllmPackages.registrySource {{
           inherit pname version;
-          rows = (builtins.fromTOML (builtins.readFile ./pkgs/flash-attn/sources.toml)).flash-attn;
+          sources = ./pkgs/flash-attn/sources.toml;
         }};
         replacements = {replacements};
       }})"""
