@@ -56,6 +56,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     shutil.copytree(ROOT / "python", checkout / "python", symlinks=True, ignore=ignored)
     for name in ("LICENSE", "nix", "pkgs"):
         (checkout / name).symlink_to(ROOT / name)
+    left = checkout / "python/build/lib/vllm_nix/data/targets/gone"  # by an older build
+    left.mkdir(parents=True)
+    (left / "target.toml").touch()
     sdist = build("sdist", checkout / "python", folder / "sdist")
     wheel = build("wheel", checkout / "python", folder / "wheel")
     shutil.rmtree(checkout)
