@@ -2,7 +2,6 @@
 # Checks a target's data against targets/schema.toml: returns it, or throws the first fault as
 # `<file>: <key>: <what is wrong>`. vllm_nix.targets.schema says the same in the same words.
 { keys, rules }:
-file: data:
 let
   inherit (builtins)
     all
@@ -10,44 +9,40 @@ let
     concatMap
     concatStringsSep
     elem
+    elemAt
     filter
-    getAttr
+    groupBy
     hasAttr
     head
     isAttrs
     isList
     length
+    mapAttrs
     split
     tail
     ;
-  fault = text: throw "${file}: ${text}";
 
-  parts = key: filter (part: !isList part) (split "[.]" key);
   patterns = map (key: {
     inherit key;
-    parts = parts key;
+    parts = filter (part: !isList part) (split "[.]" key);
   }) (attrNames keys);
 
-  fits =
-    path: pattern:
-    all (i: builtins.elemAt pattern i == "*" || builtins.elemAt pattern i == builtins.elemAt path i) (
-      builtins.genList (i: i) (length path)
-    );
-  # The patterns that begin with `path`, and the one that is `path` itself.
-  beneath = path: filter (p: length p.parts > length path && fits path p.parts) patterns;
-  exactly = path: filter (p: length p.parts == length path && fits path p.parts) patterns;
-
-  unique =
-    list:
-    attrNames (
-      builtins.listToAttrs (
-        map (name: {
-          inherit name;
-          value = null;
-        }) list
-      )
-    );
-  known = path: unique (map (p: builtins.elemAt p.parts (length path)) (beneath path));
+  # The keys as nested tables, `*` for any name. At a key's end stands its row, whose type is a string.
+  below =
+    depth: group:
+    mapAttrs (
+      _: found:
+      let
+        first = head found;
+      in
+      if length first.parts == depth + 1 then keys.${first.key} else below (depth + 1) found
+    ) (groupBy (pattern: elemAt pattern.parts depth) group);
+  allKnown = below 0 patterns;
+  isRow = known: builtins.isString (known.type or null);
+in
+file: data:
+let
+  fault = text: throw "${file}: ${text}";
 
   aTypeOf = import ./type-of.nix;
 
@@ -90,21 +85,21 @@ let
       map (checkElement key spec) value;
 
   checkTable =
-    path: table:
+    path: known: table:
     concatMap (
       name:
       let
         here = path ++ [ name ];
         key = concatStringsSep "." here;
-        value = getAttr name table;
-        spec = exactly here;
+        value = table.${name};
+        found = known.${name} or known."*" or null;
       in
-      if spec != [ ] then
-        [ (checkValue key keys.${(head spec).key} value) ]
-      else if beneath here == [ ] then
-        fault "unknown key '${key}'; known here: ${concatStringsSep ", " (known path)}"
+      if found == null then
+        fault "unknown key '${key}'; known here: ${concatStringsSep ", " (attrNames known)}"
+      else if isRow found then
+        [ (checkValue key found value) ]
       else if isAttrs value then
-        checkTable here value
+        checkTable here found value
       else
         fault "${key}: expected a table, got ${aTypeOf value}"
     ) (attrNames table);
@@ -122,7 +117,7 @@ let
       [ ]
     else
       [ (concatStringsSep "." (here ++ path)) ];
-  init = list: builtins.genList (builtins.elemAt list) (length list - 1);
+  init = list: builtins.genList (elemAt list) (length list - 1);
   isThere =
     path: value: path == [ ] || hasAttr (head path) value && isThere (tail path) value.${head path};
   missing = concatMap (p: lacking [ ] p.parts data) (
@@ -132,6 +127,6 @@ let
     ) patterns
   );
 in
-builtins.deepSeq (checkTable [ ] data) (
+builtins.deepSeq (checkTable [ ] allKnown data) (
   if missing != [ ] then fault "'${head missing}' is missing" else data
 )

@@ -27,7 +27,8 @@ def check_schema(keys: Data, rules: Data, file: str, data: Data) -> None:
 def check_known(keys: Data, file: str, data: Data) -> None:
     """The same of parameters that another release may have written: keys that are not known here, and
     values that are in none of our lists, pass; those of another type or form do not."""
-    _KnownChecker(keys, {}, file).check_table((), data)
+    checker = _KnownChecker(keys, {}, file)
+    checker.check_table((), checker.known, data)
 
 
 class _Checker:
@@ -35,37 +36,44 @@ class _Checker:
         self.keys = keys
         self.rules = rules
         self.file = file
-        self.patterns = {key: tuple(key.split(".")) for key in sorted(keys)}
+        # As nested tables, `*` for any name. At a key's end stands its row, whose type is a string.
+        self.known: dict[str, Any] = {}
+        for key, row in keys.items():
+            *tables, last = key.split(".")
+            known = self.known
+            for name in tables:
+                known = known.setdefault(name, {})
+            known[last] = row
 
     def fault(self, text: str) -> NoReturn:
         raise InputError(f"{self.file}: {text}")
 
     def check(self, data: Data) -> None:
-        self.check_table((), data)
-        for key, pattern in self.patterns.items():
-            spec = self.keys[key]
+        self.check_table((), self.known, data)
+        for key, spec in sorted(self.keys.items()):
+            pattern = tuple(key.split("."))
             if spec.get("required") or (
                 spec.get("required-in-table") and _is_there(pattern[:-1], data)
             ):
                 for missing in _lacking((), pattern, data):
                     self.fault(f"'{'.'.join(missing)}' is missing")
 
-    def check_table(self, path: Path, table: Data) -> None:
+    def check_table(self, path: Path, known: Data, table: Data) -> None:
         for name in sorted(table):
             here, value = (*path, name), table[name]
             key = ".".join(here)
-            if spec := self.exactly(here):
-                self.check_value(key, spec, value)
-            elif not any(self.beneath(here)):
-                self.unknown(path, key)
+            found = known.get(name, known.get("*"))
+            if found is None:
+                self.unknown(key, known)
+            elif isinstance(found.get("type"), str):
+                self.check_value(key, found, value)
             elif isinstance(value, Mapping):
-                self.check_table(here, value)
+                self.check_table(here, found, value)
             else:
                 self.fault(f"{key}: expected a table, got {a_type_of(value)}")
 
-    def unknown(self, path: Path, key: str) -> None:
-        known = sorted({pattern[len(path)] for pattern in self.beneath(path)})
-        self.fault(f"unknown key '{key}'; known here: {', '.join(known)}")
+    def unknown(self, key: str, known: Data) -> None:
+        self.fault(f"unknown key '{key}'; known here: {', '.join(sorted(known))}")
 
     def allowed(self, spec: Data) -> list[str]:
         return spec.get("one-of") or sorted(self.rules.get(spec.get("known", ""), ()))
@@ -92,20 +100,9 @@ class _Checker:
         if "match" in spec and not re.fullmatch(spec["match"], value):
             self.fault(f'{key}: "{value}" is not {spec["form"]}')
 
-    def exactly(self, path: Path) -> Data | None:
-        for key, pattern in self.patterns.items():
-            if len(pattern) == len(path) and _fits(path, pattern):
-                return dict(self.keys[key])
-        return None
-
-    def beneath(self, path: Path) -> Iterator[Path]:
-        for pattern in self.patterns.values():
-            if len(pattern) > len(path) and _fits(path, pattern):
-                yield pattern
-
 
 class _KnownChecker(_Checker):
-    def unknown(self, path: Path, key: str) -> None:
+    def unknown(self, key: str, known: Data) -> None:
         """It is another release's."""
 
     def allowed(self, spec: Data) -> list[str]:
@@ -115,10 +112,6 @@ class _KnownChecker(_Checker):
         if "\0" in value:
             self.fault(f"{key}: a character of number 0 is in it")
         super().check_element(key, spec, value)
-
-
-def _fits(path: Path, pattern: Path) -> bool:
-    return all(want in ("*", name) for name, want in zip(path, pattern, strict=False))
 
 
 def _is_there(path: Path, value: Any) -> bool:
