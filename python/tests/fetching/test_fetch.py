@@ -526,10 +526,6 @@ def test_a_target_needs_the_base_unless_it_builds_on_nixpkgs() -> None:
     assert len(both.files) == len(alone | base)
 
 
-def _size(each: Source) -> int:
-    return each.size or sys.maxsize
-
-
 def run(*arguments: str) -> int:
     parser = argparse.ArgumentParser()
     command.arguments(parser)

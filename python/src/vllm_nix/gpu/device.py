@@ -204,37 +204,11 @@ _CAPABILITY = re.compile(
 )
 
 # What names a maker, a form or a size and no kind of GPU, where people and drivers write it.
-_MARKS = {
-    "nvidia",
-    "geforce",
-    "tesla",
-    "jetson",
-    "agx",
-    "igx",
-    "dgx",
-    "hgx",
-    "grid",
-    "superchip",
-    "gpu",
-    "nvgpu",
-    "tegra",
-    "drive",
-}
-_MARKS |= {
-    "laptop",
-    "mobile",
-    "notebook",
-    "workstation",
-    "server",
-    "edition",
-    "graphics",
-    "card",
-    "developer",
-    "kit",
-    "engineering",
-    "reference",
-}
-_MARKS |= {"ti", "super", "generation", "blackwell", "pcie", "with", "design"}
+_MARKS = frozenset(
+    "nvidia geforce tesla jetson agx igx dgx hgx grid superchip gpu nvgpu tegra drive"
+    " laptop mobile notebook workstation server edition graphics card developer kit engineering"
+    " reference ti super generation blackwell pcie with design".split()
+)
 _SIZES = re.compile(
     r"\bmig (?:[0-9]c\.)?[0-9]g\.[0-9]+gb(?:\+\w+)?|(?:sxm|hbm|nvl)[0-9]*[a-z]?\b|\b[0-9]+ ?gi?b?\b|\bmax-?q\b"
 )

@@ -16,18 +16,7 @@ _FIRST = ("target", "system", "python", "vllm", "torch", "ray")
 _SHOWN = 3
 # Of a manifest: what says nothing of what runs. The profile that is served is compared by itself.
 _UNUSED = ("parameters.serve.", "parameters.summary", "wheels.")
-_READ = {
-    ".safetensors",
-    ".bin",
-    ".pt",
-    ".gguf",
-    ".json",
-    ".jinja",
-    ".model",
-    ".py",
-    ".tiktoken",
-    ".txt",
-}
+_READ = frozenset(".safetensors .bin .pt .gguf .json .jinja .model .py .tiktoken .txt".split())
 _WHOLE = 1 << 20  # bytes up to which all of a file is read
 _SAMPLES, _SAMPLE = 64, 4096  # pieces of a larger one, spread evenly, and the bytes of each
 

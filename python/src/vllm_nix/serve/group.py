@@ -16,17 +16,9 @@ from vllm_nix.version import __version__
 MASTER_PORT = 29501  # vLLM's own default; vllm-nix meets on the next
 _GPUS = Path("/proc/driver/nvidia/gpus")
 # What each host may have of its own.
-_OWN = {
-    "api-key-file",
-    "arguments",
-    "download-dir",
-    "draft-model",
-    "env",
-    "host",
-    "model",
-    "port",
-    "summary",
-}
+_OWN = frozenset(
+    "api-key-file arguments download-dir draft-model env host model port summary".split()
+)
 
 
 @dataclass(frozen=True, slots=True)

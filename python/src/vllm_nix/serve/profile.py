@@ -216,13 +216,8 @@ _OURS = {
 }
 _DRAFTS = ("draft-model", "draft-tokens", "draft-tensor-parallel-size")  # the last may be left out
 _COUNTS = (
-    "draft-tokens",
-    "draft-tensor-parallel-size",
-    "tensor-parallel-size",
-    "pipeline-parallel-size",
-    "nodes",
-    "max-model-len",
-    "max-num-seqs",
+    *("draft-tokens", "draft-tensor-parallel-size", "tensor-parallel-size"),
+    *("pipeline-parallel-size", "nodes", "max-model-len", "max-num-seqs"),
 )
 
 

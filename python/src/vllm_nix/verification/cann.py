@@ -38,33 +38,15 @@ ATB = Part("CANN nnal (ATB)", "nnal/atb/set_env.sh", ("ATB_HOME_PATH",))
 DRIVER = Part("NPU driver", "driver/lib64")
 
 # Which part has which library.
-LIBRARIES = {
-    f"lib{name}.so": TOOLKIT
-    for name in [
-        "acl_op_compiler",
-        "acl_tdt_channel",
-        "ascend_dump",
-        "ascend_protobuf",
-        "ascendalog",
-        "ascendcl",
-        "c_sec",
-        "error_manager",
-        "exe_graph",
-        "fmk_parser",
-        "ge_common_base",
-        "ge_runner",
-        "graph",
-        "graph_base",
-        "hccl",
-        "mmpa",
-        "nnopbase",
-        "opapi",
-        "platform",
-        "profapi",
-        "register",
-        "runtime",
-    ]
-} | {"libatb.so": ATB, "libascend_hal.so": DRIVER}
+_OF_TOOLKIT = (
+    "acl_op_compiler acl_tdt_channel ascend_dump ascend_protobuf ascendalog ascendcl c_sec error_manager"
+    " exe_graph fmk_parser ge_common_base ge_runner graph graph_base hccl mmpa nnopbase opapi platform"
+    " profapi register runtime"
+)
+LIBRARIES = {f"lib{name}.so": TOOLKIT for name in _OF_TOOLKIT.split()} | {
+    "libatb.so": ATB,
+    "libascend_hal.so": DRIVER,
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,16 +3,7 @@
 import re
 
 # Folders of what every start of vLLM loads.
-EVERY_START = (
-    "numpy",
-    "nvidia",
-    "safetensors",
-    "tokenizers",
-    "torch",
-    "torch_npu",
-    "triton",
-    "vllm",
-)
+EVERY_START = tuple("numpy nvidia safetensors tokenizers torch torch_npu triton vllm".split())
 # Whose kernels vLLM takes, and of which torch's symbols are judged.
 ATTENTION = ("flash_attn", "xformers")
 _KNOWN = re.compile(r"torch|vllm|vllm_flash_attn|flash_attn\w*|xformers")
