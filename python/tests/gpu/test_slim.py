@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import resource
 import signal
 import struct
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -525,6 +527,73 @@ def test_an_environment_in_place(environment: Path) -> None:
     check_environment(environment)
 
 
+def test_in_place_a_file_stays_whose_it_was(environment: Path) -> None:
+    """Root slims a user's environment: owner, mode and attributes stay, of RECORD too."""
+    site = environment / "lib/python3.11/site-packages"
+    library, record = site / "kernels/_C.so", site / "kernels-1.0.dist-info/RECORD"
+    record.chmod(0o664)
+    library.chmod(0o4750)
+    with suppress(OSError):  # not every file system has them
+        os.setxattr(library, "user.note", b"mine")
+    before = os.listxattr(library)
+    if os.geteuid() == 0:
+        for path in (library, record):
+            os.chown(path, 12345, 54321)
+        library.chmod(0o4750)
+    wanted = [(path.stat().st_uid, path.stat().st_gid) for path in (library, record)]
+    slim_path(environment, [device("8.6")], environment)
+    assert archs(library) == [["sm_86"], []]
+    assert [(path.stat().st_uid, path.stat().st_gid) for path in (library, record)] == wanted
+    assert (library.stat().st_mode & 0o7777, record.stat().st_mode & 0o777) == (0o4750, 0o664)
+    assert os.listxattr(library) == before
+
+
+def test_out_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "lib.so").write_bytes(shared_library([WIDE]))
+    made_wheel(tmp_path / "kernels-1.0-py3-none-any.whl")
+    (tmp_path / "out").touch()
+    for name in ("lib.so", "kernels-1.0-py3-none-any.whl"):
+        for out in (tmp_path / "out", tmp_path / "out/further"):
+            with pytest.raises(InputError, match=f"{out} is no folder; name another --out"):
+                slim_path(tmp_path / name, [device("8.6")], out)
+
+
+@pytest.mark.parametrize(
+    ("asked", "place"), [("lib", "lib"), ("lib", "copy"), ("lib/libk.so", "lib")]
+)
+def test_links_within_a_folder_stay_links(tmp_path: Path, asked: str, place: str) -> None:
+    """As of an soname: what they lead to is slimmed, not what would be a second file."""
+    folder = tmp_path / "lib"
+    folder.mkdir()
+    (folder / "libk.so.1.0").write_bytes(shared_library([WIDE, HOPPER]))
+    (folder / "libk.so").symlink_to("libk.so.1.0")
+    (folder / "libk.so.1").symlink_to(folder / "libk.so.1.0")
+    out = tmp_path / place
+    [found] = slim_path(tmp_path / asked, [device("8.6")], out)
+    assert found.path.name == "libk.so.1.0"
+    assert sorted(path.name for path in out.iterdir() if path.is_symlink()) == [
+        "libk.so", "libk.so.1",
+    ]  # fmt: skip
+    assert archs(out / "libk.so") == archs(out / "libk.so.1.0") == [["sm_86"], []]
+
+
+def test_a_row_of_record_that_was_wrong_stays_wrong(environment: Path, tmp_path: Path) -> None:
+    """What was damaged before is not to look whole afterwards; neither here nor in a wheel."""
+    site = Path("lib/python3.11/site-packages")
+    wrong = rows().replace(hashed(FILES["kernels/_C.so"])[0].encode(), b"sha256=AAAA")
+    for name, text in (("wrong", wrong), ("empty", wrong.replace(b"sha256=AAAA", b""))):
+        (environment / site / "kernels-1.0.dist-info/RECORD").write_bytes(text)
+        slim_path(environment, [device("8.6")], tmp_path / name)
+        row = record_of(tmp_path / name / site, "kernels-1.0")["kernels/_C.so"]
+        assert row == text.decode().splitlines()[0].split(",")[1:]
+    path = made_wheel(tmp_path / "kernels-1.0-py3-none-any.whl", record=wrong)
+    slim_path(path, [device("8.6")], tmp_path / "out")
+    with zipfile.ZipFile(tmp_path / "out" / path.name) as wheel:
+        text = wheel.read("kernels-1.0.dist-info/RECORD")
+    assert text.splitlines()[0] == wrong.splitlines()[0]
+    assert text.splitlines()[1] != wrong.splitlines()[1]
+
+
 def test_a_copy_into_what_is_copied(environment: Path, tmp_path: Path) -> None:
     """It would be copied into itself, until the disk is full."""
     before = sorted(environment.rglob("*"))
@@ -590,7 +659,7 @@ def test_an_environment_of_links(environment: Path, tmp_path: Path) -> None:
     assert (site / "kernels-1.0.dist-info/RECORD").read_bytes() == before
 
 
-def made_wheel(path: Path, *more: str) -> Path:
+def made_wheel(path: Path, *more: str, record: bytes | None = None) -> Path:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as wheel:
         for name, data in FILES.items():
             info = zipfile.ZipInfo(name, (2026, 1, 2, 3, 4, 6))
@@ -598,7 +667,7 @@ def made_wheel(path: Path, *more: str) -> Path:
             wheel.writestr(info, data, zipfile.ZIP_DEFLATED)
         for name in more:
             wheel.writestr(name, b"{}")
-        wheel.writestr("kernels-1.0.dist-info/RECORD", rows())
+        wheel.writestr("kernels-1.0.dist-info/RECORD", rows() if record is None else record)
     return path
 
 
@@ -631,6 +700,24 @@ def test_a_signed_and_a_damaged_wheel(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="truncated or damaged"):
         slim_path(half, [device("8.6")], tmp_path / "out")
     assert not [*(tmp_path / "out").glob("*"), *(tmp_path / "out").glob(".*")]
+
+
+@pytest.mark.parametrize(
+    ("more", "record", "reason"),
+    [
+        ([], b"kernels/\xff.so,,\n", "RECORD: not a RECORD: "),
+        ([], b'"' + b"x" * 200_000, "RECORD: not a RECORD: "),
+        (["../out.so"], None, "holds ../out.so, which is no path within a wheel"),
+        (["/out.so"], None, "holds /out.so, which is no path within a wheel"),
+    ],
+)
+def test_a_wheel_that_is_none(
+    tmp_path: Path, more: list[str], record: bytes | None, reason: str
+) -> None:
+    path = made_wheel(tmp_path / "kernels-1.0-py3-none-any.whl", *more, record=record)
+    with pytest.raises(InputError, match=re.escape(reason)):
+        slim_path(path, [device("8.6")], tmp_path / "out")
+    assert not [*(tmp_path / "out").iterdir()]
 
 
 def test_a_record_that_is_none(environment: Path) -> None:

@@ -11,6 +11,7 @@ the byte.
 
 import mmap
 import os
+import shutil
 import struct
 import tempfile
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
@@ -145,7 +146,7 @@ def write(path: Path, target: Path, devices: Sequence[Device], around: Neighbour
                 plan.file.write(source.fileno(), file)
                 _check(plan, source.fileno(), new, file)
                 loads = _loads(path, new, around)
-                os.fchmod(file, path.stat().st_mode & 0o7777)
+                take_place(new, path, target)
                 size = os.fstat(file).st_size
                 if target.exists() and target.samefile(path):
                     os.fsync(file)
@@ -172,6 +173,16 @@ def temporary(target: Path) -> Iterator[tuple[Path, int]]:
         os.close(descriptor)
         with suppress(FileNotFoundError):
             Path(name).unlink()
+
+
+def take_place(new: Path, original: Path, target: Path) -> None:
+    """Gives a new file the original's mode, ACL and other attributes, and the owner of what it replaces."""
+    with suppress(FileNotFoundError):
+        was, now = target.lstat(), new.stat()
+        if (was.st_uid, was.st_gid) != (now.st_uid, now.st_gid):
+            os.chown(new, was.st_uid, was.st_gid)
+    shutil.copystat(original, new)
+    os.utime(new)
 
 
 def _plan(data: mmap.mmap, path: Path, devices: Sequence[Device]) -> _Plan:

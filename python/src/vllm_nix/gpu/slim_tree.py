@@ -14,23 +14,25 @@ import stat
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import IO
 
 from vllm_nix.binaries import elf
 from vllm_nix.errors import InputError, Unavailable
 from vllm_nix.gpu import fatbin, slim
 from vllm_nix.gpu.device import Device
 from vllm_nix.gpu.mark import Mark
-from vllm_nix.gpu.slim import Neighbours, Slimmed, temporary
+from vllm_nix.gpu.slim import Neighbours, Slimmed, take_place, temporary
 
 _CHUNK = 1 << 20
 # What a wheel's libraries may unpack to: zeros grow a thousand times.
 _MOST_TIMES, _LEAST_LIMIT = 100, 1 << 30
 # What a wheel that is signed has (PEP 427): the signature is of RECORD, which changes.
 _SIGNATURES = ("RECORD.jws", "RECORD.p7s")
+_ALGORITHMS = ("sha256", "sha384", "sha512")  # of RECORD: md5 and sha1 are not allowed there
 
 Progress = Callable[[Slimmed], None]
 
@@ -60,6 +62,8 @@ def slim_path(
         raise
     except OSError as error:
         where = error.filename2 or error.filename or out or path
+        if isinstance(error, (FileExistsError, NotADirectoryError)):
+            raise InputError(f"{where} is no folder; name another --out") from None
         raise Unavailable(
             f"{where}: {error.strerror or error}; nothing was replaced by it"
         ) from None
@@ -80,6 +84,9 @@ def _refuse(path: Path, found: Sequence[Slimmed], devices: Sequence[Device]) -> 
 
 
 def _file(path: Path, devices: Sequence[Device], out: Path | None) -> list[Slimmed]:
+    real = Path(os.path.realpath(path))
+    if out and real.parent == Path(os.path.realpath(path.parent)) == Path(os.path.realpath(out)):
+        path = real  # in place, a link stays one
     measured = slim.measure(path, devices)
     _refuse(path, [measured], devices)
     if slim.is_done(path, devices):
@@ -93,11 +100,12 @@ def _file(path: Path, devices: Sequence[Device], out: Path | None) -> list[Slimm
         raise InputError(f"{target} is there already; name another --out")
     out.mkdir(parents=True, exist_ok=True)
     _check_writable(out)
-    done = slim.write(path, target, devices, Neighbours(_around(path)))
-    if not done.is_slimmed:
-        raise InputError(f"{path}: {done.why}; it stays as it is")
-    if target.samefile(path):
-        _Records(_around(path)).enter(path)
+    with path.open("rb") as old:
+        done = slim.write(path, target, devices, Neighbours(_around(path)))
+        if not done.is_slimmed:
+            raise InputError(f"{path}: {done.why}; it stays as it is")
+        if target.samefile(path):
+            _Records(_around(path)).enter(path, old)
     return [done]
 
 
@@ -174,11 +182,12 @@ def _replaced(
     for one in measured:
         if one.is_slimmed:
             _make_real(target, one.path.parent)
-            done = slim.write(source / one.path, target / one.path, devices, around)
-            one = _named(source, one.path, done)
-            if one.is_slimmed:
-                records.enter(target / one.path)
-            elif not (target / one.path).exists():
+            with (source / one.path).open("rb") as old:
+                done = slim.write(source / one.path, target / one.path, devices, around)
+                one = _named(source, one.path, done)
+                if one.is_slimmed:
+                    records.enter(target / one.path, old)
+            if not one.is_slimmed and not (target / one.path).exists():
                 _copy(source / one.path, target / one.path)
         progress(one)
         found.append(one)
@@ -186,8 +195,10 @@ def _replaced(
 
 
 def _libraries(root: Path) -> Iterator[Path]:
-    """The shared libraries with GPU code below a folder, links followed, each once, by path."""
+    """The shared libraries with GPU code below a folder, links followed, each once, by path: its own, if that
+    is below the folder too."""
     seen: set[str] = set()
+    top = os.path.realpath(root)
     for parent, folders, files in os.walk(root, followlinks=True):
         real = os.path.realpath(parent)
         if real in seen:
@@ -201,7 +212,8 @@ def _libraries(root: Path) -> Iterator[Path]:
                 continue
             seen.add(real)
             if _has_code(file):
-                yield file.relative_to(root)
+                own = Path(real)
+                yield own.relative_to(top) if own.is_relative_to(top) else file.relative_to(root)
 
 
 def _has_code(path: Path) -> bool:
@@ -285,39 +297,48 @@ class _Records:
                 if row and ".so" in row[0]:
                     self._owners.setdefault(os.path.normpath(f"{site}/{row[0]}"), []).append(record)
 
-    def enter(self, path: Path) -> None:
-        """Enters a changed file's new hash and size where it is recorded."""
+    def enter(self, path: Path, old: IO[bytes]) -> None:
+        """Enters a changed file's new hash and size where those of the old one are recorded."""
         real = f"{os.path.realpath(path.parent)}/{path.name}"
         for record in self._owners.get(real, ()):
             site = os.path.realpath(record.parents[1])
             rows = _rows(record)
             for row in rows:
                 if row and os.path.normpath(f"{site}/{row[0]}") == real:
-                    row[1:] = _entry(path)
+                    with path.open("rb") as new:
+                        _update(row, old, new)
             _make_real(self._root, record.parent.relative_to(self._root))
-            with temporary(record) as (new, file):
+            with temporary(record) as (copy, file):
                 with open(file, "w", newline="", encoding="utf-8", closefd=False) as stream:
                     csv.writer(stream, lineterminator="\n").writerows(rows)
-                os.fchmod(file, 0o644)
-                new.replace(record)
+                take_place(copy, record, record)
+                copy.replace(record)
 
 
 def _rows(record: Path) -> list[list[str]]:
+    return _parse(record.read_bytes(), record)
+
+
+def _parse(text: bytes, record: Path) -> list[list[str]]:
     try:
-        with record.open(newline="", encoding="utf-8") as file:
-            return list(csv.reader(file))
+        return list(csv.reader(io.StringIO(text.decode(), newline="")))
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{record}: not a RECORD: {error}") from None
 
 
-def _entry(path: Path) -> list[str]:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").digest()
-    return [f"sha256={_encoded(digest)}", str(path.stat().st_size)]
+def _update(row: list[str], old: IO[bytes], new: IO[bytes]) -> None:
+    """A row that is not true of the old file stays as it is: what was damaged is not to look whole."""
+    algorithm = row[1].partition("=")[0] if len(row) > 1 else ""
+    if algorithm in _ALGORITHMS and row[1] == _hash(old, algorithm):
+        row[1:] = [_hash(new, algorithm), str(new.tell())]
 
 
-def _encoded(digest: bytes) -> str:
-    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+def _hash(file: IO[bytes], algorithm: str) -> str:
+    file.seek(0)
+    found = hashlib.new(algorithm)
+    while data := file.read(_CHUNK):
+        found.update(data)
+    return f"{algorithm}={base64.urlsafe_b64encode(found.digest()).rstrip(b'=').decode()}"
 
 
 def _wheel(
@@ -353,6 +374,16 @@ def _slim_wheel(
     members = wheel.infolist()
     if signed := [m.filename for m in members if m.filename.endswith(_SIGNATURES)]:
         raise InputError(f"{path}: signed ({signed[0]}); a slim one could not be")
+    names = (one.filename for one in members)
+    if stray := [
+        name for name in names if os.path.normpath(f"x/{name}") != f"x/{name.rstrip('/')}"
+    ]:
+        raise InputError(f"{path}: holds {stray[0]}, which is no path within a wheel")
+    records = {
+        one.filename: _parse(wheel.read(one), path / one.filename)
+        for one in members
+        if one.filename.endswith(".dist-info/RECORD")
+    }
     libraries = [one for one in members if ".so" in one.filename.rpartition("/")[2]]
     size = sum(one.file_size for one in libraries)
     if size > max(_MOST_TIMES * path.stat().st_size, _LEAST_LIMIT):
@@ -368,13 +399,13 @@ def _slim_wheel(
     found = _replaced(folder, folder, measured, devices, around, progress)
     changed = {one.path.as_posix() for one in found if one.is_slimmed}
     if changed:
-        _write_wheel(wheel, members, folder, changed, out / path.name)
+        _write_wheel(wheel, records, folder, changed, out / path.name)
     return found
 
 
 def _write_wheel(
     wheel: zipfile.ZipFile,
-    members: Sequence[zipfile.ZipInfo],
+    records: Mapping[str, list[list[str]]],
     folder: Path,
     changed: Collection[str],
     target: Path,
@@ -382,12 +413,12 @@ def _write_wheel(
     """The same wheel, member by member, with the changed files and a true RECORD."""
     with temporary(target) as (new, file):
         with os.fdopen(os.dup(file), "wb") as stream, zipfile.ZipFile(stream, "w") as copy:
-            for member in members:
+            for member in wheel.infolist():
                 info = zipfile.ZipInfo(member.filename, member.date_time)
                 info.compress_type = member.compress_type
                 info.external_attr = member.external_attr
-                if member.filename.endswith(".dist-info/RECORD"):
-                    copy.writestr(info, _record(wheel.read(member), folder, changed))
+                if rows := records.get(member.filename):
+                    copy.writestr(info, _record(wheel, rows, folder, changed))
                     continue
                 is_changed = member.filename in changed
                 with (
@@ -401,11 +432,13 @@ def _write_wheel(
         new.replace(target)
 
 
-def _record(text: bytes, folder: Path, changed: Collection[str]) -> bytes:
-    rows = list(csv.reader(io.StringIO(text.decode("utf-8"), newline="")))
+def _record(
+    wheel: zipfile.ZipFile, rows: Sequence[list[str]], folder: Path, changed: Collection[str]
+) -> bytes:
     for row in rows:
         if row and row[0] in changed:
-            row[1:] = _entry(folder / row[0])
-    new = io.StringIO()
-    csv.writer(new, lineterminator="\n").writerows(rows)
-    return new.getvalue().encode()
+            with wheel.open(row[0]) as old, (folder / row[0]).open("rb") as new:
+                _update(row, old, new)
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()
