@@ -75,6 +75,40 @@ def test_a_driver_that_the_loader_does_not_find(
     assert "is not where" not in found(verify(gpu_sample.root, only=["live-device"]))[0]
 
 
+def test_a_container_that_was_started_without_its_device(
+    gpu_sample: Sample, driver: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No driver is a reason to skip only where there is no device, either."""
+    monkeypatch.setattr("platform.release", lambda: "6.1.0-amd64")
+    (result,) = verify(gpu_sample.root, only=["live-device"]).results
+    assert (result.reason, result.findings) == ("no NVIDIA driver here", ())
+
+    devices = tmp_path / "DEVICES"
+    devices.mkdir()
+    (devices / "dxg").touch()
+    text, advice = found(verify(gpu_sample.root, only=["live-device"]))
+    assert text == "warning this is WSL, and there is no libcuda.so.1"
+    assert "wsl --update" in advice
+
+    card = tmp_path / "PCI" / "0000:01:00.0"
+    card.mkdir(parents=True)
+    (card / "vendor").write_text("0x10de\n")
+    (card / "class").write_text("0x030200\n")
+    text, advice = found(verify(gpu_sample.root, only=["live-device"]))
+    assert text == "failed there is an NVIDIA device at PCI 0000:01:00.0, and no driver"
+
+    monkeypatch.setattr("platform.release", lambda: "5.15.148-tegra")
+    text, advice = found(verify(gpu_sample.root, only=["live-device"]))
+    assert text == "failed this is a Jetson, and there is no libcuda.so.1"
+    assert "--runtime nvidia" in advice
+
+    module = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.65.06  Thu Oct 19 2023"
+    (tmp_path / "KERNEL_MODULE").write_text(f"{module}\n")
+    text, advice = found(verify(gpu_sample.root, only=["live-device"]))
+    assert text == "failed the kernel has NVIDIA's module 580.65.06, and there is no libcuda.so.1"
+    assert "--gpus all" in advice
+
+
 @pytest.mark.parametrize("status", [803, 804])
 def test_a_compatibility_package_that_does_not_go_with_the_driver(
     gpu_sample: Sample, driver: Path, monkeypatch: pytest.MonkeyPatch, status: int
@@ -248,8 +282,13 @@ def test_a_driver_that_breaks_its_process(gpu_sample: Sample, driver: Path, code
     assert "breaks its process" in faults(report)["live-device"]
 
 
-def test_a_build_for_the_cpu_does_without(sample: Sample, driver: Path) -> None:
-    stopped(driver, 803)
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_build_for_the_cpu_does_without(
+    sample: Sample, driver: Path, tmp_path: Path, is_there: bool
+) -> None:
+    (tmp_path / "KERNEL_MODULE").write_text("NVRM version: 580.65.06\n")
+    if is_there:
+        stopped(driver, 803)
     report = verify(sample.root, only=["live-device", "imports"])
     assert faults(report) == {}
     assert report.undone == ()

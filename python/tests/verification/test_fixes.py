@@ -144,8 +144,268 @@ MESSAGES = [
     ("no answer within 180 s", "--timeout 600"),
 ]
 
+# From public reports of vLLM, torch, NCCL, Ray, Ascend, Neuron and Jetson, shortened.
+REPORTS = [
+    (
+        "NvRmMemInitNvmap failed with No such file or directory; 356: Memory Manager Not supported; ****NvRmMemMgrInit failed**** error type: 196626",
+        "--runtime nvidia",
+    ),
+    (
+        "ValueError: invalid literal for int() with base 10: 'MIG-377e0049-554c-540b-93c6-d0976f8426cb'",
+        "takes no UUID",
+    ),
+    ("RuntimeError: UVA is not available", "VLLM_WSL2_ENABLE_PIN_MEMORY=1"),
+    (
+        "huggingface_hub.errors.GatedRepoError: 401 Client Error. (Request ID: Root=1-66f4b037) Cannot access gated repo for url https://hub.example/meta-llama",
+        "HF_TOKEN",
+    ),
+    (
+        "huggingface_hub.errors.RepositoryNotFoundError: 401 Client Error. Repository Not Found for url: https://hub.example/api/models/org/private-model/revis",
+        "model's name",
+    ),
+    (
+        "huggingface_hub.utils._http.OfflineModeIsEnabled: Cannot reach https://hub.example/api/models/bigcode/starcoder: offline mode is enabled. To disable i",
+        "unset HF_HUB_OFFLINE",
+    ),
+    (
+        "huggingface_hub.errors.LocalEntryNotFoundError: Cannot find an appropriate cached snapshot folder for the specified revision on the local disk and out",
+        "fetch the model first",
+    ),
+    (
+        "requests.exceptions.ConnectionError: (MaxRetryError(\"HTTPSConnectionPool(host='hub.example', port=443): Max retries exceeded with url: /api/models/x (",
+        "HF_ENDPOINT",
+    ),
+    (
+        "ssl.SSLCertVerificationError: [SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed certificate in certificate chain",
+        "SSL_CERT_FILE",
+    ),
+    ("OSError: [Errno 122] Disk quota exceeded: '/home/u/.cache/huggingface'", "quota"),
+    (
+        "RuntimeError: Data processing error: CAS service error : ReqwestMiddleware Error",
+        "HF_HUB_DISABLE_XET=1",
+    ),
+    (
+        "ValueError: The checkpoint you are trying to load has model type `qwen3_5` but Transformers does not recognize this architecture.",
+        "knows qwen3_5",
+    ),
+    (
+        "ValueError: Model architectures ['FooForCausalLM'] are not supported for now.",
+        "--model-impl transformers",
+    ),
+    (
+        "Failed to load NCCL library from libnccl.so.2 . It is expected if you are not running on NVIDIA/AMD GPUs. Otherwise, the nccl library might not exist",
+        "VLLM_NCCL_SO_PATH",
+    ),
+    ("NameError: name 'ncclGetVersion' is not defined", "VLLM_NCCL_SO_PATH"),
+    (
+        "ImportError: libhccl.so: cannot open shared object file: No such file or directory",
+        "set_env.sh",
+    ),
+    (
+        "ImportError: libascend_hal.so: cannot open shared object file: No such file or directory",
+        "Ascend's driver",
+    ),
+    ("ModuleNotFoundError: No module named 'tbe'", "set_env.sh"),
+    (
+        "RuntimeError: aclnnPromptFlashAttentionV3 or aclnnPromptFlashAttentionV3GetWorkspaceSize not in libopapi.so, or libopapi.sonot found.",
+        "another release than torch_npu",
+    ),
+    (
+        "ImportError: /x/torch_npu/lib/libtorch_npu.so: undefined symbol: aclrtSynchronizeStreamWithTimeout",
+        "another release than torch_npu",
+    ),
+    ("EH9999: Inner Error! EH9999  [Init][Env]init env failed!", "npu-smi"),
+    (
+        "OSError: libnrt.so.1: cannot open shared object file: No such file or directory",
+        "aws-neuronx-runtime-lib",
+    ),
+    (
+        "ImportError: libtorchneuron.so: undefined symbol: nrt_tensor_copy, version NRT_2.0.0",
+        "--only-upgrade",
+    ),
+    (
+        "ERROR NRT:nrt_init Unable to determine Neuron Driver version. Please check aws-neuronx-dkms package is installed.",
+        "aws-neuronx-dkms",
+    ),
+    ('RuntimeError: nrt_tensor_allocate status=4 message="Allocation Failure"', "--max-model-len"),
+    (
+        "OSError: /x/torchaudio/lib/libtorchaudio.so: undefined symbol: torch_library_impl",
+        "another torch",
+    ),
+    (
+        "RuntimeError: Detected that PyTorch and TorchAudio were compiled with different CUDA versions. PyTorch has CUDA version 12.4 whereas TorchAudio has CU",
+        "one set",
+    ),
+    (
+        "AttributeError: partially initialized module 'torchvision' has no attribute 'extension' (most likely due to a circular import)",
+        "torchvision of this torch",
+    ),
+    (
+        "OSError: libnvToolsExt.so.1: cannot open shared object file: No such file or directory",
+        "nvidia-jetpack",
+    ),
+    ("OSError: libcudss.so.0: cannot open shared object file: No such file or directory", "cudss"),
+    ("OSError: libtorch_hip.so: cannot open shared object file: No such file or directory", "ROCm"),
+    (
+        "libnvidia-ml.so.1: cannot open shared object file: No such file or directory",
+        "compute,utility",
+    ),
+    (
+        "RuntimeError: nvrtc: error: failed to open libnvrtc-builtins.so.13.0. Make sure that libnvrtc-builtins.so.13.0 is installed correctly.",
+        "another NVRTC",
+    ),
+    (
+        "Unable to load any of {libcudnn_engines_precompiled.so.9.1.0, libcudnn_engines_precompiled.so.9.1} Invalid handle. Cannot load symbol cudnnCreateTenso",
+        "another cuDNN",
+    ),
+    (
+        "OSError: libtorch_cuda.so: cannot open shared object file: No such file or directory",
+        "torch for CUDA",
+    ),
+    (
+        "/usr/local/cuda/include/crt/host_config.h:143:2: error: #error -- unsupported GNU version! gcc versions later than 12 are not supported!",
+        "g++-12",
+    ),
+    (
+        "RuntimeError: The current installed version of g++ (13.2.0) is greater than the maximum required version by CUDA 12.1 (13.0)",
+        "CUDA 12.1 takes",
+    ),
+    (
+        "/home/u/miniconda3/envs/vllm/compiler_compat/ld: cannot find -lpthread: No such file or directory",
+        "compiler_compat",
+    ),
+    ("fatal error: crypt.h: No such file or directory", "libcrypt-dev"),
+    ("fatal error: cuda_runtime.h: No such file or directory", "cuda_runtime.h"),
+    (
+        "AssertionError: Cannot find CUDA_HOME. CUDA must be available to build the package.",
+        "CUDA_HOME",
+    ),
+    ("sh: 1: cicc: not found", "toolkit whole"),
+    ("ModuleNotFoundError: No module named 'torch'", "--no-build-isolation"),
+    ("ModuleNotFoundError: No module named 'flash_attn'", "flash-attn"),
+    (
+        "xFormers can't load C++/CUDA extensions. xFormers was built for: PyTorch 2.1.0+cu121 with CUDA 1201 (you have 2.1.2+cu118)",
+        "xformers that was built",
+    ),
+    (
+        "UserWarning: NVIDIA GeForce RTX 5090 with CUDA capability sm_120 is not compatible with the current PyTorch installation. The current PyTorch install ",
+        "gpu-code",
+    ),
+    (
+        "ValueError: The quantization method fp8 is not supported for the current GPU. Minimum capability: 89. Current capability: 80.",
+        "FP8",
+    ),
+    ("RuntimeError: FlashAttention only supports Ampere GPUs or newer.", "TRITON_ATTN"),
+    (
+        "torch._inductor.exc.InductorError: CalledProcessError: Command '['/usr/bin/gcc', '/tmp/tmpx/main.c', '-lcuda']' returned non-zero exit status 1.",
+        "`compilers`",
+    ),
+    ("NVMLError_LibRmVersionMismatch: RM has detected an NVML/RM version mismatch.", "reboot"),
+    ("Failed to initialize NVML: Unknown Error", "systemd"),
+    (
+        'RuntimeError: NVML_SUCCESS == r INTERNAL ASSERT FAILED at "../c10/cuda/CUDACachingAllocator.cpp":838',
+        "memory is full",
+    ),
+    ("RuntimeError: CUDA error: all CUDA-capable devices are busy or unavailable", "-c DEFAULT"),
+    (
+        "RuntimeError: Unexpected error from cudaGetDeviceCount(). Error 34: CUDA driver is a stub library",
+        "stubs",
+    ),
+    ("CUDA error: MPS client failed to connect to the MPS control daemon or the MPS server", "MPS"),
+    (
+        "NCCL WARN Cuda failure 1 'invalid argument' transport/p2p.cc cuMemImportFromShareableHandle",
+        "NCCL_CUMEM_ENABLE=0",
+    ),
+    (
+        "NCCL WARN Cuda failure 101 'invalid device ordinal' mem alloc cuMemCreate CU_MEM_HANDLE_TYPE_FABRIC",
+        "NCCL_CUMEM_ENABLE=0",
+    ),
+    (
+        "NCCL WARN Cuda failure 801 'operation not supported' transport/nvls.cc",
+        "NCCL_NVLS_ENABLE=0",
+    ),
+    (
+        "ncclSystemError: System call (e.g. socket, malloc) or external library call failed or device error. Last error: Error: network plugin not found",
+        "NCCL_NET_PLUGIN",
+    ),
+    (
+        "NCCL WARN socketProgressOpt: Call to recv from 10.0.0.2<41234> failed : Connection refused",
+        "firewall",
+    ),
+    ("ibv_create_cq failed with error Cannot allocate memory", "memlock=-1"),
+    ("RuntimeError: Distributed package doesn't have NCCL built in", "torch that has NCCL"),
+    ("custom_all_reduce.cuh:453 'invalid argument'", "--disable-custom-all-reduce"),
+    ("No available shared memory broadcast block found in 60 seconds.", "NCCL_P2P_DISABLE=1"),
+    (
+        "RuntimeError: Version mismatch: The cluster was started with: Ray: 2.40.0 Python: 3.11.2 This process on node 10.0.0.2 was started with: Ray: 2.41.0 P",
+        "same Ray",
+    ),
+    (
+        "ValueError: Current node has no GPU available. current_node_resource={'CPU': 8.0}. vLLM engine cannot start without GPU.",
+        "ray status",
+    ),
+    (
+        "torch.distributed.DistNetworkError: The client socket has failed to connect to any network address of (node1, 29500). The IPv4 network addresses of (node1, 29500) cannot be retrieved (gai error: -2 - Name or service not known).",
+        "MASTER_ADDR",
+    ),
+    (
+        "AssertionError: Memory pool cannot be used with expandable segments. cumem allocator. Expandable segments are not compatible with memory pool.",
+        "PYTORCH_CUDA_ALLOC_CONF",
+    ),
+    ("ModuleNotFoundError: No module named 'vllm.cumem_allocator'", "--force-reinstall --no-deps"),
+    ("AttributeError: '_OpNamespace' '_C' object has no attribute 'rms_norm'", "import vllm._C"),
+    (
+        "ImportError: cannot import name 'AutoProcessor' from 'transformers' (unknown location)",
+        "not whole",
+    ),
+    ("ImportError: Numba needs NumPy 2.2 or less. Got NumPy 2.3.", "numpy==2.2.*"),
+    (
+        "ValueError: numpy.dtype size changed, may indicate binary incompatibility. Expected 96 from C header, got 88 from PyObject",
+        "numpy>=2",
+    ),
+    ("AttributeError: module 'numpy' has no attribute 'bool8'.", "numpy<2"),
+    ("ModuleNotFoundError: No module named 'distutils'", "setuptools"),
+    ("ModuleNotFoundError: No module named '_ctypes'", "compiled without it"),
+    ("AttributeError: module 'torch' has no attribute 'float8_e8m0fnu'", "torch is older"),
+    ("ELF load command address/offset not page-aligned", "64 KiB"),
+    (
+        "ERROR: ld.so: object '/usr/lib/libtcmalloc_minimal.so.4' from LD_PRELOAD cannot be preloaded",
+        "unset LD_PRELOAD",
+    ),
+    ("RuntimeError: vLLM CPU backend requires AVX512, AVX2, Power9+ ISA, S390X ISA", "AVX2"),
+    ("KeyError: 'getpwuid(): uid not found: 1001'", "LOGNAME"),
+    (
+        'zmq.error.ZMQError: ipc path "/very/long" is longer than 107 characters (sizeof(sockaddr_un.sun_path)).',
+        "VLLM_RPC_BASE_PATH",
+    ),
+    (
+        "ValueError: To serve at least one request with the models's max seq len (131072), (16.00 GiB KV cache is needed, which is larger than the available KV",
+        "--max-model-len",
+    ),
+    (
+        "ValueError: World size (4) is larger than the number of available GPUs (2) in this node.",
+        "--tensor-parallel-size",
+    ),
+    (
+        'docker: Error response from daemon: could not select device driver "" with capabilities: [[gpu]].',
+        "Container Toolkit",
+    ),
+    (
+        "RuntimeError: Failed to get cubin file from https://edge.urm.nvidia.com/artifactory",
+        "flashinfer-cubin",
+    ),
+    (
+        "Error: mkl-service + Intel(R) MKL: MKL_THREADING_LAYER=INTEL is incompatible with libgomp-a34b3233.so.1 library.",
+        "MKL_THREADING_LAYER=GNU",
+    ),
+    (
+        "ImportError: libssl.so.1.1: cannot open shared object file: No such file or directory",
+        "OpenSSL 1.1",
+    ),
+]
 
-@pytest.mark.parametrize(("message", "fix"), MESSAGES)
+
+@pytest.mark.parametrize(("message", "fix"), MESSAGES + REPORTS)
 def test_fix(message: str, fix: str) -> None:
     assert fix in fix_for(message)
     assert fix in fix_for(f"first line\n{message}\nlast line")
@@ -161,8 +421,10 @@ def test_rows() -> None:
 
 def test_no_row_hides_another() -> None:
     """Each of the messages' rows is another one, or one of a few that several messages share."""
-    used = {next(row for row in rows() if row.pattern.search(text)) for text, _ in MESSAGES}
-    assert len(used) > 60
+    used = {
+        next(row for row in rows() if row.pattern.search(text)) for text, _ in MESSAGES + REPORTS
+    }
+    assert len(used) > 130
 
 
 def test_nothing_is_known() -> None:

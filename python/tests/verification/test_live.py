@@ -190,6 +190,14 @@ def test_wrong_all_reduce(live: Sample) -> None:
     assert "all-reduce gave [[1.0, 7.0]] (expected 1.0 on each of 1)" in found["live-nccl"]
 
 
+def test_a_hang_of_nccl_has_its_own_fix(live: Sample) -> None:
+    """vllm#9920, nccl#2079: what dmesg says is of no use there."""
+    fake(live, reduce=REDUCE + "def all_reduce(value):\n    import time; time.sleep(600)")
+    report = verify(live.root, only=["live-nccl"], limit=2)
+    assert "no answer within 2 s" in faults(report)["live-nccl"]
+    assert "NCCL_P2P_DISABLE=1" in report.results[0].findings[0].fix
+
+
 def test_triton_without_a_compiler(live: Sample) -> None:
     code = TRITON + "    def run(self, *a, **k): raise RuntimeError('Failed to find C compiler')\n"
     live.install(

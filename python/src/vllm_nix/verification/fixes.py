@@ -1,4 +1,4 @@
-"""What to do about a message: the rows of `fixes.toml`."""
+"""What to do about a message: the rows of `messages/`."""
 
 import re
 import tomllib
@@ -7,7 +7,17 @@ from functools import cache
 from pathlib import Path
 
 MOST = 20_000  # characters of a message that are looked at
-_TABLE = Path(__file__).with_suffix(".toml")
+TABLE = Path(__file__).parent / "messages"
+# By what they are about, in the order in which they are asked.
+PARTS = (
+    "libraries",
+    "distributions",
+    "models",
+    "device",
+    "processes",
+    "compiling",
+    "machine",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +32,15 @@ class Row:
 @cache
 def rows() -> tuple[Row, ...]:
     """All of them, the special ones first."""
-    table = tomllib.loads(_TABLE.read_text(encoding="utf-8"))
+    parts = (tomllib.loads((TABLE / f"{part}.toml").read_text("utf-8")) for part in PARTS)
     return tuple(
         Row(
             re.compile(row["pattern"] if "pattern" in row else re.escape(row["says"])),
             row["fix"],
             row["source"],
         )
-        for row in table["fix"]
+        for part in parts
+        for row in part["fix"]
     )
 
 

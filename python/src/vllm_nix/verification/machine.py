@@ -96,7 +96,7 @@ def ask_driver(environment: Environment) -> Driver | BrokenDriver | str:
 def _driver(answer: Mapping[str, Any]) -> Driver | BrokenDriver | str:
     """What was answered, which is not trusted. Raises KeyError, TypeError, ValueError or InputError."""
     if "absent" in answer:
-        return _out_of_reach() or ABSENT
+        return _out_of_reach() or _left_outside() or ABSENT
     if "broken" in answer:
         said = f"the NVIDIA driver's library does not answer: {answer['broken']}"
         return BrokenDriver(said, "install the driver again, all of its libraries in one release")
@@ -123,6 +123,40 @@ def _out_of_reach() -> BrokenDriver | None:
                 f"ldconfig, as root, makes the links; or ln -s {file.name} {folder}/libcuda.so.1",
             )
     return None
+
+
+CONTAINER = "start the container with --gpus all (or its CDI device)"
+
+
+def _left_outside() -> BrokenDriver | None:
+    """A device without a driver's library: as in a container that was started without it."""
+    if module := _first_line(KERNEL_MODULE):
+        release = _release_in(module) or "the same release"
+        return BrokenDriver(
+            f"the kernel has NVIDIA's module {release}, and there is no libcuda.so.1",
+            f"{CONTAINER}; on the host install the driver's libraries, {release}",
+        )
+    if "tegra" in platform.release() or (DEVICES / "nvmap").exists():
+        return BrokenDriver(
+            "this is a Jetson, and there is no libcuda.so.1",
+            "start the container with --runtime nvidia; on the host: apt-get install nvidia-l4t-cuda",
+        )
+    if cards := _cards():
+        return BrokenDriver(
+            f"there is an NVIDIA device at PCI {cards[0]}, and no driver",
+            f"{CONTAINER}; on the host install NVIDIA's driver",
+        )
+    if (DEVICES / "dxg").exists():
+        return BrokenDriver(
+            "this is WSL, and there is no libcuda.so.1",
+            f"{CONTAINER}; in WSL itself update Windows' driver, then wsl --update",
+            is_fault=False,  # Windows may have another maker's device
+        )
+    return None
+
+
+def _cards() -> list[str]:
+    return [card.name for card in sorted(PCI.glob("*")) if _is_card(card)]
 
 
 def broken_driver(status: int, nvml: int | None, library: str) -> BrokenDriver:
@@ -165,11 +199,10 @@ def _no_device(found: str, library: str) -> BrokenDriver:
     if any(DEVICES.glob("nvidia[0-9]*")):
         how = "nvidia-smi says what the driver sees; look at dmesg for NVRM and Xid lines"
         return BrokenDriver(f"{found}; there is {DEVICES}/nvidia0", how)
-    cards = [card.name for card in sorted(PCI.glob("*")) if _is_card(card)]
-    if cards:
+    if cards := _cards():
         return BrokenDriver(
             f"{found}, but has one at PCI {cards[0]}",
-            "start the container with --gpus all (or its CDI device); on the host: modprobe nvidia",
+            f"{CONTAINER}; on the host: modprobe nvidia",
         )
     return BrokenDriver(found, fix("cuInit", NO_DEVICE, library), is_fault=False)
 

@@ -1,6 +1,7 @@
 """Tried on this machine's GPU, each in a process of its own."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from vllm_nix.gpu.capability import ComputeCapability
@@ -19,9 +20,10 @@ from vllm_nix.verification.machine import (
 from vllm_nix.verification.survey import StepError, answered
 
 SUM = 499500  # of 0 to 999
+SILENT = "no answer within"
 # Of what runs on the device, these mean something else than they do elsewhere.
 _FIXES = {
-    "no answer within": "it hangs: look at dmesg for Xid errors, and at nvidia-smi",
+    SILENT: "it hangs: look at dmesg for Xid errors, and at nvidia-smi",
     "killed by SIGKILL": "the system killed it: is there memory enough? See dmesg",
 }
 
@@ -119,6 +121,14 @@ def _is_jetson(gpu: Gpu) -> bool:
     return ComputeCapability.parse(gpu.capability).jetson
 
 
+HANGS = (
+    "set NCCL_P2P_DISABLE=1 (in vLLM with --disable-custom-all-reduce): the devices do not reach each "
+    "other; to mend that, switch the IOMMU off (amd_iommu=off, intel_iommu=off) or ACS in the BIOS; if it "
+    "hangs all the same: NCCL_SHM_DISABLE=1 or a larger /dev/shm, NCCL_CUMEM_ENABLE=0, and "
+    "NCCL_DEBUG=INFO says how far it comes"
+)
+
+
 @check("live-nccl", "NCCL reduces over the devices of this machine", imports=True)
 def live_nccl(context: Context) -> Iterator[Finding]:
     """NCCL reduces over all devices of this machine.
@@ -130,7 +140,8 @@ def live_nccl(context: Context) -> Iterator[Finding]:
     try:
         answer = attempt(context, "all-reduce")
     except StepError as problem:
-        yield broken(problem, "all-reduce over NCCL", "run it with NCCL_DEBUG=INFO for more")
+        problem_ = broken(problem, "all-reduce over NCCL", "run it with NCCL_DEBUG=INFO for more")
+        yield replace(problem_, fix=HANGS) if SILENT in str(problem) else problem_
         return
     right = answer["expected"]
     if answer["values"] != [[right, right]] * answer["devices"]:
