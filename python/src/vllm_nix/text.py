@@ -1,6 +1,7 @@
 """Text to print. That of others is made safe: file names, messages of programs, metadata."""
 
 import os
+from collections.abc import Sequence
 
 
 def printable(text: object, keep: str = "") -> str:
@@ -24,6 +25,12 @@ def unicode(name: object) -> str:
 def counted(number: int, noun: str) -> str:
     """As in "1 file" and "2 files"."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def some(texts: Sequence[str], most: int) -> str:
+    """The first of them, and how many more there are: "a, b and 3 more"."""
+    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return ", ".join(texts[:most]) + more
 
 
 def columns() -> int:

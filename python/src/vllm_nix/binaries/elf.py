@@ -21,9 +21,10 @@ SHT_NULL, SHT_NOBITS = 0, 8
 DT_NULL, DT_NEEDED, DT_STRTAB, DT_STRSZ, DT_SONAME, DT_RPATH, DT_RUNPATH = 0, 1, 5, 10, 14, 15, 29
 DT_FLAGS_1 = 0x6FFFFFFB
 
-_HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
-_SEGMENT = struct.Struct("<IIQQQQQQ")
-_SECTION = struct.Struct("<IIQQQQIIQQ")
+HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
+SEGMENT = struct.Struct("<IIQQQQQQ")
+SECTION = struct.Struct("<IIQQQQIIQQ")
+SYMBOL = struct.Struct("<IBBHQQ")
 _DYNAMIC = struct.Struct("<QQ")
 
 # Far above any real file; without them a hostile one could have us build gigabytes of objects.
@@ -139,10 +140,10 @@ def _header(
     section has their names."""
     if bytes(image[:4]) != MAGIC:
         raise ElfError("not an ELF file: no magic number at offset 0")
-    if len(image) < _HEADER.size:
+    if len(image) < HEADER.size:
         raise ElfError(f"header cut off at offset {len(image):#x}")
     ident, kind, machine, _, _, phoff, shoff, _, _, phsize, phnum, shsize, shnum, names = (
-        _HEADER.unpack_from(image)
+        HEADER.unpack_from(image)
     )
     if ident[4] != 2:
         raise ElfError(f"not a 64-bit ELF file: class {ident[4]} at offset 0x4")
@@ -151,26 +152,26 @@ def _header(
 
     headers: list[tuple[int, ...]] = []
     if shoff:
-        if shsize != _SECTION.size:
+        if shsize != SECTION.size:
             raise ElfError(f"section headers of {shsize} bytes, not 64, at offset 0x3a")
         # Numbers too large for the header are in the first section, which is otherwise unused.
-        (first,) = _table(image, _SECTION, shoff, 1, "section header")
+        (first,) = _table(image, SECTION, shoff, 1, "section header")
         shnum = shnum or first[5]
         names = first[6] if names == 0xFFFF else names
         phnum = first[7] if phnum == 0xFFFF else phnum
-        headers = list(_table(image, _SECTION, shoff, shnum, "section headers"))
+        headers = list(_table(image, SECTION, shoff, shnum, "section headers"))
     return machine, kind, phoff, phnum, phsize, headers, names
 
 
 def _parse(image: memoryview) -> Elf:
     machine, kind, phoff, phnum, phsize, headers, names = _header(image)
-    if phnum and phsize != _SEGMENT.size:
+    if phnum and phsize != SEGMENT.size:
         raise ElfError(f"program headers of {phsize} bytes, not 56, at offset 0x36")
 
     segments = tuple(
         Segment(type_, flags, offset, address, size, memory_size)
         for type_, flags, offset, address, _, size, memory_size, _ in _table(
-            image, _SEGMENT, phoff, phnum, "program headers"
+            image, SEGMENT, phoff, phnum, "program headers"
         )
     )
     for segment in segments:
@@ -212,24 +213,15 @@ def _dynamic(image: memoryview, segments: tuple[Segment, ...]) -> Dynamic | None
     segment = _single(segments, PT_DYNAMIC, "PT_DYNAMIC")
     if not segment:
         return None
-    needed: list[int] = []
-    values: dict[int, int] = {}
-    count = segment.size // _DYNAMIC.size
-    for tag, value in _table(image, _DYNAMIC, segment.offset, count, "dynamic section"):
-        if tag == DT_NULL:
-            break
-        if tag == DT_NEEDED:
-            needed.append(value)
-        else:
-            values[tag] = value
-
+    rows = list(_tags(image, segment))
+    needed = [value for tag, value in rows if tag == DT_NEEDED]
+    values = dict(rows)
     if not needed and not values.keys() & {DT_SONAME, DT_RPATH, DT_RUNPATH}:
         return Dynamic((), None, (), ())
     if DT_STRTAB not in values or DT_STRSZ not in values:
         raise ElfError(f"dynamic section without string table at offset {segment.offset:#x}")
-    strings = _Strings(
-        image, _file_offset(segments, values[DT_STRTAB], values[DT_STRSZ]), values[DT_STRSZ]
-    )
+    size = values[DT_STRSZ]
+    strings = _Strings(image, place(segments, values[DT_STRTAB], size)[0], size)
 
     def paths(tag: int) -> tuple[str, ...]:
         text = strings.at(values[tag]) if tag in values else ""
@@ -250,30 +242,27 @@ def dynamic_values(data: bytes | mmap.mmap | memoryview, image: Elf) -> dict[int
     segment = _single(image.segments, PT_DYNAMIC, "PT_DYNAMIC")
     if not segment:
         return {}
-    values: dict[int, int] = {}
     with memoryview(data) as view:
-        count = segment.size // _DYNAMIC.size
-        for tag, value in _table(view, _DYNAMIC, segment.offset, count, "dynamic section"):
-            if tag == DT_NULL:
-                break
-            values[tag] = value
-    return values
+        return dict(_tags(view, segment))
 
 
-def place(image: Elf, address: int) -> tuple[int, int]:
-    """Where in the file an address is, and how many bytes its segment has from there. Raises ElfError."""
-    for segment in image.segments:
-        start = address - segment.address
-        if segment.type == PT_LOAD and 0 <= start < segment.size:
-            return segment.offset + start, segment.size - start
-    raise ElfError(f"address {address:#x} is in no segment")
+def _tags(image: memoryview, segment: Segment) -> Iterator[tuple[int, int]]:
+    """The tags of the dynamic section and their values, up to its end."""
+    count = segment.size // _DYNAMIC.size
+    for tag, value in _table(image, _DYNAMIC, segment.offset, count, "dynamic section"):
+        if tag == DT_NULL:
+            return
+        yield tag, value
 
 
-def _file_offset(segments: tuple[Segment, ...], address: int, size: int) -> int:
+def place(segments: Sequence[Segment], address: int, size: int = 1) -> tuple[int, int]:
+    """Where in the file so many bytes at an address are, and how many its segment has from there.
+
+    Raises ElfError."""
     for segment in segments:
         start = address - segment.address
         if segment.type == PT_LOAD and start >= 0 and start + size <= segment.size:
-            return segment.offset + start
+            return segment.offset + start, segment.size - start
     raise ElfError(f"{size} bytes at address {address:#x} are in no segment")
 
 

@@ -81,13 +81,11 @@ def _empty_library(machine: int) -> bytes:
     start = 64 + 2 * 56
     symbols, strings, table = start + 96, start + 120, start + 128
     tags = ((4, table), (5, strings), (6, symbols), (10, 1), (11, 24), (0, 0))
-    header = struct.pack(
-        "<16sHHIQQQIHHHHHH",
-        *(elf.MAGIC + b"\x02\x01\x01", 3, machine, 1, 0, 64, 0, 0, 64, 56, 2, 64, 0, 0),
-    )
+    ident = elf.MAGIC + b"\x02\x01\x01"
+    header = elf.HEADER.pack(ident, 3, machine, 1, 0, 64, 0, 0, 64, 56, 2, 64, 0, 0)
     size = table + 16
-    header += struct.pack("<IIQQQQQQ", 1, 6, 0, 0, 0, size, size, 0x10000)
-    header += struct.pack("<IIQQQQQQ", 2, 6, start, start, start, 96, 96, 8)
+    header += elf.SEGMENT.pack(1, 6, 0, 0, 0, size, size, 0x10000)
+    header += elf.SEGMENT.pack(2, 6, start, start, start, 96, 96, 8)
     dynamic = b"".join(struct.pack("<QQ", *tag) for tag in tags)
     return header + dynamic + bytes(24 + 8) + struct.pack("<4I", 1, 1, 0, 0)
 

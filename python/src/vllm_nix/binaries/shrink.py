@@ -16,18 +16,14 @@ import mmap
 import os
 import struct
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 
 from vllm_nix.binaries import elf, notes
 
 X86_64, AARCH64 = 62, 183
 NOTE_SECTION = ".note.vllm-nix"
 
-_HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
-_SEGMENT = struct.Struct("<IIQQQQQQ")
-_SECTION = struct.Struct("<IIQQQQIIQQ")
 _WORD = struct.Struct("<Q")
-_SYMBOL = struct.Struct("<IBBHQQ")
 
 _PT_LOAD, _PT_PHDR = 1, 6
 _PROGBITS, _SYMTAB, _SHT_NOTE, _NOBITS, _DYNSYM = 1, 2, 7, 8, 11
@@ -89,16 +85,7 @@ class _Segment:
     align: int
 
     def pack(self) -> bytes:
-        return _SEGMENT.pack(
-            self.type,
-            self.flags,
-            self.offset,
-            self.address,
-            self.physical,
-            self.size,
-            self.memory_size,
-            self.align,
-        )
+        return elf.SEGMENT.pack(*astuple(self))
 
 
 @dataclass(slots=True)
@@ -123,18 +110,7 @@ class Section:
         return self.offset + (0 if self.type == _NOBITS else self.size)
 
     def pack(self) -> bytes:
-        return _SECTION.pack(
-            self.label,
-            self.type,
-            self.flags,
-            self.address,
-            self.offset,
-            self.size,
-            self.link,
-            self.info,
-            self.align,
-            self.entry_size,
-        )
+        return elf.SECTION.pack(*astuple(self)[1:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,15 +167,17 @@ class Library:
         if not parsed.sections or parsed.dynamic is None:
             raise Refused("without section headers or dynamic section")
         self.machine = parsed.machine
-        self._header = list(_HEADER.unpack_from(data))
+        self._tags = elf.dynamic_values(data, parsed)
+        self._header = list(elf.HEADER.unpack_from(data))
         phoff, shoff, phnum, names = (self._header[i] for i in (5, 6, 10, 13))
         if max(phnum + 16, len(parsed.sections) + 1) >= 0xFF00:
             raise Refused("more headers than a plain ELF header counts")
         self._segments = [
-            _Segment(*_SEGMENT.unpack_from(data, phoff + i * _SEGMENT.size)) for i in range(phnum)
+            _Segment(*elf.SEGMENT.unpack_from(data, phoff + i * elf.SEGMENT.size))
+            for i in range(phnum)
         ]
         self.sections = [
-            Section(section.name, *_SECTION.unpack_from(data, shoff + i * _SECTION.size))
+            Section(section.name, *elf.SECTION.unpack_from(data, shoff + i * elf.SECTION.size))
             for i, section in enumerate(parsed.sections)
         ]
         self._names = names
@@ -209,8 +187,8 @@ class Library:
         """A signature behind all that the headers name would no longer fit."""
         phoff, shoff = self._header[5], self._header[6]
         self._end = max(
-            phoff + len(self._segments) * _SEGMENT.size,
-            shoff + len(self.sections) * _SECTION.size,
+            phoff + len(self._segments) * elf.SEGMENT.size,
+            shoff + len(self.sections) * elf.SECTION.size,
             *(segment.offset + segment.size for segment in self._segments),
             *(section.end for section in self.sections),
         )
@@ -276,13 +254,7 @@ class Library:
 
     def _tables(self) -> Iterator[tuple[int, int]]:
         """Offset and count of the loader's relocations."""
-        [dynamic] = [segment for segment in self._segments if segment.type == 2]
-        values: dict[int, int] = {}
-        for offset in range(dynamic.offset, dynamic.offset + dynamic.size - 15, 16):
-            tag, value = struct.unpack_from("<QQ", self._data, offset)
-            if tag == 0:
-                break
-            values[tag] = value
+        values = self._tags
         if _DT_RELR in values:
             raise Refused("packed relative relocations (RELR)")
         if _DT_REL in values or values.get(_DT_RELAENT, 24) != 24:
@@ -301,7 +273,7 @@ class Library:
             if section.type != _DYNSYM:
                 continue
             table = self._data[section.offset : section.offset + section.size // 24 * 24]
-            for number, symbol in enumerate(_SYMBOL.iter_unpack(table)):
+            for number, symbol in enumerate(elf.SYMBOL.iter_unpack(table)):
                 if symbol[3]:
                     defined[number] = symbol[4]
         if any(map(is_inside, defined.values())):
@@ -435,7 +407,7 @@ class _Planner:
         host = max(self._places, key=lambda place: place.saved)
         note = notes.pack(self._note)
         count = len(self._library._segments) + len(self._places) + 1
-        host.extra = note + bytes(count * _SEGMENT.size)
+        host.extra = note + bytes(count * elf.SEGMENT.size)
         host.set_cut(self._align)
         if not host.saved:
             return None
@@ -451,8 +423,8 @@ class _Planner:
         parts.append(b"".join(section.pack() for section in sections))
         changed = list(self._changes())
         patches = [(self._moved(offset), data) for offset, data in changed]
-        old = self._library._header[5], len(self._library._segments) * _SEGMENT.size
-        cleared = [(0, _HEADER.pack(*header)), (old[0], bytes(old[1]))]
+        old = self._library._header[5], len(self._library._segments) * elf.SEGMENT.size
+        cleared = [(0, elf.HEADER.pack(*header)), (old[0], bytes(old[1]))]
         patches += [(self._moved(offset), data) for offset, data in cleared]
         return Plan(parts, patches, self._cuts(), sorted(changed + cleared))
 
@@ -496,7 +468,7 @@ class _Planner:
             if segment.type == _PT_PHDR:
                 segment.offset = self._moved(host.extra_offset) + note_size
                 segment.address = segment.physical = address + note_size
-                segment.size = segment.memory_size = size * _SEGMENT.size
+                segment.size = segment.memory_size = size * elf.SEGMENT.size
         note = self._moved(host.extra_offset)
         new.append(_Segment(notes.PT_NOTE, 4, note, address, address, note_size, note_size, 4))
         return new
@@ -566,7 +538,7 @@ class _Planner:
         others += [segment.offset + segment.size for segment in library._segments]
         is_last = (
             0 <= table - strings.end < 16
-            and table + len(library.sections) * _SECTION.size == library._end
+            and table + len(library.sections) * elf.SECTION.size == library._end
             and max(others) <= strings.offset
         )
         return strings.offset if is_last else int(library._end)

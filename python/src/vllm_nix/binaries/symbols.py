@@ -15,7 +15,6 @@ from pathlib import Path
 from vllm_nix.binaries import elf
 from vllm_nix.binaries.elf import Elf, ElfError
 
-_SYMBOL = struct.Struct("<IBBHQQ")
 _NEED, _NEED_AUX = struct.Struct("<HHIII"), struct.Struct("<IHHII")
 _DEFINITION, _DEFINITION_AUX = struct.Struct("<HHHHIII"), struct.Struct("<II")
 _HASHES = struct.Struct("<4I")  # the head of GNU's table
@@ -72,7 +71,7 @@ def read_symbols(file: Path) -> Symbols:
 
 def _read(tables: Mapping[int, bytes]) -> Symbols:
     names = tables[_STRTAB]
-    raw = tables[_SYMTAB][: len(tables[_SYMTAB]) // _SYMBOL.size * _SYMBOL.size]
+    raw = tables[_SYMTAB][: len(tables[_SYMTAB]) // elf.SYMBOL.size * elf.SYMBOL.size]
     verneed, nodes = (
         _needed(tables.get(_VERNEED, b""), names),
         _defined(tables.get(_VERDEF, b""), names),
@@ -85,7 +84,7 @@ def _read(tables: Mapping[int, bytes]) -> Symbols:
     versions: dict[bytes, set[str]] = {}
     room = _MOST_TEXT
     for (name, info, _, section, _, _), index in zip(
-        _SYMBOL.iter_unpack(raw), chain(indices, repeat(0)), strict=False
+        elf.SYMBOL.iter_unpack(raw), chain(indices, repeat(0)), strict=False
     ):
         if not name:
             continue
@@ -152,14 +151,14 @@ def _tables(data: mmap.mmap, wanted: Collection[int] = tuple(_SECTIONS)) -> dict
             if section is not None:
                 places[tag] = section.offset, section.size
         elif tag in values:
-            start, room = elf.place(image, values[tag])
+            start, room = elf.place(image.segments, values[tag])
             is_its = section is not None and section.offset == start
             size = section.size if is_its and section else _size(data, image, values, tag)
             places[tag] = start, min(size, room)
     # A file may have holes: what its tables are said to hold need not be on any disk.
     if (size := places.get(_STRTAB, (0, 0))[1]) > _MOST_TEXT:
         raise ElfError(f"names of symbols in {size} bytes, more than {_MOST_TEXT}")
-    if (count := places.get(_SYMTAB, (0, 0))[1] // _SYMBOL.size) > _MOST_SYMBOLS:
+    if (count := places.get(_SYMTAB, (0, 0))[1] // elf.SYMBOL.size) > _MOST_SYMBOLS:
         raise ElfError(f"{count} dynamic symbols, more than {_MOST_SYMBOLS}")
     most = {_VERSYM: 2 * _MOST_SYMBOLS, _VERDEF: _MOST_ROWS, _VERNEED: _MOST_ROWS}
     return {
@@ -174,18 +173,18 @@ def _size(data: mmap.mmap, image: Elf, values: Mapping[int, int], tag: int) -> i
         return values.get(_STRSZ, 0)
     if tag in (_VERDEF, _VERNEED):
         return _MOST_ROWS
-    return _count(data, image, values) * (_SYMBOL.size if tag == _SYMTAB else 2)
+    return _count(data, image, values) * (elf.SYMBOL.size if tag == _SYMTAB else 2)
 
 
 def _count(data: mmap.mmap, image: Elf, values: Mapping[int, int]) -> int:
     """The number of dynamic symbols, which is in the tables of their hashes alone (gABI, "Hash Table";
     for GNU's, a chain ends with a hash whose lowest bit is set)."""
     if _HASH in values:
-        start, room = elf.place(image, values[_HASH])
+        start, room = elf.place(image.segments, values[_HASH])
         return int.from_bytes(data[start + 4 : start + 8], "little") if room >= 8 else 0
     if _GNU_HASH not in values:
         return 0
-    start, room = elf.place(image, values[_GNU_HASH])
+    start, room = elf.place(image.segments, values[_GNU_HASH])
     raw = data[start : start + min(room, 16)]
     if len(raw) < 16:
         raise ElfError(f"a table of hashes cut off at offset {start:#x}")

@@ -27,7 +27,7 @@ from vllm_nix.fetching.sources import (
 )
 from vllm_nix.paths import cache_folder
 from vllm_nix.store import add_files, missing_paths, store_dir, store_name
-from vllm_nix.text import counted
+from vllm_nix.text import counted, some
 
 # Bytes. A client's start costs as much as a few megabytes, so that small files share one.
 LARGE = 16 << 20
@@ -141,9 +141,8 @@ class _Fetch:
         self._add({source: self.cache.place(source) for source in cached})
         self._add(found)
         if absent:
-            names = ", ".join(source.file for source in absent[:3])
-            more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
-            raise Error(f"{folder} lacks {len(absent)} of the files needed: {names}{more}")
+            names = some([source.file for source in absent], 3)
+            raise Error(f"{folder} lacks {len(absent)} of the files needed: {names}")
 
     def download(self) -> None:
         cached = [source for source in self.wanted if self.cache.has(source)]

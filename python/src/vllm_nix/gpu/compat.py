@@ -15,6 +15,7 @@ from vllm_nix.gpu.capability import ComputeCapability, arch_list
 from vllm_nix.gpu.device import Device, JetPack, device, jetpack_release, release, rules
 from vllm_nix.gpu.fatbin import Entry, Fatbin
 from vllm_nix.gpu.libraries import RUNS, Library
+from vllm_nix.text import some
 
 __all__ = [
     "Device",
@@ -265,16 +266,11 @@ def _why(verdict: Verdict, chosen: Sequence[Fatbin], total: int, device: Device)
 
 def _archs(entries: Iterable[Entry]) -> str:
     found = {(entry.kind, entry.capability): entry.arch for entry in entries}
-    return _some([found[key] for key in sorted(found)], 12)
+    return some([found[key] for key in sorted(found)], 12)
 
 
 def _named(entries: Iterable[Entry]) -> str:
     """The kernels' source files, which nvcc records in some builds; the names are not trusted."""
     names = dict.fromkeys(entry.name for entry in entries if entry.name.isprintable())
     names.pop("", None)
-    return f" ({_some(list(names), 3)})" if names else ""
-
-
-def _some(texts: Sequence[str], most: int) -> str:
-    more = f" and {len(texts) - most} more" if len(texts) > most else ""
-    return ", ".join(texts[:most]) + more
+    return f" ({some(list(names), 3)})" if names else ""

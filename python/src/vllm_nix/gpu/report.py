@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from vllm_nix.errors import InputError
 from vllm_nix.gpu.libraries import RUNS, Code, Library
 from vllm_nix.light import NamedTuple
-from vllm_nix.text import columns, printable, unicode
+from vllm_nix.text import columns, printable, some, unicode
 
 TYPE_CHECKING = False  # see vllm_nix/__init__.py; these are imported where they are needed
 if TYPE_CHECKING:
@@ -220,9 +220,8 @@ def _have(names: Sequence[str]) -> str:
     return f"{len(names)} library has" if len(names) == 1 else f"{len(names)} libraries have"
 
 
-def _list(names: Sequence[str], most: int = 8) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(map(printable, names[:most])) + more
+def _list(names: Sequence[str]) -> str:
+    return some([printable(name) for name in names], 8)
 
 
 def as_json(rows: Sequence[Row], device: Device | None, by_fatbin: bool) -> str:

@@ -8,6 +8,7 @@ from vllm_nix.gpu.libraries import Library
 from vllm_nix.gpu.matrix import Matrix, Outcome
 from vllm_nix.html.matrix import cards, legend, matrix_table
 from vllm_nix.html.page import copied, page, path, plain, short, text
+from vllm_nix.text import some
 
 _MOST = 8  # fixes of a device, damaged files
 
@@ -86,7 +87,6 @@ def _fixes(matrix: Matrix, outcome: Outcome) -> Iterator[str]:
             names.setdefault(fix, []).append(row.name)
     yield f"<li><h3>{plain(outcome.device)}</h3>"
     for fix, several in names.items():
-        more = f" and {len(several) - _MOST} more" if len(several) > _MOST else ""
-        listed = ", ".join(f'<span class="name">{path(one)}</span>' for one in several[:_MOST])
-        yield f"<p><small>{listed}{more}</small></p>{copied(fix)}"
+        listed = some([f'<span class="name">{path(one)}</span>' for one in several], _MOST)
+        yield f"<p><small>{listed}</small></p>{copied(fix)}"
     yield "</li>"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from vllm_nix.errors import InputError
 from vllm_nix.gpu.capability import ComputeCapability
-from vllm_nix.gpu.device import device, rules
+from vllm_nix.gpu.device import device, jetpack_release
 from vllm_nix.text import printable
 
 _MOST = 1 << 16  # bytes of a file that are read
@@ -160,12 +160,10 @@ def _l4t(root: Path) -> str | None:
 
 def _jetpack(l4t: str | None) -> str | None:
     """The newest JetPack whose first L4T is not newer, of the same major release of L4T."""
-    if l4t is None:
+    try:
+        return jetpack_release(l4t).release if l4t else None
+    except InputError:
         return None
-    ours = numbers(l4t)
-    firsts = {release: numbers(row["l4t"]) for release, row in rules()["jetpack"].items()}
-    older = [release for release, first in firsts.items() if first[0] == ours[0] and first <= ours]
-    return older[-1] if older else None
 
 
 def _cann(root: Path) -> str | None:

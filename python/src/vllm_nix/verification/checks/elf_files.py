@@ -8,6 +8,7 @@ from shlex import quote
 
 from vllm_nix.binaries.linker import LinkerError
 from vllm_nix.gpu.device import jetpack_release
+from vllm_nix.text import some
 from vllm_nix.verification import symbol_versions
 from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok, warning
 from vllm_nix.verification.environment import NotRun
@@ -170,9 +171,8 @@ def _out_of_reach(context: Context, file: Path, package: str, name: str, place: 
 
 
 def _needs(names: list[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     are = "is" if len(names) == 1 else "are"
-    return f"needs {', '.join(names[:SHOWN])}{more}, which {are} nowhere"
+    return f"needs {some(names, SHOWN)}, which {are} nowhere"
 
 
 def _too_new_for_jetpack(context: Context) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from packaging.version import InvalidVersion, Version
 
+from vllm_nix.text import some
 from vllm_nix.verification import cann
 from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok, warning
 from vllm_nix.verification.checks.distributions import confession
@@ -162,9 +163,7 @@ def _is_empty(context: Context) -> bool:
 
 
 def _gap(gap: cann.Gap) -> Finding:
-    more = len(gap.libraries) - SHOWN
-    missing = ", ".join(gap.libraries[:SHOWN]) + (f" and {more} more" if more > 0 else "")
-    missing += " not found"
+    missing = f"{some(gap.libraries, SHOWN)} not found"
     if gap.variables:
         missing += f"; {', '.join(gap.variables)} not set"
     if gap.part is cann.DRIVER:

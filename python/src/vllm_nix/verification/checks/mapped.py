@@ -1,10 +1,10 @@
 """What a running vLLM maps."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from vllm_nix.paths import real
+from vllm_nix.store import store_dir
 from vllm_nix.verification import cann
 from vllm_nix.verification.check import Context, Finding, check, failed, ok
 
@@ -36,11 +36,10 @@ def host_libraries(context: Context) -> Iterator[Finding]:
 
 
 def _inside(context: Context) -> tuple[str, ...]:
-    store = os.environ.get("NIX_STORE_DIR", "/nix/store")
     root, scratch = context.root, context.environment.scratch
     # CANN comes in folders; what a place links to lies beside it.
     host = [real(place.parent) for place in cann.places(context.parameters)]
-    folders = (store, root, real(root), scratch, real(scratch), *host, "/dev", "/proc")
+    folders = (store_dir(), root, real(root), scratch, real(scratch), *host, "/dev", "/proc")
     return (*(f"{folder}/" for folder in folders), "/memfd:", "/SYSV")
 
 

@@ -10,6 +10,7 @@ from vllm_nix.binaries.elf import ElfError
 from vllm_nix.binaries.files import go_on
 from vllm_nix.binaries.linker import LinkerError, Object
 from vllm_nix.binaries.symbols import demangle
+from vllm_nix.text import some
 from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok
 from vllm_nix.verification.known import is_torchs
 from vllm_nix.verification.linking import Linking
@@ -183,8 +184,7 @@ def _undefined_elsewhere(context: Context, file: Path, missing: list[bytes]) -> 
 
 
 def _needs_symbols(missing: list[bytes]) -> str:
-    more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-    return f"needs {missing[0].decode(errors='replace')}{more}"
+    return f"needs {some([name.decode(errors='replace') for name in missing], 1)}"
 
 
 def _in_words(name: bytes) -> str:
