@@ -147,6 +147,35 @@ def test_flashinfer_alone_needs_nvcc(only_flashinfer: Sample, tmp_path: Path) ->
     assert "ninja is not found" in attention(only_flashinfer)
 
 
+@pytest.mark.parametrize(
+    ("said", "fix"),
+    [
+        ("error: #error -- unsupported GNU version! gcc versions later than 12 are not", "g++-12"),
+        ("sh: 1: cicc: not found", "install CUDA's toolkit whole"),
+        ("nvcc fatal   : Unsupported gpu architecture 'sm_90'", "whose nvcc knows sm_90"),
+    ],
+)
+def test_an_nvcc_that_fails_has_the_fix_of_its_message(
+    only_flashinfer: Sample, tmp_path: Path, said: str, fix: str
+) -> None:
+    """It is asked to compile for the device."""
+    script = f'case "$*" in *" -arch=sm_90 "*) echo "{said}" >&2;; esac; exit 1'
+    program(tmp_path / "cuda/bin", "nvcc", script)
+    report = verify(only_flashinfer.root, device="9.0", cuda="13.0", only=["attention"])
+    (finding,) = report.results[0].findings
+    assert said in finding.found
+    assert fix in finding.fix
+
+
+def test_a_compiler_that_is_named_and_does_not_start(
+    gpu_sample: Sample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CC", "/nowhere/gcc")
+    report = verify(gpu_sample.root, only=["compilers"])
+    assert "does not start" in faults(report)["compilers"]
+    assert report.results[0].findings[0].fix.startswith("unset CC, or name a C compiler in it")
+
+
 def test_flashinfer_beside_others_needs_no_nvcc(
     gpu_sample: Sample, monkeypatch: pytest.MonkeyPatch
 ) -> None:

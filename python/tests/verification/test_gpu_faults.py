@@ -108,6 +108,18 @@ def stripped_nccl(sample: Sample) -> None:
     cuda_torch(sample, distributed=DISTRIBUTED)
 
 
+def older_nccl(sample: Sample) -> None:
+    """Found before the wheel's, as by LD_LIBRARY_PATH."""
+    sample.install("torch", "2.5.1", torchs_files(sample), ("nvidia-nccl-cu12==2.27.5; a=='b'",))
+    sample.uninstall("nvidia-nccl-cu12", "2.21.5")
+    sample.install("nvidia-nccl-cu12", "2.27.5")
+
+
+def torchs_files(sample: Sample) -> dict[str, bytes]:
+    files = (sample.site / "torch").rglob("*")
+    return {str(one.relative_to(sample.site)): one.read_bytes() for one in files if one.is_file()}
+
+
 def old_ptxas(sample: Sample) -> None:
     script = "#!/bin/sh\necho \"'sm_80','sm_86'\"\n"
     sample.install("triton", "3.1.0", {"triton/backends/nvidia/bin/ptxas": script})
@@ -192,6 +204,7 @@ PLANTS: list[tuple[Callable[[Sample], None], str, str]] = [
     (cpu_torch, "torch-build", "built for the CPU (expected built for CUDA"),
     (rocm_torch, "torch-build", "built for ROCm (expected built for CUDA"),
     (stripped_nccl, "nccl", "torch was built without NCCL"),
+    (older_nccl, "nccl", "NCCL 2.21.5 (expected NCCL 2.27.5)"),
     (old_ptxas, "triton", "ptxas knows architectures up to sm_86"),
     (foreign_ptxas, "triton", "does not start"),
     (no_ptxas, "triton", "Triton has no ptxas"),

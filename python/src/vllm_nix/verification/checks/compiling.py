@@ -144,6 +144,7 @@ def severity(context: Context) -> Callable[..., Finding]:
     return failed if context.manifest or isinstance(context.driver, Driver) else warning
 
 
+VARIABLES = {"C": "CC", "C++": "CXX"}
 FIXES = {
     "C": "apt-get install gcc python3-dev, or name a C compiler in CC",
     "C++": "apt-get install g++ python3-dev, or name a C++ compiler in CXX; or start with --enforce-eager",
@@ -177,10 +178,13 @@ def compilers(context: Context) -> Iterator[Finding]:
         program, problem = tries[language]["program"], tries[language]["problem"]
         if problem:
             report = failed if language == "C++" else severity(context)
+            fix = FIXES[language]
+            if (named := os.environ.get(VARIABLES[language])) and named == program:
+                fix = f"unset {VARIABLES[language]}, or name a {language} compiler in it; it names {named}"
             yield report(
                 f"{user} cannot compile {language}: {problem}",
                 where=program,
-                fix=fix_for(problem, FIXES[language]),
+                fix=fix_for(problem, fix),
             )
         else:
             yield ok(f"{user} compiles {language}", program)
@@ -190,13 +194,15 @@ def flashinfer(context: Context, device: Device) -> Iterator[Finding]:
     """What FlashInfer lacks where it is all that there is for a device: it compiles its kernels."""
     if _has_attention(context) or isinstance(context.interpreter, str):
         return
-    found = tools(context, "CUDA")
-    nvcc, on_path = found["tries"]["CUDA"], found["on-path"]
+    language = f"CUDA {device.capability.number}"
+    found = tools(context, language)
+    nvcc, on_path = found["tries"][language], found["on-path"]
     problem = nvcc["problem"]
     if not problem and not on_path["nvcc"] and _wants_path(context):
         problem = f"{nvcc['program']} is not on PATH, where this vLLM looks for it"
     torch = context.installed("torch")
-    fix = (
+    known = fix_for(problem) if nvcc["program"] and nvcc["problem"] else ""
+    fix = known or (
         f"install CUDA's toolkit in the release of torch {torch.version if torch else ''}, name its "
         "folder in CUDA_HOME and have its bin on PATH; or install flashinfer-jit-cache"
     )

@@ -1,5 +1,6 @@
 """Several processes: torch.distributed, its backends, NCCL."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from vllm_nix.gpu import libraries
 from vllm_nix.gpu.compat import Verdict, judge_library
 from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok
 from vllm_nix.verification.checks.gpu_code import unread
+from vllm_nix.verification.opened import requires
 from vllm_nix.verification.survey import StepError
 
 BUILD = ("torch-build",)
@@ -18,10 +20,11 @@ def nccl(context: Context) -> Iterator[Finding]:
     """torch has NCCL, in the target's version, with code for the device.
 
     Without NCCL, vLLM fails as soon as it sets up its workers, even on one GPU. torch says whether it
-    was built with it and which version it loads; no GPU is needed for that. A system's NCCL lies
-    outside the environment: its GPU code is judged here, that of all others in `gpu-code`.
+    was built with it and which version it loads, which must be the target's, or that of the wheel that
+    torch requires; no GPU is needed for that. A system's NCCL lies outside the environment: its GPU
+    code is judged here, that of all others in `gpu-code`. What VLLM_NCCL_SO_PATH names must be there.
 
-    Seen in nccl#1561, vllm#6063, vllm#7293, jetson-containers#1370. `import torch.distributed.nccl`,
+    Seen in nccl#1561, vllm#6063, vllm#7293, jetson-containers#1370, vllm#4195, vllm#4294. `import torch.distributed.nccl`,
     often used to test for it, fails with every torch: there is no such module.
     """
     asked = context.parameter("torch", "distributed")
@@ -38,16 +41,36 @@ def nccl(context: Context) -> Iterator[Finding]:
         )
         return
     version = ".".join(map(str, answer["version"]))
-    wanted = str(context.parameter("nccl", "version") or version).partition("-")[0]
+    wanted = str(context.parameter("nccl", "version") or _required(context) or version)
+    wanted = wanted.partition("-")[0]
     if version != wanted:
         yield failed(
             f"NCCL {version}",
             where=answer["file"],
             expected=f"NCCL {wanted}",
-            fix="another libnccl.so.2 is found first: look at LD_LIBRARY_PATH and run paths",
+            fix="another libnccl.so.2 is found first: take its folder out of LD_LIBRARY_PATH and LD_PRELOAD, "
+            "and leave one of the nvidia-nccl wheels",
+        )
+    named = os.environ.get("VLLM_NCCL_SO_PATH")
+    if named and not Path(named).exists():
+        yield failed(
+            "VLLM_NCCL_SO_PATH names a file that is not there",
+            where=named,
+            fix="unset VLLM_NCCL_SO_PATH: vLLM then takes the NCCL of torch",
         )
     yield from _outside(context, answer["file"])
     yield ok(f"NCCL {version}", answer["file"])
+
+
+def _required(context: Context) -> str:
+    """The version of the wheel of NCCL that torch requires, if it is installed; "" if it is not."""
+    torch = context.installed("torch")
+    asked = torch.requires if torch else ()
+    for found in context.distributions:
+        is_nccl = found.name.startswith("nvidia-nccl-cu")
+        if is_nccl and any(requires(text, found.name) for text in asked):
+            return ".".join(found.version.split(".")[:3])
+    return ""
 
 
 def _outside(context: Context, file: str) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from vllm_nix.verification.environment import NotRun
 from vllm_nix.verification.fixes import fix_for
 from vllm_nix.verification.installed import Distribution
 from vllm_nix.verification.machine import DRIVER_LIBRARIES, Driver
+from vllm_nix.verification.shadows import shadows
 from vllm_nix.verification.survey import StepError
 
 AGAIN = "make the environment again, with the Python that it is for"
@@ -27,6 +28,8 @@ def interpreter(context: Context) -> Iterator[Finding]:
     folder that was given, and the libraries of its binary. If it does not start, the reason is named
     (a link's end, a loader or a shell that is gone), all that needs it is skipped, and verify exits
     with 3. An environment that was moved or copied shows here: virtual environments are bound to paths.
+    verify runs it alone; what goes before its packages when its user starts it is named: folders of
+    PYTHONPATH, and what `pip install --user` has put in ~/.local, of conda's and the system's Python.
     """
     found = context.interpreter
     python = context.environment.python
@@ -50,6 +53,7 @@ def interpreter(context: Context) -> Iterator[Finding]:
             fix="it uses another environment's packages: make this one where it is to stay",
         )
     yield from _libraries(context, found.binary)
+    yield from shadows(context, found)
     yield ok(f"{found.implementation} {found.version}", str(found.binary))
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from vllm_nix.gpu.capability import ComputeCapability, arch_list
 from vllm_nix.gpu.device import release
@@ -16,11 +17,11 @@ def torch_build(context: Context) -> Iterator[Finding]:
     pip replaces torch when another package asks for a version, by the first build that its index
     has: for the CPU, for another CUDA, for another system. The version with its label, and the
     CUDA release that it was built with, are compared with the target and with torch's own
-    metadata; and where a GPU was asked for, torch must have been built for one. A registry's
-    wheel may be built with an older CUDA of the target's major release, which the target's driver
-    runs (CUDA's minor version compatibility). The other way round, the driver must be one for
-    torch's major release of CUDA, or newer: the device's that was asked for, and this machine's
-    ("The NVIDIA driver on your system is too old").
+    metadata; and where a GPU was asked for, or vLLM's libraries need CUDA, torch must have been built
+    for one. A registry's wheel may be built with an older CUDA of the target's major release, which
+    the target's driver runs (CUDA's minor version compatibility). The other way round, the driver
+    must be one for torch's major release of CUDA, or newer: the device's that was asked for, and this
+    machine's ("The NVIDIA driver on your system is too old").
 
     Seen in FunASR#2973, verl-omni#133, vllm#15169, vllm#7575, jetson-containers#1514, vllm#2021.
     """
@@ -46,7 +47,14 @@ def torch_build(context: Context) -> Iterator[Finding]:
         yield failed(
             f"built for {built}",
             expected=f"built for CUDA, for {context.devices[0]}",
-            fix="install a torch for CUDA; the registry's for aarch64 is one from 2.11 on",
+            fix=FOR_CUDA,
+        )
+    elif cuda is None and not context.parameters and (found := _wants_cuda(context)):
+        yield failed(
+            f"built for {built}, and vLLM for CUDA: it needs {found[1]}",
+            where=context.place(found[0]),
+            expected="both for one device",
+            fix=f"{FOR_CUDA}; or vLLM's build for {built}",
         )
     if isinstance(cuda, str) and (number := re.match(r"[0-9]{1,3}(?=\.|$)", cuda)):
         for driver in drivers(context):
@@ -54,6 +62,23 @@ def torch_build(context: Context) -> Iterator[Finding]:
                 yield too_old(f"built for CUDA {cuda}", driver, int(number[0]))
     abi = 1 if build["cxx11-abi"] else 0
     yield ok(f"torch {version}, {built}, C++11 ABI {abi}")
+
+
+FOR_CUDA = (
+    "pip uninstall torch, then install one for CUDA: the registry's is (for aarch64 from 2.11 on), "
+    "or that of PyTorch's index whose label is the CUDA of vLLM"
+)
+_OF_CUDA = re.compile(r"lib(?:torch_cuda|c10_cuda|cudart|cublas)\b")
+
+
+def _wants_cuda(context: Context) -> tuple[Path, str] | None:
+    """A library of vLLM's that needs one of CUDA's, and which."""
+    for file, image in context.facts.binaries().images.items():
+        if context.packages.top(file) == "vllm":
+            for name in image.needed:
+                if _OF_CUDA.match(name):
+                    return file, name
+    return None
 
 
 def _versions(context: Context) -> Iterator[tuple[str, str]]:

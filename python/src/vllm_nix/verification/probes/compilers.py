@@ -1,5 +1,5 @@
 """Finds the compilers that Triton, torch's inductor and FlashInfer run on first use, and tries those of
-argv[2]. Runs in the environment, whose launcher may name them."""
+argv[2]: "C", "C++", "CUDA 86". Runs in the environment, whose launcher may name them."""
 
 import json
 import os
@@ -50,8 +50,9 @@ def attempt(command: list[str], suffix: str, source: str, *flags: str) -> dict[s
     return {"program": shutil.which(command[0]) or command[0], "problem": problem[:1000]}
 
 
-def nvcc() -> dict[str, str]:
-    """As flashinfer/jit/cpp_ext.py finds it, "" if it is not there; and why it does not work."""
+def nvcc(capability: str) -> dict[str, str]:
+    """As flashinfer/jit/cpp_ext.py finds it, "" if it is not there; and why it does not compile for a
+    device."""
     home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
     if not home:
         found = shutil.which("nvcc")
@@ -59,7 +60,8 @@ def nvcc() -> dict[str, str]:
     program = shutil.which(os.environ.get("FLASHINFER_NVCC") or str(Path(home, "bin", "nvcc")))
     if not program:
         return {"program": "", "problem": "nvcc is not found"}
-    return attempt([program], ".cu", CUDA, "-E", "-isystem", str(Path(home, "include")))
+    flags = ("-E", f"-arch=sm_{capability}", "-isystem", str(Path(home, "include")))
+    return attempt([program], ".cu", CUDA, *flags)
 
 
 def main() -> None:
@@ -70,7 +72,7 @@ def main() -> None:
             if language == "C"
             else attempt(cxx_compiler(), ".cpp", CXX, *SHARED, "-std=c++17", "-fopenmp")
             if language == "C++"
-            else nvcc()
+            else nvcc(language.partition(" ")[2])
         )
     on_path = {name: shutil.which(name) or "" for name in ("nvcc", "ninja")}
     answer = {"tries": tries, "on-path": on_path}

@@ -1,0 +1,71 @@
+"""What goes before an environment's packages when its user starts it, and not when verify does: the
+folders of PYTHONPATH and the user's own site-packages (site, USER_SITE)."""
+
+import os
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+from vllm_nix.errors import InputError
+from vllm_nix.paths import expand, real
+from vllm_nix.verification.check import Context, Finding, failed, warning
+from vllm_nix.verification.environment import Interpreter
+from vllm_nix.verification.known import EVERY_START
+
+MOST = 5_000  # entries of a folder
+SHOWN = 6
+
+
+def shadows(context: Context, python: Interpreter) -> Iterator[Finding]:
+    """Findings for folders that hide packages of the environment. A Nix build's launcher lets none in."""
+    if context.manifest:
+        return
+    for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep):
+        if folder:
+            how = "unset PYTHONPATH, or take that folder out of it"
+            yield from _hidden(context, Path(folder), "the folders of PYTHONPATH", how)
+    users = _user_site(context, python)
+    if users and not os.environ.get("PYTHONNOUSERSITE"):
+        how = f"export PYTHONNOUSERSITE=1, or uninstall them there; what lies there: verify {users}"
+        yield from _hidden(context, users, "the user's site-packages", how)
+
+
+def _user_site(context: Context, python: Interpreter) -> Path | None:
+    """Where `pip install --user` puts packages; a virtual environment's own go before them."""
+    if _is_virtual(context.root):
+        return None
+    release = ".".join(python.version.split(".")[:2])
+    try:
+        base = expand(os.environ.get("PYTHONUSERBASE") or "~/.local")
+    except InputError:
+        return None
+    return base / "lib" / f"python{release}" / "site-packages"
+
+
+def _is_virtual(root: Path) -> bool:
+    return (root / "pyvenv.cfg").exists()
+
+
+def _hidden(context: Context, folder: Path, what: str, how: str) -> Iterator[Finding]:
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted({one.name.partition(".")[0] for one in islice(entries, MOST)})
+    except OSError:
+        return
+    own = {name: context.packages.find(name) for name in names if name.isidentifier()}
+    hidden = [
+        name
+        for name, places in own.items()
+        if places and all(real(place).parent != real(folder) for place in places)
+    ]
+    if not hidden:
+        return
+    hidden.sort(key=lambda name: name not in EVERY_START)
+    more = f" and {len(hidden) - SHOWN} more" if len(hidden) > SHOWN else ""
+    report = failed if hidden[0] in EVERY_START else warning
+    yield report(
+        f"before the environment come {what}, which hide its {', '.join(hidden[:SHOWN])}{more}",
+        where=str(folder),
+        expected="the environment's own, which is what is looked at here",
+        fix=how,
+    )

@@ -1,0 +1,73 @@
+"""What goes before an environment's packages where its user starts it."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from verification.environments import Sample, faults
+from vllm_nix.verification import verify
+
+RELEASE = "python{}.{}".format(*sys.version_info[:2])
+
+
+def package(folder: Path, name: str) -> Path:
+    (folder / name).mkdir(parents=True)
+    (folder / name / "__init__.py").touch()
+    return folder
+
+
+def found(sample: Sample) -> str:
+    return faults(verify(sample.root, only=["interpreter"])).get("interpreter", "")
+
+
+def test_pythonpath(sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = package(tmp_path / "robots", "rclpy")
+    monkeypatch.setenv("PYTHONPATH", f"{folder}:{sample.site}:{tmp_path}/gone::relative")
+    assert found(sample) == ""
+    package(folder, "transformers")
+    assert found(sample).startswith(
+        f"warning {folder}: before the environment come the folders of PYTHONPATH"
+    )
+    package(folder, "numpy")
+    assert found(sample).startswith(f"failed {folder}: ")
+    assert "which hide its numpy, transformers" in found(sample)
+    sample.declare()  # a Nix build's launcher lets none in
+    assert "PYTHONPATH" not in found(sample)
+
+
+def test_a_source_tree_that_is_installed_as_editable_hides_nothing(
+    sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = package(tmp_path / "source", "plugin")
+    (sample.site / "plugin").symlink_to(folder / "plugin")
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    assert found(sample) == ""
+
+
+def test_the_users_site_packages(
+    sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """conda's and the system's Python have them before their own; a virtual environment has not."""
+    base = tmp_path / "local"
+    folder = package(base / "lib" / RELEASE / "site-packages", "torch")
+    monkeypatch.setenv("PYTHONUSERBASE", str(base))
+    assert found(sample) == ""
+    module = "vllm_nix.verification.shadows._is_virtual"
+    monkeypatch.setattr(module, lambda root: False)
+    assert f"failed {folder}: before the environment come the user's site-packages" in found(sample)
+    monkeypatch.setenv("PYTHONNOUSERSITE", "1")  # the fix
+    assert found(sample) == ""
+
+
+def test_torch_for_the_cpu_beside_vllm_for_cuda(sample: Sample) -> None:
+    """As pip leaves it where its index has torch for the CPU alone."""
+    from verification.cuda import with_symbols
+
+    assert "torch-build" not in faults(verify(sample.root, only=["torch-build"]))
+    sample.install("vllm", "0.32.0", {"vllm/_C.abi3.so": with_symbols(libraries=("libc10.so",))})
+    assert "torch-build" not in faults(verify(sample.root, only=["torch-build"]))
+    library = with_symbols(libraries=("libc10_cuda.so", "libcudart.so.13"))
+    sample.install("vllm", "0.32.0", {"vllm/_C.abi3.so": library})
+    said = faults(verify(sample.root, only=["torch-build"]))["torch-build"]
+    assert "built for the CPU, and vLLM for CUDA: it needs libc10_cuda.so" in said
