@@ -180,7 +180,7 @@ def compilers(context: Context) -> Iterator[Finding]:
             report = failed if language == "C++" else severity(context)
             fix = FIXES[language]
             if (named := os.environ.get(VARIABLES[language])) and named == program:
-                fix = f"unset {VARIABLES[language]}, or name a {language} compiler in it; it names {named}"
+                fix += f"; or unset {VARIABLES[language]}, which names {named}"
             yield report(
                 f"{user} cannot compile {language}: {problem}",
                 where=program,
