@@ -1,10 +1,11 @@
-"""python -m benchmarks.size [TARGET...]: prints the tables of docs/size.md.
+"""python -m benchmarks.size [--system SYSTEM] [TARGET...]: prints the tables of docs/size.md.
 
 What each row of nix/wheels/diet.toml leaves out is read from the wheels that the store has. Closures, bundles
 and images are those of the environments that are built, of this system's targets or the named ones; nothing is
 built for it, and no bundle or image kept.
 """
 
+import argparse
 import importlib
 import json
 import subprocess
@@ -49,24 +50,33 @@ FORMS = {
 
 
 def main() -> None:
-    here = [name for name in target_names() if load_target(name).builds_on(this_system())]
-    targets = sys.argv[1:] or here
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.size")
+    parser.add_argument(
+        "--system", default=this_system(), help="another, whose programs run here too"
+    )
+    parser.add_argument("targets", nargs="*")
+    options = parser.parse_args()
+    system = options.system
+    here = [name for name in target_names() if load_target(name).builds_on(system)]
+    targets = options.targets or here
     print("| wheel | left out | MB |")
     print("|---|---|---|")
-    lines = (line for target in targets for line in _lines(target))
+    lines = (line for target in targets for line in _lines(target, system))
     for line in dict.fromkeys(lines):
         print(line, flush=True)
     print("\n| target | | download, MB | closure, MB | bundle, MB | image, MB |")
     print("|---|---|---|---|---|---|")
+    packages = PACKAGES.replace("debian {", f'debian {{ system = "{system}";')
     for target in targets:
         for form, attribute in FORMS.items():
-            if built := _built(attribute.replace("@", target)):
-                print(f"| {target} | {form} | {_sizes(target, built)} |", flush=True)
+            expression = f"(let p = {packages}; in with p; {attribute.replace('@', target)})"
+            if _is_built(expression):
+                print(f"| {target} | {form} | {_sizes(target, system, expression)} |", flush=True)
 
 
-def _wheels(target: str) -> Iterator[tuple[str, Path]]:
+def _wheels(target: str, system: str) -> Iterator[tuple[str, Path]]:
     try:
-        lock = read_lock(load_requirements(target).lock_file(this_system()))
+        lock = read_lock(load_requirements(target).lock_file(system))
     except InputError:
         return  # a target without a lock for this system
     for wheel in lock.wheels:
@@ -75,9 +85,9 @@ def _wheels(target: str) -> Iterator[tuple[str, Path]]:
             yield wheel.name, file
 
 
-def _lines(target: str) -> Iterator[str]:
+def _lines(target: str, system: str) -> Iterator[str]:
     rows = json.loads(_nix("--strict", ROWS.replace("@", target)))
-    for name, file in _wheels(target):
+    for name, file in _wheels(target, system):
         for row in rows.get(name, ()):
             with zipfile.ZipFile(file) as wheel:
                 size = _size(wheel, row)
@@ -118,25 +128,24 @@ def _nix(*words: str) -> str:
     return output("nix-instantiate", "--eval", "--json", *words[:-1], "--expr", words[-1])
 
 
-def _built(attribute: str) -> str:
-    """An environment's attribute of vllmPackages, if it is in the store, else ""."""
+def _is_built(expression: str) -> bool:
+    """Whether an environment is in the store."""
     try:
-        path: str = json.loads(_nix(f"(let p = {PACKAGES}; in with p; {attribute}).outPath"))
+        return Path(json.loads(_nix(f"{expression}.outPath"))).exists()
     except subprocess.CalledProcessError:
-        return ""  # no target for this system, or nothing to slim for
-    return attribute if Path(path).exists() else ""
+        return False  # no target for this system, or nothing to slim for
 
 
-def _sizes(target: str, attribute: str) -> str:
-    expression = f"(let p = {PACKAGES}; in with p; {attribute})"
-    top = Path(output("nix-build", "--no-out-link", "--expr", expression).strip())
+def _sizes(target: str, system: str, expression: str) -> str:
+    foreign = ("--option", "extra-platforms", system)
+    top = Path(output("nix-build", "--no-out-link", *foreign, "--expr", expression).strip())
     listed = output("nix-store", "--query", "--size", *map(str, closure(top))).split()
-    download = sum(file.stat().st_size for _, file in _wheels(target))
+    download = sum(file.stat().st_size for _, file in _wheels(target, system))
     with tempfile.TemporaryDirectory() as folder:
         bundle = write_bundle(top, Path(folder, "all.tar.zst"))
     sizes = [download, sum(map(int, listed)), bundle.after]
     with suppress(subprocess.CalledProcessError):  # closed libraries, changed, must not be in one
-        image = output("nix-build", "--no-out-link", "--expr", f"{expression}.image")
+        image = output("nix-build", "--no-out-link", *foreign, "--expr", f"{expression}.image")
         sizes.append(_written(image.strip()))
     return " | ".join(f"{size / 1e6:,.0f}" for size in sizes)
 

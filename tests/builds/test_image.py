@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.builds.test_wheel import expression
-from tests.conftest import Nix, write_wheel
+from tests.conftest import Nix, emulated, write_wheel
 
 pytestmark = pytest.mark.nix
 
@@ -84,7 +84,9 @@ def build(nix: Nix, tmp_path_factory: pytest.TempPathFactory) -> Build:
     entry = "[console_scripts]\nvllm = vllm:main\n"
 
     @cache
-    def build_image(version: str = "1.0", driver: str = "", more: str = "") -> Image:
+    def build_image(
+        version: str = "1.0", driver: str = "", more: str = "", system: str = ""
+    ) -> Image:
         vllm = {"vllm/__init__.py": MAIN, f"vllm-{version}.dist-info/entry_points.txt": entry}
         wheels = [
             write_wheel(folder, "vllm", vllm, version=version),
@@ -92,15 +94,20 @@ def build(nix: Nix, tmp_path_factory: pytest.TempPathFactory) -> Build:
             *(write_wheel(folder, name, {f"{name}.py": ""}) for name in ("certifi", "small")),
         ]
         target = f'more = {{ vllm = {{ version = "{version}"; distribution = "vllm"; }}; {more} }};'
+        other = f'system = "{system}";' if system else ""
         text = expression(
-            *wheels, attribute="environment.image", arguments=f"driver = [ {driver} ]; {target}"
+            *wheels,
+            attribute="environment.image",
+            arguments=f"driver = [ {driver} ]; {target} {other}",
         )
         # The lock knows sizes.
         for name in ("vllm", "torch"):
             text = text.replace(f'name = "{name}";', f'name = "{name}"; size = {LARGE};')
         for name in ("certifi", "small"):
             text = text.replace(f'name = "{name}";', f'name = "{name}"; size = 1;')
-        program = nix.build(text)
+        emulation = ("--option", "extra-platforms", system) if system else ()
+        built = nix("nix-build", "--no-out-link", *emulation, "--expr", text)
+        program = Path(built.stdout.strip())
         return Image(program, subprocess.run([program], capture_output=True, check=True).stdout)
 
     return build_image
@@ -275,3 +282,22 @@ def test_podman_runs_it(build: Build, podman: tuple[str, ...], tmp_path: Path) -
         found = said(*run, *mount, "vllm-test:1.0", "python", "-c", code)
         assert found.split() == ["libcuda.so", *names]
     assert said(*run, *mount, "vllm-test:1.0", "owner/name") == "vllm serve owner/name\n"
+
+
+@emulated
+@pytest.mark.slow
+def test_another_machine_makes_it_and_podman_runs_it(
+    build: Build, podman: tuple[str, ...], tmp_path: Path
+) -> None:
+    """An image for aarch64. Needs `vllm-nix fetch --system aarch64-linux debian`."""
+    image = build(system="aarch64-linux")
+    assert image.config["architecture"] == "arm64"
+    assert subprocess.run([image.program], capture_output=True, check=True).stdout == image.data
+    (tmp_path / "image.tar").write_bytes(image.data)
+    said(*podman, "load", "--input", tmp_path / "image.tar")
+    shown = json.loads(said(*podman, "image", "inspect", "vllm-test:1.0"))
+    assert [each["Architecture"] for each in shown] == ["arm64"]
+    run = (*podman, "run", "--rm", *LIMITS, "vllm-test:1.0")
+    code = "import os; print(os.uname().machine)"
+    assert said(*run, "python", "-c", code) == "aarch64\n"
+    assert said(*run, "owner/name") == "vllm serve owner/name\n"

@@ -3,11 +3,15 @@
 {
   files,
   driver ? [ ],
+  system ? builtins.currentSystem,
   more ? { }, # of the target
   optional ? { },
 }:
 let
-  pkgs = import ../../nix/debian { overlays = [ (import ../../overlays) ]; };
+  pkgs = import ../../nix/debian {
+    inherit system;
+    overlays = [ (import ../../overlays) ];
+  };
   wheels = map pkgs.vllmPackages.unpackWheel files;
 in
 {
