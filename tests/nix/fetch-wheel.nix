@@ -87,9 +87,9 @@ in
     );
     expected = [ ];
   };
-  "torch for aarch64 is the registry's" = {
-    expr = lib.unique (map (each: each.system) ofIndex);
-    expected = [ "x86_64-linux" ];
+  "torch for aarch64 is the registry's where there is an accelerator" = {
+    expr = map (each: each.wheel.file) (lib.filter (each: each.system == "aarch64-linux") ofIndex);
+    expected = [ "torch-2.13.0+cpu-cp311-cp311-manylinux_2_28_aarch64.whl" ];
   };
   "nixpkgs asks the registry" = {
     expr = fetch base numpy;

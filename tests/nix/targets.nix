@@ -4,7 +4,7 @@ let
 in
 {
   "what is locked is assembled" = {
-    expr = map (system: lib.lockedTargets system ? cpu) [
+    expr = map (system: lib.lockedTargets system ? verl) [
       "x86_64-linux"
       "aarch64-linux"
     ];

@@ -488,7 +488,7 @@ def test_a_set_may_have_packages_of_another_suite_beside_wheels() -> None:
             ["nothing"],
             r"unknown set 'nothing'; there are: .*cpu.*, debian, debian-cuda.*, vllm-sources$",
         ),
-        (["cpu", "--system", "aarch64-linux"], "cpu is not for aarch64-linux; it is for x86_64"),
+        (["verl", "--system", "aarch64-linux"], "verl is not for aarch64-linux; it is for x86_64"),
         (
             ["debian", "--system", "riscv64-linux"],
             "debian is not for riscv64-linux; it is for aarch64",

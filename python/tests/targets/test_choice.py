@@ -88,7 +88,13 @@ MACHINES: Mapping[str, tuple[str, dict[str, str], str | None, Fit]] = {
     ),
     "GB10": ("aarch64", ARM | driver("580.95.05", "NVIDIA GB10"), "spark", Fit.YES),
     "GH200": ("aarch64", ARM | driver("580.95.05", "NVIDIA GH200 480GB"), "cuda", Fit.ALMOST),
-    "plain aarch64": ("aarch64", ARM, None, Fit.NO),
+    "Graviton 3": (
+        "aarch64",
+        {"proc/cpuinfo": "processor\t: 0\nFeatures\t: fp asimd i8mm bf16\n"},
+        "cpu",
+        Fit.YES,
+    ),
+    "Graviton 2": ("aarch64", ARM, None, Fit.NO),
 }
 
 

