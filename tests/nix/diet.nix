@@ -1,10 +1,6 @@
 # What wheels are unpacked without, on the embedded base.
 let
-  pkgs = import ../../nix/debian {
-    system = "x86_64-linux";
-    overlays = [ (import ../../overlays) ];
-  };
-  inherit (pkgs) lib vllmPackages;
+  inherit (import ./embedded) lib vllmPackages;
   diet = import ../../nix/wheels/diet.nix;
   rows = builtins.fromTOML (builtins.readFile ../../nix/wheels/diet.toml);
   isClosed = name: (import ../../nix/wheels/licenses.nix).ofDistribution name != [ ];

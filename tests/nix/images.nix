@@ -1,10 +1,6 @@
 # Which environments have an image, and under what name, on the embedded base.
 let
-  pkgs = import ../../nix/debian {
-    system = "x86_64-linux";
-    overlays = [ (import ../../overlays) ];
-  };
-  inherit (pkgs) lib vllmPackages;
+  inherit (import ./embedded) lib vllmPackages;
   inherit (vllmPackages) vllm-cuda;
   name = image: "${image.imageName}:${image.imageTag}";
   isThere = environment: (builtins.tryEval environment.image.drvPath).success;

@@ -1,10 +1,6 @@
 # `kernels.modules` and the attribute `kernels`, on the embedded base.
 let
-  pkgs = import ../../nix/debian {
-    system = "x86_64-linux";
-    overlays = [ (import ../../overlays) ];
-  };
-  inherit (pkgs) lib vllmPackages;
+  inherit (import ./embedded) lib vllmPackages;
   with' =
     target: modules: changes:
     vllmPackages.${target}.overrideTarget (

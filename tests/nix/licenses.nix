@@ -1,10 +1,7 @@
 # What may be published, and what may not.
 let
   licenses = import ../../nix/wheels/licenses.nix;
-  pkgs = import ../../nix/debian {
-    system = "x86_64-linux";
-    overlays = [ (import ../../overlays) ];
-  };
+  pkgs = import ./embedded;
   inherit (pkgs) lib vllmPackages;
   inherit (import ../../nix/lib) lockFile lockedTargets pylock;
   onAarch64 = import ../../nix/debian {

@@ -7,7 +7,7 @@ let
       system = "x86_64-linux";
     };
   without = import' [ ];
-  with' = import' [ (import ../../overlays) ];
+  with' = import ./embedded;
   inherit (with'.lib) recursiveUpdate;
   jetson = (import ../../nix/lib).targets.jetson.cuda;
   change = target: with'.vllmPackages.${target}.overrideTarget;

@@ -1,10 +1,6 @@
 # `wheels.slim` and the attribute `slim`, on the embedded base.
 let
-  pkgs = import ../../nix/debian {
-    system = "x86_64-linux";
-    overlays = [ (import ../../overlays) ];
-  };
-  inherit (pkgs) lib vllmPackages;
+  inherit (import ./embedded) lib vllmPackages;
   whole = vllmPackages.cuda;
   with' =
     target: slim:

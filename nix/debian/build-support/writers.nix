@@ -7,8 +7,7 @@
 let
   inherit (stdenvNoCC) shell;
   checkShell = ''${shell} -n "$target"'';
-in
-rec {
+
   writeTextFile =
     {
       name,
@@ -39,44 +38,37 @@ rec {
         eval "$checkPhase"
       '';
 
+  shellScript = name: text: {
+    inherit name;
+    text = "#!${shell}\n${text}\n";
+    executable = true;
+    checkPhase = checkShell;
+  };
+  inBin = name: {
+    destination = "/bin/${name}";
+    meta.mainProgram = name;
+  };
+in
+{
+  inherit writeTextFile;
   writeText = name: text: writeTextFile { inherit name text; };
-
   writeScript =
     name: text:
     writeTextFile {
       inherit name text;
       executable = true;
     };
-
   writeScriptBin =
     name: text:
-    writeTextFile {
-      inherit name text;
-      executable = true;
-      destination = "/bin/${name}";
-      meta.mainProgram = name;
-    };
-
-  writeShellScript =
-    name: text:
-    writeTextFile {
-      inherit name;
-      text = "#!${shell}\n${text}\n";
-      executable = true;
-      checkPhase = checkShell;
-    };
-
-  writeShellScriptBin =
-    name: text:
-    writeTextFile {
-      inherit name;
-      text = "#!${shell}\n${text}\n";
-      executable = true;
-      destination = "/bin/${name}";
-      checkPhase = checkShell;
-      meta.mainProgram = name;
-    };
-
+    writeTextFile (
+      {
+        inherit name text;
+        executable = true;
+      }
+      // inBin name
+    );
+  writeShellScript = name: text: writeTextFile (shellScript name text);
+  writeShellScriptBin = name: text: writeTextFile (shellScript name text // inBin name);
   writeShellApplication =
     {
       name,
