@@ -54,7 +54,7 @@ def _overview() -> Iterator[str]:
         yield f"{title}:"
         yield from (f"    {name:<12}{_summary(name)}" for name in names)
         yield ""
-    yield "`vllm-nix COMMAND --help` says more of one."
+    yield "`vllm-nix COMMAND --help` says more about one."
 
 
 def _summary(command: str) -> str:

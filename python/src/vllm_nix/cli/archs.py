@@ -66,6 +66,8 @@ _UNASKED = {"cuda": None, "jetpack": None, "fatbins": False, "matrix": False, "j
 def arguments(parser: argparse.ArgumentParser) -> None:
     from pathlib import Path
 
+    from vllm_nix.cli.parsers import add_driver
+
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a file or folder")
     parser.add_argument(
         "--for",
@@ -75,9 +77,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DEVICE",
         help="a GPU: orin, RTX 5090, 8.7 ...; may be repeated",
     )
-    driver = parser.add_mutually_exclusive_group()
-    driver.add_argument("--cuda", metavar="RELEASE", help="the device's driver's, such as 12.6")
-    driver.add_argument("--jetpack", metavar="RELEASE", help="instead of --cuda, such as 6.2")
+    add_driver(parser)
     parser.add_argument("--fatbins", action="store_true", help="list every fatbin")
     parser.add_argument(
         "--matrix", action="store_true", help="libraries by devices, those of --for or the usual"

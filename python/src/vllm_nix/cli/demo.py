@@ -48,7 +48,9 @@ QUICK_ON_CPU = {
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = "vllm-nix demo [TARGET] [options] [-- Nix's options]"
     parser.add_argument("target", metavar="TARGET", nargs="?", default="cpu")
-    parser.add_argument("--base", choices=BASES, default="debian", help="(default: debian)")
+    parser.add_argument(
+        "--base", choices=BASES, default="debian", help="(default: debian, the embedded one)"
+    )
     parser.add_argument(
         "--environment", type=Path, metavar="ENV", help="build nothing, take this one: ./result"
     )

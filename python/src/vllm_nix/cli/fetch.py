@@ -23,7 +23,9 @@ from vllm_nix.text import counted, printable
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("sets", metavar="SET", nargs="+")
     parser.add_argument("--system", help="for this Nix system instead of this machine's")
-    parser.add_argument("--base", choices=BASES, default="debian", help="(default: debian)")
+    parser.add_argument(
+        "--base", choices=BASES, default="debian", help="(default: debian, the embedded one)"
+    )
     parser.add_argument(
         "--from",
         dest="given",

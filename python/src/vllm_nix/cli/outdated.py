@@ -1,8 +1,8 @@
 """Say which newer releases the registry has of what targets pin.
 
 For each, with the rows that nix/targets/rules.toml would need: a release of vLLM is resolved, and
-names its torch. Without TARGET, the targets of today: those that are no other release of one
-(verl_0_7_3). Nothing is written. docs/what-moved.md says how to go on.
+names its torch. Without TARGET, all targets but those of another release, such as verl_0_7_3.
+Nothing is written. docs/what-moved.md says how to go on.
 """
 
 import argparse

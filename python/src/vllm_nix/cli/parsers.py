@@ -73,6 +73,13 @@ def command(
     return one
 
 
+def add_driver(parser: argparse.ArgumentParser) -> None:
+    """The options by which a device's driver is known."""
+    driver = parser.add_mutually_exclusive_group()
+    driver.add_argument("--cuda", metavar="RELEASE", help="CUDA of its driver, such as 12.6")
+    driver.add_argument("--jetpack", metavar="RELEASE", help="instead of --cuda, such as 6.2")
+
+
 def path(text: str) -> Path:
     """An argument that names a file or folder."""
     if not text:  # it would be the current folder

@@ -1,10 +1,9 @@
 """Remove the GPU code that the named devices never run from libraries.
 
-PATH is a shared library, a wheel, or a folder such as an environment. Of each fatbin stays what a
-device runs: code for it, else for a related one, else the best PTX; with several --for, all that
-they run. What was not compressed is, with zstd. Without --out, says what would be saved. Each new
-library is read again and loaded before it replaces anything; what is not understood in full stays
-as it is, and is named with the reason.
+PATH is a shared library, a wheel, or a folder such as an environment. Of each fatbin, what the devices
+run stays: code for a device, else for a related one, else the best PTX; zstd compresses what was not
+compressed. Without --out, says what would be saved. Each new library is read again and loaded before
+it replaces anything; what is not understood in full stays as it is, and is named with the reason.
 
   vllm-nix slim result --for a6000
   vllm-nix slim torch-2.14.0-cp311-cp311-manylinux_2_28_x86_64.whl --for 8.6 --out slim/
@@ -23,6 +22,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from vllm_nix.cli.parsers import add_driver
 from vllm_nix.gpu.compression import program
 from vllm_nix.gpu.slim import Slimmed
 from vllm_nix.text import printable, unicode
@@ -38,9 +38,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DEVICE",
         help="orin, 8.7, a6000 ...; may be given several times",
     )
-    driver = parser.add_mutually_exclusive_group()
-    driver.add_argument("--cuda", metavar="RELEASE", help="the devices' driver's, such as 12.6")
-    driver.add_argument("--jetpack", metavar="RELEASE", help="instead of --cuda, such as 6.2")
+    add_driver(parser)
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="write here; PATH: in place")
     parser.add_argument("--json", action="store_true", help="print JSON")
 

@@ -1,4 +1,4 @@
-"""Show what this machine has, the target that is for it, and what is almost.
+"""Show what this machine has, which target is for it, and which others almost are.
 
 With --all, all targets there are; `*` marks those that are built on this kind of machine.
 """

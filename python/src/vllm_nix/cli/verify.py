@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from vllm_nix.cli.parsers import seconds
+from vllm_nix.cli.parsers import add_driver, seconds
 from vllm_nix.errors import InputError
 from vllm_nix.paths import check_writable, write_whole
 
@@ -37,9 +37,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DEVICE",
         help="judge GPU code for a GPU: orin, RTX 5090, 8.7 ...",
     )
-    driver = parser.add_mutually_exclusive_group()
-    driver.add_argument("--cuda", metavar="RELEASE", help="its driver's CUDA, such as 12.6")
-    driver.add_argument("--jetpack", metavar="RELEASE", help="instead of --cuda, such as 6.2")
+    add_driver(parser)
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.add_argument(
         "--junit", type=Path, metavar="FILE", help="also write it as JUnit XML, for CI"
