@@ -24,8 +24,9 @@ def nccl(context: Context) -> Iterator[Finding]:
     torch requires; no GPU is needed for that. A system's NCCL lies outside the environment: its GPU
     code is judged here, that of all others in `gpu-code`. What VLLM_NCCL_SO_PATH names must be there.
 
-    Seen in nccl#1561, vllm#6063, vllm#7293, jetson-containers#1370, vllm#4195, vllm#4294. `import torch.distributed.nccl`,
-    often used to test for it, fails with every torch: there is no such module.
+    Seen in nccl#1561, vllm#6063, vllm#7293, jetson-containers#1370, vllm#4195, vllm#4294.
+    `import torch.distributed.nccl`, often used to test for it, fails with every torch: there is no
+    such module.
     """
     asked = context.parameter("torch", "distributed")
     if asked is not None and "nccl" not in asked:
