@@ -1,10 +1,11 @@
 import os
+import subprocess
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vllm_nix.text import printable, unicode
+from vllm_nix.text import printable, quoted, unicode
 
 
 @pytest.mark.parametrize(
@@ -40,3 +41,19 @@ def test_any_text_becomes_one_line_that_can_be_written(text: str) -> None:
     assert line.isprintable()
     assert len(line.encode().splitlines()) <= 1
     assert printable(line) == line
+
+
+@given(st.text(st.characters(codec=None, exclude_characters="\0", exclude_categories=["Cs"])))
+def test_what_a_shell_reads_is_one_printable_line(word: str) -> None:
+    assert quoted(word).isprintable()
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["", "a b", "it's", "\x1b]0;\x07 it's \\n", "one\ntwo", "\u202e$(id)", os.fsdecode(b"\xff1'")],
+)
+def test_a_shell_reads_the_word_that_was_quoted(word: str) -> None:
+    line = f"printf %s {quoted(word)}"
+    assert line.isprintable()
+    shown = subprocess.run(["bash", "-c", line], capture_output=True, check=True).stdout
+    assert shown == os.fsencode(word)

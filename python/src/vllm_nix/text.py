@@ -17,6 +17,16 @@ def printable(text: object, keep: str = "") -> str:
     return "".join(char if char in keep or char.isprintable() else _escaped(char) for char in line)
 
 
+def quoted(word: str) -> str:
+    r"""`word` for a shell; one that does not print as itself in escapes (``$'\033'``), which bash, zsh and
+    POSIX since 2024 take."""
+    from shlex import quote
+
+    if word.isprintable():
+        return quote(word)
+    return f"$'{''.join(_shell_escape(char) for char in word)}'"
+
+
 def unicode(name: object) -> str:
     r"""A file's name as it is, for JSON; but a byte that is no text becomes an escape (``\xff``)."""
     return "".join(_escaped(c) if "\ud800" <= c <= "\udfff" else c for c in str(name))
@@ -42,6 +52,12 @@ def columns() -> int:
         return os.get_terminal_size(1).columns or 80
     except OSError:  # no terminal
         return 80
+
+
+def _shell_escape(char: str) -> str:
+    if char.isprintable():
+        return f"\\{char}" if char in "'\\" else char
+    return "".join(f"\\{byte:03o}" for byte in char.encode("utf-8", "surrogateescape"))
 
 
 def _escaped(char: str) -> str:

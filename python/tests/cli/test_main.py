@@ -124,6 +124,32 @@ def test_letters_that_the_locale_lacks(tmp_path: Path, locale: dict[str, str]) -
     assert result.stderr.isascii()
 
 
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["slim", "--help"], ["targets"]])
+def test_a_full_disk_is_no_success(words: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*OURS, *words], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (done.returncode, done.stderr) == (3, "vllm-nix: No space left on device\n")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["targets", "\x1b[31mX"],
+        ["verify", "--timeout", "\x1b[31mX"],
+        ["serve", "cpu", "chat", "--model", "\x1b[31mX"],
+        ["serve", "cpu", "chat", "--", "\x1b[31mX"],
+    ],
+)
+def test_words_of_others_are_escaped(words: list[str]) -> None:
+    """They may have been pasted."""
+    done = subprocess.run([*OURS, *words], capture_output=True, text=True, check=False)
+    shown = done.stdout + done.stderr
+    assert shown.replace("\n", "").isprintable()
+    assert "[31mX" in shown
+
+
 def test_an_error_is_printed_on_one_line(tmp_path: Path) -> None:
     command = [*OURS, "verify", str(tmp_path / "a\nok       record \x1b[2J")]
     result = subprocess.run(command, check=False, capture_output=True, text=True)
@@ -161,7 +187,7 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-@pytest.mark.parametrize("words", [("archs", "."), ("verify", ".")])
+@pytest.mark.parametrize("words", [("archs", "."), ("verify", "."), ("lock", "cpu", "--check")])
 def test_a_working_directory_that_is_no_more(tmp_path: Path, words: tuple[str, ...]) -> None:
     (tmp_path / "gone").mkdir()
     script = 'cd "$0" && rmdir "$0" && exec "$@"'

@@ -822,6 +822,115 @@ def test_record_stays_true_where_a_run_is_cut_off(
     }
 
 
+KILLED = """
+import os, sys
+from pathlib import Path
+from vllm_nix.gpu import slim_tree
+from vllm_nix.gpu.compat import device
+slim_tree._Records.entered = lambda *_: os.kill(os.getpid(), 9)
+slim_tree.slim_path(Path(sys.argv[1]), [device("8.6")], Path(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize("place", ["venv", "slim", "wheels"])
+def test_what_a_killed_run_left(environment: Path, tmp_path: Path, place: str) -> None:
+    """The next one removes what was half-written, and enters what was replaced."""
+    path, out = environment, tmp_path / place
+    if place == "wheels":
+        path = made_wheel(tmp_path / "kernels-1.0-py3-none-any.whl")
+    killed = subprocess.run([sys.executable, "-c", KILLED, path, out], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    library = environment / "lib/python3.11/site-packages/kernels/_hopper.so"
+    library.with_name("._hopper.so.8h_x2y.new").touch()
+    slim_path(path, [device("8.6")], out)
+    assert not [*tmp_path.glob(".*")]
+    if place == "venv":
+        assert not [*library.parent.glob(".*")]
+    if place != "wheels":
+        check_environment(out)
+
+
+def test_what_another_run_still_writes(tmp_path: Path) -> None:
+    with slim.temporary(tmp_path / "x.so") as (first, _), slim.temporary(tmp_path / "x.so"):
+        assert first.exists()
+
+
+def test_an_environment_that_leads_elsewhere(
+    environment: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """To all files of the machine, for one; what it leads to is not slimmed in place either."""
+    site = environment / "lib/python3.11/site-packages"
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/_C.so").write_bytes(FILES["kernels/_C.so"])
+    for name, end in {"all": "/", "other": f"{tmp_path}/other", "loop": str(site)}.items():
+        (site / name).symlink_to(end)
+    for out in (tmp_path / "slim", environment):
+        assert cli.main(["slim", str(environment), "--for", "8.6", "--out", str(out)]) == 0
+        shown = capsys.readouterr()
+        assert "3 would" not in shown.out
+        assert "site-packages/all stays as it is: a link to / is not followed" in shown.err
+        assert f"other stays as it is: a link to {tmp_path}/other is" in shown.err
+    assert (tmp_path / "other/_C.so").read_bytes() == FILES["kernels/_C.so"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("pipe", "RECORD: not a regular file"),
+        ("kernel's", "RECORD: a file of the kernel's"),
+        ("hole", "RECORD: larger than 67108864 bytes"),
+        ("rows", "RECORD: more than 300000 rows"),
+    ],
+)
+def test_a_record_without_end(environment: Path, tmp_path: Path, kind: str, said: str) -> None:
+    record = environment / "lib/python3.11/site-packages/kernels-1.0.dist-info/RECORD"
+    if kind == "pipe":
+        record.unlink()
+        os.mkfifo(record)
+    elif kind == "kernel's":
+        record.unlink()
+        record.symlink_to("/proc/kmsg")
+    elif kind == "hole":
+        os.truncate(record, 1 << 40)
+    else:
+        record.write_bytes(b"a,,\n" * 400_000)
+    for out in (tmp_path / "slim", environment):
+        with pytest.raises(InputError, match=f"{record.parent}/{said}"):
+            slim_path(environment, [device("8.6")], out)
+
+
+def test_a_wheels_record_without_end(tmp_path: Path) -> None:
+    for record, said in (
+        (b"\0" * (1 << 27), "larger than"),
+        (b"\xff\xfe", "not a RECORD"),
+        (b"a" * 200_000, "not a RECORD"),
+    ):
+        wheel = tmp_path / "kernels-1.0-py3-none-any.whl"
+        with zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED) as file:
+            file.writestr("kernels/_C.so", FILES["kernels/_C.so"])
+            file.writestr("kernels-1.0.dist-info/RECORD", record)
+        with pytest.raises(InputError, match=f"dist-info/RECORD: {said}"):
+            slim_path(wheel, [device("8.6")], tmp_path / "slim")
+        assert not [*(tmp_path / "slim").iterdir()]
+
+
+def test_holes_stay_holes(environment: Path, tmp_path: Path) -> None:
+    holed = environment / "model.bin"
+    with holed.open("wb") as file:
+        file.write(b"first")
+        file.seek(1 << 41)
+        file.write(b"last")
+        file.truncate(1 << 42)
+    slim_path(environment, [device("8.6")], tmp_path / "slim")
+    copy = tmp_path / "slim/model.bin"
+    assert copy.stat().st_size == 1 << 42
+    assert copy.stat().st_blocks <= holed.stat().st_blocks
+    with copy.open("rb") as file:
+        assert file.read(5) == b"first"
+        file.seek(1 << 41)
+        assert file.read(4) == b"last"
+
+
 def test_an_immutable_file(
     environment: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

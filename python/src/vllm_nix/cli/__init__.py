@@ -35,7 +35,7 @@ COMMANDS = tuple(name for names in GROUPS.values() for name in names)
 # Commands that pass the words after `--` on to another program, as `args.rest`.
 PASS_ON = ("demo", "serve", "ray")
 # Commands that start programs.
-STARTING = ("demo", "fetch", "lock", "outdated", "verify", "model", "bundle", "ray")
+STARTING = ("demo", "fetch", "lock", "outdated", "verify", "slim", "model", "bundle", "ray")
 _YOUNG = (
     100_000  # objects until Python looks for cycles, of which we make next to none; 700 by itself
 )
@@ -104,6 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _inherit(command: str) -> None:
     if command in STARTING:
+        os.getcwd()  # programs fail without one, each in its own words  # noqa: PTH109
         from vllm_nix.process import inherit_orphans
 
         inherit_orphans()
@@ -111,7 +112,11 @@ def _inherit(command: str) -> None:
 
 def _run(argv: Sequence[str], begin: Callable[[str], None]) -> int:
     try:
-        args = _parse(argv)
+        try:
+            args = _parse(argv)
+        except SystemExit:  # of argparse, after a fault or --help
+            print(end="", flush=True)
+            raise
         begin(args.command)
         code = int(args.run(args))
         print(end="", flush=True)  # while it can still be said that nobody can read this

@@ -1,7 +1,7 @@
 """Print a script that completes this command line in your shell.
 
-bash   eval "$(vllm-nix completion bash)"                                  in ~/.bashrc
-zsh    eval "$(vllm-nix completion zsh)"                                   in ~/.zshrc
+bash   eval "$(vllm-nix completion bash)"    in ~/.bashrc
+zsh    eval "$(vllm-nix completion zsh)"     in ~/.zshrc
 fish   vllm-nix completion fish > ~/.config/fish/completions/vllm-nix.fish
 """
 

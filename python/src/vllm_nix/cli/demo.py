@@ -8,7 +8,6 @@ import argparse
 import os
 import re
 import secrets
-import shlex
 import sys
 import threading
 import time
@@ -25,7 +24,7 @@ from vllm_nix.process import run as run_program
 from vllm_nix.serve import Profile, load_profile
 from vllm_nix.serve.chat import Piece, free_port, last_lines, logged, running
 from vllm_nix.serve.command import check_target_of, release_of
-from vllm_nix.text import counted, printable
+from vllm_nix.text import counted, printable, quoted
 
 TYPE_CHECKING = False  # see vllm_nix/__init__.py
 if TYPE_CHECKING:
@@ -293,7 +292,7 @@ class _Demo:
     def _last_words(self, environment: Path, profile: Profile) -> None:
         command = "vllm-nix" if sys.argv[0] == "vllm-nix" else _relative(Path(sys.argv[0]))
         model = profile.place(profile.values["model"])
-        given = shlex.quote(str(environment))
+        given = quoted(str(environment))
         places = {
             "environment": f"{environment} ({environment.resolve()})",
             "model": model,

@@ -9,7 +9,6 @@ Jetsons or for other devices.
 import argparse
 import json
 import re
-import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -17,6 +16,7 @@ from dataclasses import replace
 from vllm_nix.errors import InputError
 from vllm_nix.gpu.capability import ComputeCapability, known
 from vllm_nix.targets import Target, load_target
+from vllm_nix.text import printable, quoted
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,12 +35,12 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(target.parameters(), indent=2, sort_keys=True))
     elif args.format == "env":
         for name, value in target.environment().items():
-            print(f"export {name}={shlex.quote(value)}")
+            print(f"export {name}={quoted(value)}")
     else:
         rows = dict(_rows("", target.parameters()))
         width = max(map(len, rows))
         for key, value in sorted(rows.items()):
-            print(f"{key:<{width}}  {value}")
+            print(printable(f"{key:<{width}}  {value}"))
     return 0
 
 

@@ -4,10 +4,18 @@ import argparse
 import importlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from vllm_nix import cli
-from vllm_nix.text import columns
+from vllm_nix.text import columns, printable
 from vllm_nix.version import __version__
+
+
+class _Parser(argparse.ArgumentParser):
+    """Its messages quote words, which may be anybody's, pasted."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):
@@ -27,7 +35,7 @@ def _fitted(paragraph: str, width: int) -> str:
         return paragraph
     import textwrap
 
-    if not any(line.startswith(" ") for line in lines):
+    if not any("  " in line for line in lines):
         return textwrap.fill(" ".join(lines), width, break_on_hyphens=False)
     hanging = (line.rfind("  ", 0, len(line) // 2) + 2 for line in lines)  # below the last column
     return "\n".join(
@@ -38,7 +46,7 @@ def _fitted(paragraph: str, width: int) -> str:
 
 def parser(names: Sequence[str] = cli.COMMANDS) -> argparse.ArgumentParser:
     """The parser of all commands; of those not in `names`, which are not imported, a summary alone."""
-    top = argparse.ArgumentParser(
+    top = _Parser(
         prog="vllm-nix",
         usage="vllm-nix COMMAND [options]",
         description="A working, verified vLLM on the accelerator that you have.",
@@ -57,13 +65,13 @@ def parser(names: Sequence[str] = cli.COMMANDS) -> argparse.ArgumentParser:
 
 
 def command(
-    name: str, make: Callable[..., argparse.ArgumentParser] = argparse.ArgumentParser
+    name: str, make: Callable[..., argparse.ArgumentParser] = _Parser
 ) -> argparse.ArgumentParser:
     """The parser of one command, by itself unless `make` has it belong to another."""
     module = importlib.import_module(f"vllm_nix.cli.{name}")
     text = (module.__doc__ or "").strip()
     one = make(
-        name if make is not argparse.ArgumentParser else f"vllm-nix {name}",
+        name if make is not _Parser else f"vllm-nix {name}",
         description=text,
         formatter_class=_Help,
     )

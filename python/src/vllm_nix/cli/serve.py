@@ -161,5 +161,6 @@ def _show(target: str, as_json: bool) -> int:
         return 0
     for name, values in sorted(profiles.items()):
         models = " with ".join(Profile("", "", "", "", values).models)
-        print(f"{name:<12} {models}, port {values['port']}: {values.get('summary', '')}")
+        summary = values.get("summary", "")
+        print(printable(f"{name:<12} {models}, port {values['port']}: {summary}"))
     return 0

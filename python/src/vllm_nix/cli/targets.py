@@ -8,6 +8,7 @@ import json
 
 from vllm_nix.targets.choice import Choice, Fit, best, choices
 from vllm_nix.targets.detect import Machine, detect
+from vllm_nix.text import printable
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +25,8 @@ def run(args: argparse.Namespace) -> int:
         for choice in found:
             target = choice.target
             mark = "*" if target.builds_on(machine.system) else " "
-            print(f"{mark} {target.name:<12} {target.summary} ({', '.join(target.systems)})")
+            systems = ", ".join(target.systems)
+            print(printable(f"{mark} {target.name:<12} {target.summary} ({systems})"))
     else:
         _show(machine, found)
     return 0
@@ -33,16 +35,16 @@ def run(args: argparse.Namespace) -> int:
 def _show(machine: Machine, found: tuple[Choice, ...]) -> None:
     print("This machine has")
     for line in machine.lines():
-        print(f"  {line}")
+        print(printable(f"  {line}"))
     chosen = best(found)
     if chosen is None:
         print("\nNo target is for it yet. `vllm-nix targets --all` shows those there are, and")
         print("docs/targets.md how to add one.")
         return
     name, summary = chosen.target.name, chosen.target.summary
-    print(f"\nYour target is {name}: {summary}")
+    print(printable(f"\nYour target is {name}: {summary}", "\n"))
     if chosen.fit is Fit.ALMOST:
-        print(f"  but {chosen.why}\n  {chosen.way}")
+        print(printable(f"  but {chosen.why}\n  {chosen.way}", "\n"))
     print(f"""
   vllm-nix fetch {name}
   nix build .#vllm-{name} --override-input nixpkgs path:./nix/debian
@@ -53,9 +55,11 @@ The first is not needed with nixpkgs' own packages: nix build .#vllm-{name}""")
         if some := [choice for choice in others if choice.fit is fit]:
             print(f"\n{title}")
             for choice in some:
-                print(f"  {choice.target.name:<12} {choice.why or choice.target.summary}")
+                print(
+                    printable(f"  {choice.target.name:<12} {choice.why or choice.target.summary}")
+                )
                 if choice.way:
-                    print(f"  {'':<12} {choice.way}")
+                    print(printable(f"  {'':<12} {choice.way}"))
 
 
 def _row(choice: Choice, machine: Machine) -> dict[str, object]:

@@ -9,13 +9,15 @@ each fatbin found by its wrapper, each kept entry, unpacked, and all else that i
 the byte.
 """
 
+import fcntl
+import glob
 import mmap
 import os
 import shutil
 import struct
 import tempfile
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -132,7 +134,21 @@ class Neighbours:
         return loading.folders_for(library, self._known)
 
 
-def write(path: Path, target: Path, devices: Sequence[Device], around: Neighbours) -> Slimmed:
+# What is to be done around the renaming of a new file, given the name that it gets, the old and the new file.
+Replacing = Callable[[Path, Path, Path], AbstractContextManager[None]]
+
+
+def alone(_name: Path, _old: Path, _new: Path) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
+def write(
+    path: Path,
+    target: Path,
+    devices: Sequence[Device],
+    around: Neighbours,
+    replacing: Replacing = alone,
+) -> Slimmed:
     """Writes a slim library, which may replace its original. A file that stays as it is is not
     written.
 
@@ -150,7 +166,8 @@ def write(path: Path, target: Path, devices: Sequence[Device], around: Neighbour
                 size = os.fstat(file).st_size
                 if target.exists() and target.samefile(path):
                     os.fsync(file)
-                new.replace(target)
+                with replacing(target, path, new):
+                    new.replace(target)
     except (Refused, elf.ElfError, fatbin.FatbinError) as error:
         return Slimmed(path, before, before, str(error))
     return Slimmed(path, before, size, serves=plan.serves, loads=loads)
@@ -166,13 +183,36 @@ def _size(path: Path) -> int:
 @contextmanager
 def temporary(target: Path) -> Iterator[tuple[Path, int]]:
     """A new file beside the target, which is gone at the end if it was not renamed."""
+    remove_left(target)
     descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".new", dir=target.parent)
     try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield Path(name), descriptor
     finally:
         os.close(descriptor)
         with suppress(FileNotFoundError):
             Path(name).unlink()
+
+
+@contextmanager
+def lock(path: Path) -> Iterator[None]:
+    """While it is held, nobody takes the path for what a killed run has left. Raises OSError."""
+    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(file)
+
+
+def remove_left(target: Path) -> None:
+    """Removes what runs that were killed had begun to write beside the target."""
+    for left in target.parent.glob(f".{glob.escape(target.name)}.*.new"):
+        with suppress(OSError), lock(left):
+            if left.is_dir():
+                shutil.rmtree(left)
+            else:
+                left.unlink()
 
 
 def take_place(new: Path, original: Path, target: Path) -> None:

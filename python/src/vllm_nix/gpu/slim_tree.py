@@ -6,6 +6,7 @@ run leaves nothing half-written; in place, each library is replaced when it has 
 
 import base64
 import csv
+import errno
 import hashlib
 import io
 import os
@@ -15,19 +16,28 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
-from vllm_nix.binaries import elf
+from vllm_nix.binaries import elf, files
 from vllm_nix.errors import InputError, Unavailable
 from vllm_nix.gpu import fatbin, slim
 from vllm_nix.gpu.device import Device
 from vllm_nix.gpu.mark import Mark
-from vllm_nix.gpu.slim import Neighbours, Slimmed, take_place, temporary
+from vllm_nix.gpu.slim import (
+    Neighbours,
+    Slimmed,
+    lock,
+    remove_left,
+    take_place,
+    temporary,
+)
 
 _CHUNK = 1 << 20
+# Of a RECORD, far above real ones: torch's has 1.5 MB and 13,000 rows.
+_MOST_RECORD, _MOST_ROWS = 1 << 26, 300_000
 # What a wheel's libraries may unpack to: zeros grow a thousand times.
 _MOST_TIMES, _LEAST_LIMIT = 100, 1 << 30
 # What a wheel that is signed has (PEP 427): the signature is of RECORD, which changes.
@@ -100,12 +110,11 @@ def _file(path: Path, devices: Sequence[Device], out: Path | None) -> list[Slimm
         raise InputError(f"{target} is there already; name another --out")
     out.mkdir(parents=True, exist_ok=True)
     _check_writable(out)
-    with path.open("rb") as old:
-        done = slim.write(path, target, devices, Neighbours(_around(path)))
-        if not done.is_slimmed:
-            raise InputError(f"{path}: {done.why}; it stays as it is")
-        if target.samefile(path):
-            _Records(_around(path)).enter(path, old)
+    records = _Records(_around(path)) if target.exists() else None
+    entered = records.entered if records else slim.alone
+    done = slim.write(path, target, devices, Neighbours(_around(path)), entered)
+    if not done.is_slimmed:
+        raise InputError(f"{path}: {done.why}; it stays as it is")
     return [done]
 
 
@@ -122,10 +131,14 @@ def _around(path: Path) -> Path:
 
 def _measured(path: Path, folder: Path, devices: Sequence[Device]) -> list[Slimmed]:
     """What each library in `folder`, which holds what was asked for as `path`, would save."""
-    names = list(_libraries(folder))
+    tree = files.walk(folder)
+    names = list(_libraries(folder, tree))
     if not names:
         raise InputError(f"{path}: no shared library with GPU code")
     measured = [_named(folder, name, slim.measure(folder / name, devices)) for name in names]
+    passed = {link: f"a link to {end} is not followed" for link, end in tree.links_out.items()}
+    for place, why in {**tree.left_out, **passed}.items():
+        measured.append(Slimmed(place.relative_to(folder), 0, 0, why))
     for one in measured:
         if one.mark and one.mark != Mark.of(devices):
             raise InputError(f"{path}: {one.path} {one.why}; all stays as it is")
@@ -149,6 +162,7 @@ def _folder(
         raise InputError(
             f"{out} is inside of {path}, which is to be copied; name an --out beside it"
         )
+    _Records(path)  # a fault in one is found, and named, before all is copied
     with _new_folder(out) as new:
         _copy_tree(path, new, {one.path for one in measured if one.is_slimmed})
         return _replaced(path, new, measured, devices, around, progress)
@@ -182,38 +196,28 @@ def _replaced(
     for one in measured:
         if one.is_slimmed:
             _make_real(target, one.path.parent)
-            with (source / one.path).open("rb") as old:
-                done = slim.write(source / one.path, target / one.path, devices, around)
-                one = _named(source, one.path, done)
-                if one.is_slimmed:
-                    records.enter(target / one.path, old)
+            old, new = source / one.path, target / one.path
+            done = slim.write(old, new, devices, around, records.entered)
+            one = _named(source, one.path, done)
             if not one.is_slimmed and not (target / one.path).exists():
-                _copy(source / one.path, target / one.path)
+                _copy(old, new)
         progress(one)
         found.append(one)
     return found
 
 
-def _libraries(root: Path) -> Iterator[Path]:
+def _libraries(root: Path, tree: files.Tree) -> Iterator[Path]:
     """The shared libraries with GPU code below a folder, links followed, each once, by path: its own, if that
     is below the folder too."""
     seen: set[str] = set()
     top = os.path.realpath(root)
-    for parent, folders, files in os.walk(root, followlinks=True):
-        real = os.path.realpath(parent)
-        if real in seen:
-            folders.clear()
+    for file in tree.files:
+        if ".so" not in file.name or (real := os.path.realpath(file)) in seen:
             continue
         seen.add(real)
-        folders.sort()
-        for name in sorted(files):
-            file = Path(parent, name)
-            if ".so" not in name or (real := os.path.realpath(file)) in seen:
-                continue
-            seen.add(real)
-            if _has_code(file):
-                own = Path(real)
-                yield own.relative_to(top) if own.is_relative_to(top) else file.relative_to(root)
+        if _has_code(file):
+            own = Path(real)
+            yield own.relative_to(top) if own.is_relative_to(top) else file.relative_to(root)
 
 
 def _has_code(path: Path) -> bool:
@@ -234,27 +238,36 @@ def _new_folder(out: Path) -> Iterator[Path]:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} is there already; name another --out")
     out.parent.mkdir(parents=True, exist_ok=True)
-    new = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".new", dir=out.parent))
-    try:
+    with _temporary_folder(out) as new:
         yield new
         new.chmod(0o755)
         new.replace(out)
+
+
+@contextmanager
+def _temporary_folder(target: Path) -> Iterator[Path]:
+    """A new folder beside the target, which is gone at the end if it was not renamed."""
+    remove_left(target)
+    new = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".new", dir=target.parent))
+    try:
+        with lock(new):
+            yield new
     finally:
         shutil.rmtree(new, ignore_errors=True)
 
 
 def _copy_tree(source: Path, target: Path, without: Collection[Path]) -> None:
     """Copies a tree, but for some files. Links stay links, to what they led to."""
-    for parent, folders, files in os.walk(source):
+    for parent, folders, names in os.walk(source):
         here = Path(parent).relative_to(source)
         (target / here).mkdir(exist_ok=True)
-        for name in [*files, *folders]:
+        for name in [*names, *folders]:
             old, new = Path(parent, name), target / here / name
             if here / name in without:
                 continue
             if old.is_symlink():
                 _copy_link(source, old, new)
-            elif name in files:
+            elif name in names:
                 _copy(old, new)
 
 
@@ -266,8 +279,30 @@ def _copy_link(root: Path, old: Path, new: Path) -> None:
 
 
 def _copy(old: Path, new: Path) -> None:
-    shutil.copy2(old, new)
+    with files.open_regular(old) as source, new.open("wb") as copy:
+        _copy_data(source.fileno(), copy.fileno())
+    shutil.copystat(old, new)
     new.chmod(new.stat().st_mode | 0o200)  # the store's files are read-only; RECORD may change
+
+
+def _copy_data(source: int, target: int) -> None:
+    """Holes stay holes: as zeros, a single one could fill the disk."""
+    size = os.fstat(source).st_size
+    os.truncate(target, size)
+    start = end = 0
+    while start < size:
+        if start == end:
+            try:
+                start = os.lseek(source, start, os.SEEK_DATA)
+            except OSError as error:
+                if error.errno == errno.ENXIO:  # a hole up to the end
+                    return
+                raise
+            end = os.lseek(source, start, os.SEEK_HOLE)
+        data = os.pread(source, min(_CHUNK, end - start), start)
+        if not data:  # it shrank meanwhile
+            return
+        start += os.pwrite(target, data, start)
 
 
 def _make_real(root: Path, folder: Path) -> None:
@@ -297,33 +332,52 @@ class _Records:
                 if row and ".so" in row[0]:
                     self._owners.setdefault(os.path.normpath(f"{site}/{row[0]}"), []).append(record)
 
-    def enter(self, path: Path, old: IO[bytes]) -> None:
-        """Enters a changed file's new hash and size where those of the old one are recorded."""
+    @contextmanager
+    def entered(self, path: Path, old: Path, new: Path) -> Iterator[None]:
+        """Around the renaming of a new file: its hash and size stand where those of the old one did.
+
+        The new RECORDs are whole before it and renamed after it, so that a kill comes between but by
+        the greatest chance."""
         real = f"{os.path.realpath(path.parent)}/{path.name}"
-        for record in self._owners.get(real, ()):
-            site = os.path.realpath(record.parents[1])
-            rows = _rows(record)
-            for row in rows:
-                if row and os.path.normpath(f"{site}/{row[0]}") == real:
-                    with path.open("rb") as new:
-                        _update(row, old, new)
-            _make_real(self._root, record.parent.relative_to(self._root))
-            with temporary(record) as (copy, file):
+        with ExitStack() as copies, old.open("rb") as before, new.open("rb") as after:
+            written = []
+            for record in self._owners.get(real, ()):
+                site = os.path.realpath(record.parents[1])
+                rows = list(_rows(record))
+                for row in rows:
+                    if row and os.path.normpath(f"{site}/{row[0]}") == real:
+                        _update(row, before, after)
+                _make_real(self._root, record.parent.relative_to(self._root))
+                copy, file = copies.enter_context(temporary(record))
                 with open(file, "w", newline="", encoding="utf-8", closefd=False) as stream:
                     csv.writer(stream, lineterminator="\n").writerows(rows)
                 take_place(copy, record, record)
+                written.append((copy, record))
+            yield
+            for copy, record in written:
                 copy.replace(record)
 
 
-def _rows(record: Path) -> list[list[str]]:
-    return _parse(record.read_bytes(), record)
-
-
-def _parse(text: bytes, record: Path) -> list[list[str]]:
+def _rows(record: Path) -> Iterator[list[str]]:
     try:
-        return list(csv.reader(io.StringIO(text.decode(), newline="")))
+        with files.open_regular(record) as file:
+            yield from _parsed(file, os.fstat(file.fileno()).st_size, record)
+    except OSError as error:
+        raise InputError(f"{record}: {error.strerror}") from None
+
+
+def _parsed(file: IO[bytes], size: int, name: Path) -> Iterator[list[str]]:
+    """A RECORD's rows, no more than a real one may have."""
+    if size > _MOST_RECORD:
+        raise InputError(f"{name}: larger than {_MOST_RECORD} bytes: not a RECORD")
+    try:
+        rows = csv.reader(io.TextIOWrapper(file, "utf-8", newline=""))
+        for number, row in enumerate(rows):
+            if number == _MOST_ROWS:
+                raise InputError(f"{name}: more than {_MOST_ROWS} rows: not a RECORD")
+            yield row
     except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{record}: not a RECORD: {error}") from None
+        raise InputError(f"{name}: not a RECORD: {error}") from None
 
 
 def _update(row: list[str], old: IO[bytes], new: IO[bytes]) -> None:
@@ -347,19 +401,17 @@ def _wheel(
     if out is not None and (out / path.name).exists():
         raise InputError(f"{out / path.name} is there already; name another --out")
     try:
-        with (
-            zipfile.ZipFile(path) as wheel,
-            tempfile.TemporaryDirectory(prefix="vllm-nix-", dir=_roomy(out)) as folder,
-        ):
-            return _slim_wheel(path, wheel, Path(folder), devices, out, progress)
+        with zipfile.ZipFile(path) as wheel, _temporary_folder(_roomy(out) / path.name) as folder:
+            return _slim_wheel(path, wheel, folder, devices, out, progress)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise InputError(f"{path}: truncated or damaged: {error}") from None
 
 
-def _roomy(out: Path | None) -> Path | None:
+def _roomy(out: Path | None) -> Path:
     """Where a wheel is unpacked: beside its target, for /tmp may be small."""
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
+    if out is None:
+        return Path(tempfile.gettempdir())
+    out.mkdir(parents=True, exist_ok=True)
     return out
 
 
@@ -379,11 +431,12 @@ def _slim_wheel(
         name for name in names if os.path.normpath(f"x/{name}") != f"x/{name.rstrip('/')}"
     ]:
         raise InputError(f"{path}: holds {stray[0]}, which is no path within a wheel")
-    records = {
-        one.filename: _parse(wheel.read(one), path / one.filename)
-        for one in members
-        if one.filename.endswith(".dist-info/RECORD")
-    }
+    records = {}
+    for member in members:
+        name = member.filename
+        if name.endswith(".dist-info/RECORD"):
+            with wheel.open(member) as file:
+                records[name] = list(_parsed(file, member.file_size, path / name))
     libraries = [one for one in members if ".so" in one.filename.rpartition("/")[2]]
     size = sum(one.file_size for one in libraries)
     if size > max(_MOST_TIMES * path.stat().st_size, _LEAST_LIMIT):

@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import shlex
 import socket
 import stat
 from collections.abc import Callable, Mapping
@@ -17,6 +16,7 @@ from vllm_nix.errors import InputError, Unavailable
 from vllm_nix.hosts.likeness import Facts
 from vllm_nix.serve.flags import in_background
 from vllm_nix.serve.group import Host
+from vllm_nix.text import quoted
 
 # vLLM of every release takes it from there, so that no process list has it.
 API_KEY = "VLLM_API_KEY"
@@ -51,13 +51,17 @@ class Command:
 
         With an empty key, vLLM would serve everybody.
         """
-        assignments = [f"{name}={shlex.quote(value)}" for name, value in self.variables.items()]
+        assignments = [f"{name}={quoted(value)}" for name, value in self.variables.items()]
         if not self.has_clients:
-            return " ".join([*assignments, shlex.join(self.words)])
-        before = [*assignments, shlex.join(in_background(self.first)), "&&"] if self.first else []
-        read = f"key=$(cat {shlex.quote(str(self.api_key_file))}) &&"
+            return " ".join([*assignments, " ".join(map(quoted, self.words))])
+        before = (
+            [*assignments, " ".join(map(quoted, in_background(self.first))), "&&"]
+            if self.first
+            else []
+        )
+        read = f"key=$(cat {quoted(str(self.api_key_file))}) &&"
         key = f'{API_KEY}="${{key:?the API key file is empty}}"'
-        return " ".join([*before, read, *assignments, key, shlex.join(self.words)])
+        return " ".join([*before, read, *assignments, key, " ".join(map(quoted, self.words))])
 
     def to_json(self) -> dict[str, object]:
         """The same for a program; the API key itself is not in it."""
@@ -178,7 +182,7 @@ def read_api_key(file: Path) -> str:
     except FileNotFoundError:
         raise InputError(
             f"the API key file {file} was not found; make one: (umask 077; mkdir -p"
-            f" {shlex.quote(str(file.parent))}; openssl rand -hex 32 > {shlex.quote(str(file))})"
+            f" {quoted(str(file.parent))}; openssl rand -hex 32 > {quoted(str(file))})"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"the API key file {file} cannot be read: {error}") from error

@@ -4,9 +4,9 @@ import re
 import tomllib
 from collections import defaultdict
 from collections.abc import Iterator
-from shlex import quote
 
 from vllm_nix.data import TARGETS
+from vllm_nix.text import quoted
 from vllm_nix.verification.check import Context, Finding, check, failed, ok, warning
 from vllm_nix.verification.installed import Distribution, folder_says, is_same_version
 
@@ -86,7 +86,7 @@ def _metadata(distribution: Distribution) -> Iterator[Finding]:
     where = distribution.folder.name
     if distribution.is_left_over:
         stem = distribution.place / where[: where.find("-", 1)]
-        yield warning(distribution.problem, where=where, fix=f"rm -r {quote(str(stem))}*")
+        yield warning(distribution.problem, where=where, fix=f"rm -r {quoted(str(stem))}*")
         return
     if distribution.problem:
         yield failed(distribution.problem, where=where, fix="install that distribution again")

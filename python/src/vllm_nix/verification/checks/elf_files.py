@@ -4,11 +4,10 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from shlex import quote
 
 from vllm_nix.binaries.linker import LinkerError
 from vllm_nix.gpu.device import jetpack_release
-from vllm_nix.text import some
+from vllm_nix.text import quoted, some
 from vllm_nix.verification import symbol_versions
 from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok, warning
 from vllm_nix.verification.environment import NotRun
@@ -109,7 +108,7 @@ def _fix_missing(name: str, file: Path) -> str:
     own = name.rpartition("/")[2]
     return (
         f"{name} is a path of where it was built: build it against a {own} with a soname, or "
-        f"patchelf --replace-needed {quote(name)} {quote(own)} {quote(str(file))}"
+        f"patchelf --replace-needed {quoted(name)} {quoted(own)} {quoted(str(file))}"
     )
 
 
