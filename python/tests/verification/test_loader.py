@@ -304,6 +304,60 @@ def test_versions_of_symbols(gpu_sample: Sample, made: Path) -> None:
     assert read_versions(made / "new/libpart.so.1").defined >= {"PART_1.2", "PART_1.10"}
 
 
+def fix_of(sample: Sample, check: str) -> str:
+    return verify(sample.root, only=[check]).results[0].findings[0].fix
+
+
+@pytest.mark.parametrize(
+    ("symbol", "name"),
+    [
+        ("ncclCommWindowRegister", "libnccl.so.2"),
+        ("cublasLtSomething", "libcublasLt.so.13"),
+        ("_ZN3c104warnEv", "libtorch_cpu.so"),
+    ],
+)
+def test_what_library_path_hides_is_to_be_taken_out_of_it(
+    gpu_sample: Sample, made: Path, monkeypatch: pytest.MonkeyPatch, symbol: str, name: str
+) -> None:
+    """vllm#9494, nccl#1784: the environment has what is needed, and another one is found first."""
+    own = library(gpu_sample.site / "own" / name, f"int {symbol}(void) {{ return 1; }}\n")
+    code = f"int {symbol}(void);\nint use(void) {{ return {symbol}(); }}\n{INIT}"
+    path = ["-Wl,--enable-new-dtags,-rpath,$ORIGIN/../own"]
+    library(gpu_sample.site / "vllm/_C.abi3.so", code, own, options=path)
+    assert found(gpu_sample, "torch-abi") == ""
+    other = library(made / "other" / name)
+    monkeypatch.setenv("LD_LIBRARY_PATH", f"/gone:{other.parent}/")
+    assert symbol in found(gpu_sample, "torch-abi")
+    fix = f"take {other.parent} out of LD_LIBRARY_PATH: its {name} is found first"
+    assert fix_of(gpu_sample, "torch-abi") == fix
+
+
+def test_what_library_path_has_is_no_cause_where_nothing_has_the_symbol(
+    gpu_sample: Sample, made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = library(made / "other/libpart.so.1")
+    code = f"int gone(void);\nint use(void) {{ return gone(); }}\n{INIT}"
+    library(gpu_sample.site / "vllm/_C.abi3.so", code, other)
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(other.parent))
+    assert "needs gone" in found(gpu_sample, "torch-abi")
+    assert "LD_LIBRARY_PATH" not in fix_of(gpu_sample, "torch-abi")
+
+
+def test_an_older_version_by_library_path(
+    gpu_sample: Sample, made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = versioned(made / "new", "PART_1.2", "PART_1.10")
+    code = f"int part(void);\nint use(void) {{ return part(); }}\n{INIT}"
+    library(gpu_sample.site / "vllm/_C.abi3.so", code, new)
+    old = versioned(made / "old", "PART_1.2", "PART_1.9").parent
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(old))
+    assert "needs PART_1.10" in found(gpu_sample)
+    assert (
+        fix_of(gpu_sample, "elf")
+        == f"take {old} out of LD_LIBRARY_PATH: its libpart.so.1 is found first"
+    )
+
+
 @pytest.mark.parametrize(
     ("needed", "jetpack", "good"),
     [

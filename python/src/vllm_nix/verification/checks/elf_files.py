@@ -14,6 +14,7 @@ from vllm_nix.verification.environment import NotRun
 from vllm_nix.verification.fixes import fix_for
 from vllm_nix.verification.known import ATTENTION, EVERY_START
 from vllm_nix.verification.lacks import TORCHS_MAPS, lacks
+from vllm_nix.verification.overridden import take_out
 from vllm_nix.verification.report import Status
 from vllm_nix.verification.survey import StepError, Survey
 
@@ -91,6 +92,9 @@ def elf_files(context: Context) -> Iterator[Finding]:
             optional[package].update(dict.fromkeys(lack.nowhere, file))
         for version, library, newest in lack.versions:
             fix = f"install a build of {package} for an older system, or a newer {library}"
+            if version.startswith("GLIBC_"):
+                fix = fix_for(f"version `{version}' not found", fix)
+            fix = take_out(context, file, library.partition(".so")[0]) or fix
             yield (failed if is_essential else warning)(
                 f"needs {version} of {library}, which has up to {newest}",
                 where=context.place(file),

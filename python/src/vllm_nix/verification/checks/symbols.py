@@ -15,6 +15,7 @@ from vllm_nix.verification.check import Context, Finding, SkipError, check, fail
 from vllm_nix.verification.known import is_torchs
 from vllm_nix.verification.linking import Linking
 from vllm_nix.verification.machine import DRIVER_LIBRARIES
+from vllm_nix.verification.overridden import take_out
 
 # Names in the namespaces at, c10 and torch, as the Itanium C++ ABI mangles them.
 OF_TORCH = re.compile(rb"_Z(?:N|NK|TI|TV|TS)(?:2at|3c10|5torch)")
@@ -167,6 +168,8 @@ _OWNERS = (
     (re.compile(rb"nccl[A-Z]"), "libnccl", "install NVIDIA's NCCL in the release of torch's lock"),
     (re.compile(rb"_Z(?:T[VIS])?N?K?St|__cxa|__gxx"), "libstdc++", "install a newer libstdc++"),
 )
+# How the libraries of an owner begin.
+_STEMS = {"libcudart": "libcudart", "libnccl": "libnccl", "libstdc++": "libstdc++"}
 
 
 def _undefined_elsewhere(context: Context, file: Path, missing: list[bytes]) -> Finding:
@@ -179,7 +182,9 @@ def _undefined_elsewhere(context: Context, file: Path, missing: list[bytes]) -> 
         _needs_symbols([name + f"@{version}".encode() if version else name, *missing[1:]]),
         where=context.place(file),
         expected=f"{owner} to define it{_in_words(name)}",
-        fix=how or f"install {package} and what it needs again, as one set, as their locks say",
+        fix=take_out(context, file, _STEMS.get(owner, ""), name)
+        or how
+        or f"install {package} and what it needs again, as one set, as their locks say",
     )
 
 
@@ -219,7 +224,9 @@ def _failed(context: Context, file: Path, missing: list[bytes], abi: int) -> Fin
         _needs_symbols(missing),
         where=context.place(file),
         expected=f"symbols that torch {version} has{_in_words(missing[0])}",
-        fix="it was built against another torch: install them as one set, as their locks say",
+        fix=take_out(context, file, "libtorch")
+        or take_out(context, file, "libc10")
+        or "it was built against another torch: install them as one set, as their locks say",
     )
 
 

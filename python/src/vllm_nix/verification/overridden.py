@@ -1,0 +1,40 @@
+"""Libraries that LD_LIBRARY_PATH puts in the place of the environment's or the system's."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from vllm_nix.binaries.elf import ElfError
+from vllm_nix.binaries.linker import LinkerError
+from vllm_nix.verification.check import Context
+
+
+def take_out(context: Context, file: Path, name: str = "", symbol: bytes = b"") -> str:
+    """The fix for a library that gets one from LD_LIBRARY_PATH whose name begins so, or one that hides
+    the environment's own, which has the symbol; "" if it gets no such."""
+    linking = context.linking()
+    if isinstance(context.interpreter, str) or context.manifest or file not in linking.images:
+        return ""  # a Nix build's launcher has the driver's folder there, and nothing else
+    folders = {os.path.normpath(folder) for folder in context.interpreter.library_path}
+    try:
+        scope, _ = linking.torch.copy().load(str(file), linking.images[file])
+    except LinkerError:
+        return ""
+    for one in scope:
+        place = Path(os.path.normpath(one.path))
+        if str(place.parent) not in folders:
+            continue
+        if (name and place.name.startswith(name)) or _own_has(context, place.name, symbol):
+            return f"take {place.parent} out of LD_LIBRARY_PATH: its {place.name} is found first"
+    return ""
+
+
+def _own_has(context: Context, name: str, symbol: bytes) -> bool:
+    """Whether a library of that name in the environment defines a symbol."""
+    with suppress(ElfError, OSError):
+        return any(
+            symbol in context.facts.symbols(file).defined
+            for file in context.linking().images
+            if symbol and file.name == name
+        )
+    return False
