@@ -196,6 +196,8 @@ def markdown(wheels: Sequence[Mapping[str, Any]]) -> str:
         "<!-- Written by `make docs`; do not edit. -->",
         "# Which wheel for which device",
         "",
+        "    vllm-nix archs ~/venv --for orin --jetpack 6.2    # the same, of what you have",
+        "",
         "What the GPU code in the public wheels of vLLM, torch and NVIDIA means for a device: the wheels that",
         'the targets [`cuda`](cuda.md) and `jetson_7` lock. <a href="wheels-by-library.html">By library, with the reasons</a>.',
         RULES,
