@@ -219,13 +219,31 @@ def test_a_recursion_without_end_is_bounded(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("where", ["memfd", "/dev/shm"])
+def test_files_in_memory_are_counted(tmp_path: Path, where: str) -> None:
+    """Though no process maps them, nor has the second kind open."""
+    code = f"""if True:
+        for n in range(500):
+            if {where!r} == "memfd": file = os.memfd_create("x") if not n else file
+            else: file = os.open(f"{where}/vllm-nix-{{os.getpid()}}-{{n}}", os.O_CREAT | os.O_WRONLY)
+            os.write(file, bytes(1 << 20))
+            if {where!r} != "memfd": os.close(file)
+        time.sleep(600)"""
+    try:
+        outcome = python(tmp_path, code, limit=60, memory=256 * MEBIBYTE)
+        assert outcome.end == "more than 0.2 GiB of memory"
+    finally:
+        for left in Path("/dev/shm").glob("vllm-nix-*-*"):
+            left.unlink()
+
+
 def test_memory_that_is_shared_reserved_or_a_file_is_not_counted_again(tmp_path: Path) -> None:
     """As of CUDA, which reserves what no machine has, of workers that share, and of mapped weights."""
     code = f"""if True:
         import mmap
-        size = 100 << 20
+        size = 200 << 20
         reserved = mmap.mmap(-1, 1 << 40, flags=mmap.MAP_PRIVATE | 0x4000)  # MAP_NORESERVE
-        with open("weights", "wb") as file: file.write(bytes(3 * size))
+        with open("weights", "wb") as file: file.write(bytes(size))
         with open("weights", "rb") as file: weights = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
         shared, own = mmap.mmap(-1, size), bytearray(b"x") * size
         shared[:] = b"x" * size
@@ -233,7 +251,7 @@ def test_memory_that_is_shared_reserved_or_a_file_is_not_counted_again(tmp_path:
         assert not any(weights[::4096]) and own[-1] == shared[-1]
         time.sleep(1)
         {ANSWER % 1}"""
-    outcome = python(tmp_path, code, limit=60, memory=400 * MEBIBYTE)
+    outcome = python(tmp_path, code, limit=60, memory=800 * MEBIBYTE)
     assert (outcome.end, outcome.answers[:1]) == ("", ({"n": 1},))
 
 

@@ -50,32 +50,44 @@ def descendants(root: int, spare: Collection[int] = ()) -> list[int]:
     return found[1:]
 
 
-def memory(processes: Collection[int], most: int) -> int:
+def memory(processes: Collection[int], most: int, shared: int = 0) -> int:
     """Bytes that nothing but ending processes gives back: their own and what they share, once.
 
+    Of `shared` bytes, which this machine has more than when they began, nothing says whose they are: a
+    file in memory (memfd, tmpfs) need not be mapped by anybody.
     Address space that is only reserved, as CUDA reserves hundreds of GB, and files that are mapped are
     none of it. Most often a first sum, of all that is resident, is not more than `most`, and is enough.
     """
     page = os.sysconf("SC_PAGE_SIZE")
     first = sum(page * int((_words(each, "statm") or (0, 0))[1]) for each in processes)
-    return first if first <= most else sum(map(_own_memory, processes))
+    if first + shared <= most:
+        return first + shared
+    sizes = [_own_memory(each) for each in processes]
+    return sum(own for own, _ in sizes) + max(shared, sum(mapped for _, mapped in sizes))
 
 
-def _own_memory(process: int) -> int:
-    """By proc_pid_smaps(5); where that is another's secret, what is resident."""
+def shared_memory() -> int:
+    """Bytes of this machine's, files in memory among them (proc_meminfo(5)); 0 if it does not say."""
+    return _size(_words("", "meminfo"), b"Shmem:")
+
+
+def _own_memory(process: int) -> tuple[int, int]:
+    """A process's own, and what it maps of shared memory, by proc_pid_smaps(5); where that is another's
+    secret, what is resident."""
     words = _words(process, "smaps_rollup")
-    sizes = [
-        1024 * int(words[place + 1])
-        for name in (b"Pss_Anon:", b"Pss_Shmem:", b"SwapPss:")
-        if name in words
-        for place in (words.index(name),)
-    ]
+    if words:
+        own = _size(words, b"Pss_Anon:") + _size(words, b"SwapPss:")
+        return own, _size(words, b"Pss_Shmem:")
     resident, shared = map(int, (_words(process, "statm") or (0, 0, 0))[1:3])
-    return sum(sizes) if sizes else os.sysconf("SC_PAGE_SIZE") * (resident - shared)
+    return os.sysconf("SC_PAGE_SIZE") * (resident - shared), 0
 
 
-def _words(process: int, name: str) -> list[bytes]:
-    """Those of one of a process's files, none if it has ended."""
+def _size(words: list[bytes], name: bytes) -> int:
+    return 1024 * int(words[words.index(name) + 1]) if name in words else 0
+
+
+def _words(process: int | str, name: str) -> list[bytes]:
+    """Those of one of a process's files, none if it has ended; or, without a process, of the machine's."""
     try:
         with open(f"/proc/{process}/{name}", "rb") as file:  # noqa: PTH123
             return file.read().split()
@@ -174,7 +186,7 @@ def _let_go(keep: tuple[int, ...]) -> None:
 
 def _follow(child: int, life: int, woken: int, most: int, most_memory: int) -> bytes | None:
     """Waits for what is to be reported; None if the command is no longer wanted."""
-    counted, known = time.monotonic(), [child]
+    counted, known, before = time.monotonic(), [child], shared_memory()
     while True:
         if life in select.select([life, woken], (), (), _GLANCE if most_memory else _PERIOD)[0]:
             return None
@@ -187,7 +199,10 @@ def _follow(child: int, life: int, woken: int, most: int, most_memory: int) -> b
             counted, known = time.monotonic(), descendants(os.getpid())
             if most and len(known) > most:
                 return b"crowd %d" % len(known)
-        if most_memory and memory(known, most_memory) > most_memory:
+        if not most_memory:
+            continue
+        shared = max(0, shared_memory() - before)
+        if memory(known, most_memory, shared) > most_memory:
             return b"memory %d" % most_memory
 
 
