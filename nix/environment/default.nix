@@ -31,9 +31,22 @@
 }:
 let
   drivers = target.driver.libraries or [ ];
+  # verl binds its workers to processors by this (verl/utils/distributed.py, set_numa_affinity).
+  opened = lib.optionalAttrs (lib.any (wheel: wheel.pname == "verl") wheels) {
+    "libnuma.so" = "${lib.getLib numactl}/lib/libnuma.so.1";
+  };
   # The launcher's parts for what is the host's.
   hostSoftware =
-    lib.optionalString (drivers != [ ]) (import ./driver.nix { inherit lib stdenv target; })
+    lib.optionalString (drivers != [ ]) (
+      import ./driver.nix {
+        inherit
+          lib
+          opened
+          stdenv
+          target
+          ;
+      }
+    )
     + lib.optionalString (target ? cann) (import ./cann.nix { inherit lib python target; })
     + lib.optionalString (target ? neuron) (builtins.readFile ./neuron.sh);
   tools = map (name: lib.getBin pkgs.${name}) (target.run.tools or [ ]);

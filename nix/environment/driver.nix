@@ -1,6 +1,7 @@
 # The launcher's part that finds the host's driver, for a target that names its libraries.
 {
   lib,
+  opened, # { <name> = Path }
   stdenv,
   target,
 }:
@@ -13,11 +14,15 @@ lib.replaceStrings
   [
     "@libraries@"
     "@name@"
+    "@opened@"
+    "@opened-files@"
     "@triplet@"
   ]
   [
     (lib.concatStringsSep " " (libraries.right ++ libraries.wrong))
     "vllm-${target.name}"
+    (toString (lib.attrNames opened))
+    (toString (lib.attrValues opened))
     "${processor}-linux-gnu"
   ]
   (builtins.readFile ./driver.sh)

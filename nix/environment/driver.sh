@@ -82,6 +82,8 @@ find_libraries() { # FOLDER
   if [[ $first == libcuda.so.1 ]]; then # Triton before 3.3 links with -lcuda
     names+=(libcuda.so) files+=("${files[0]}")
   fi
+  # What Python opens by a name that only headers' packages have.
+  names+=(@opened@) files+=(@opened-files@)
 }
 
 are_linked() { # FOLDER: whether it has these links and nothing else
@@ -137,6 +139,6 @@ if find_driver "${compat[@]}"; then
     ! starts_vllm "$@" || exit 1
   fi
 elif [[ $first == libcuda.so.1 ]] && starts_vllm "$@"; then
-  echo "vllm: this machine has no libcuda.so.1: install NVIDIA's driver, or name its folder in LD_LIBRARY_PATH" >&2
+  echo "vllm: this machine has no libcuda.so.1: install NVIDIA's driver, start a container with --gpus all, or name the driver's folder in LD_LIBRARY_PATH" >&2
   exit 1
 fi

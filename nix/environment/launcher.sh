@@ -1,28 +1,38 @@
-#!@bash@/bin/bash
+#!@bash@/bin/bash -p
 # Starts the environment's Python with what vLLM expects around it: tools on the path, a home to write
-# its caches to, and the software that is the host's own.
+# its caches to, and the software that is the host's own. By -p nothing of the caller's shell comes in:
+# the file of BASH_ENV, as clusters set it for their modules, exported functions, options.
 
 # Neither what is empty in PATH nor a dot, which bash adds to none at all, nor another relative path:
 # they would have the environment run what lies in the working directory.
-absolute() { # LIST...: REPLY, a list as PATH is one
-  local IFS=: element
+kept() { # PATTERN LIST...: REPLY, a list as PATH is one, of the elements that fit
+  local IFS=: element pattern=$1
+  shift
   REPLY=
   set -f
-  # shellcheck disable=SC2048 # lists are to be split
+  # shellcheck disable=SC2048,SC2053 # lists are to be split, and the pattern is one
   for element in $*; do
-    [[ $element != /* ]] || REPLY+=${REPLY:+:}$element
+    [[ $element != $pattern ]] || REPLY+=${REPLY:+:}$element
   done
   set +f
 }
-absolute "@out@/bin" "@path@" "${PATH:-}"
+kept '/*' "@out@/bin" "@path@" "${PATH:-}"
 export PATH=$REPLY
+# Nor what lies there as a header or a library of what is compiled on first use (gcc, "Environment Variables").
+for name in CPATH C_INCLUDE_PATH CPLUS_INCLUDE_PATH LIBRARY_PATH; do
+  [[ -v $name ]] || continue
+  kept '/*' "${!name}"
+  export "$name=$REPLY"
+done
+unset name
 
 # The caller's modules stay outside, unless VLLM_NIX_PYTHONPATH names them. What one process of the
 # environment sets for another, as Ray does, is not the caller's. vLLM warns of a VLLM_... it does not know.
 unset PYTHONHOME
 if [[ ${_VLLM_NIX_ENVIRONMENT:-} != "@out@" ]]; then
   unset PYTHONPATH PYTHONSTARTUP PYTHONINSPECT PYTHONBREAKPOINT PYTHONUSERBASE PYTHONPLATLIBDIR
-  [[ -z ${VLLM_NIX_PYTHONPATH:-} ]] || export PYTHONPATH=$VLLM_NIX_PYTHONPATH
+  kept '?*' "${VLLM_NIX_PYTHONPATH:-}" # an empty one is the working directory
+  [[ -z $REPLY ]] || export PYTHONPATH=$REPLY
 fi
 unset VLLM_NIX_PYTHONPATH
 export _VLLM_NIX_ENVIRONMENT=@out@

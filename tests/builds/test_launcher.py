@@ -158,6 +158,64 @@ def test_the_callers_python_does_not_leak_in(cuda: Path, tmp_path: Path) -> None
     assert run(python, "-c", look, HOME=home, VLLM_NIX_PYTHONPATH=folder).stdout == "True\n"
 
 
+@pytest.mark.parametrize("path", [":", "{0}:", "::{0}"])
+def test_an_empty_element_is_not_the_working_directory(
+    cuda: Path, tmp_path: Path, path: str
+) -> None:
+    """As `export CPATH=$CPATH:/opt/include` leaves one, where nothing was before."""
+    kept = path.format("/kept").strip(":")
+    lists = ("CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "LIBRARY_PATH", "VLLM_NIX_PYTHONPATH")
+    variables = dict.fromkeys(lists, path.format("/kept"))
+    code = "import os, json; print(json.dumps([v for k, v in os.environ.items() if 'PATH' in k]))"
+    python = cuda / "bin/python"
+    said = json.loads(run(python, "-c", code, HOME=str(tmp_path), **variables).stdout)
+    expected = ["", kept] if kept else [""]
+    assert {each for each in said if "bin" not in each} <= {*expected}
+    assert said.count(kept) >= 4
+    relative = {"VLLM_NIX_PYTHONPATH": "modules"}  # which is asked for
+    said = run(python, "-c", code, HOME=str(tmp_path), **relative).stdout
+    assert "modules" in json.loads(said)
+
+
+def test_nothing_of_the_callers_shell_comes_in(cuda: Path, tmp_path: Path) -> None:
+    """Clusters set BASH_ENV for their modules; a shell may export functions and options."""
+    (tmp_path / "modules.sh").write_text("echo leaked; exit 7\n")
+    variables = {
+        "HOME": str(tmp_path),
+        "BASH_ENV": str(tmp_path / "modules.sh"),
+        "SHELLOPTS": "errexit:nounset:xtrace",
+        "BASHOPTS": "failglob",
+        "BASH_FUNC_unset%%": "() { echo leaked; }",
+    }
+    install(tmp_path / "driver", "580.95.05")
+    result = run(cuda / "bin/python", "-c", "print('good')", **variables)
+    assert (result.stdout, result.stderr) == ("good\n", "")
+    result = run(
+        *(cuda / "bin/python", "-c", "print('good')"),
+        LD_LIBRARY_PATH=f"{tmp_path}/driver",
+        **variables,
+    )
+    assert (result.stdout, result.stderr) == ("good\n", "")
+
+
+def test_verl_opens_libnuma_by_the_name_that_it_has_for_it(
+    nix: Nix, make_wheel: MakeWheel, tmp_path: Path
+) -> None:
+    environment = nix.build(
+        expression(
+            make_wheel("verl", {"verl.py": ""}),
+            attribute="environment",
+            arguments='driver = [ "libcuda.so.1" ];',
+        )
+    )
+    install(tmp_path / "driver", "580.95.05")
+    variables = {"HOME": str(tmp_path), "LD_LIBRARY_PATH": f"{tmp_path}/driver"}
+    code = "import ctypes; print(ctypes.CDLL('libnuma.so').numa_available() in (0, -1))"
+    said = run(environment / "bin/python", "-c", code, **variables)
+    assert (said.stdout, said.stderr) == ("True\n", "")
+    assert "libnuma.so" in links(environment / "bin/python", **variables)
+
+
 def test_what_one_process_sets_for_another_stays(cuda: Path, tmp_path: Path) -> None:
     """Ray starts its workers with the modules of a job on PYTHONPATH, by sys.executable."""
     (tmp_path / "job.py").write_text("print('job')\n")
@@ -452,7 +510,7 @@ def test_vllm_without_a_driver_is_one_sentence(
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr == (
         "vllm: this machine has no libcuda.so.1: install NVIDIA's driver, "
-        "or name its folder in LD_LIBRARY_PATH\n"
+        "start a container with --gpus all, or name the driver's folder in LD_LIBRARY_PATH\n"
     )
     install(tmp_path / "driver", "580.95.05")
     result = run(*words, LD_LIBRARY_PATH=f"{tmp_path}/driver", **variables)
