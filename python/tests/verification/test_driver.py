@@ -122,6 +122,19 @@ def test_a_compatibility_package_that_does_not_go_with_the_driver(
 
 
 @pytest.mark.parametrize(
+    ("status", "library"),
+    [(803, "cuda-13.0/compat/libcuda.so.580.95.05"), (34, "cuda/lib64/stubs/libcuda.so")],
+)
+def test_what_the_loaders_cache_has_is_not_taken_off_library_path(
+    driver: Path, status: int, library: str
+) -> None:
+    """gpustack#4678: an image with cuda-compat in /etc/ld.so.conf.d."""
+    said = machine_module.broken_driver(status, None, f"/usr/local/{library}").fix
+    assert "LD_LIBRARY_PATH" not in said
+    assert "/etc/ld.so.conf.d, then ldconfig" in said
+
+
+@pytest.mark.parametrize(
     ("count", "major", "said"),
     [
         ("-1", 8, "cuDeviceGetCount gives -1 devices"),

@@ -207,10 +207,12 @@ _CAPABILITY = re.compile(
 _MARKS = frozenset(
     "nvidia geforce tesla jetson agx igx dgx hgx grid superchip gpu nvgpu tegra drive"
     " laptop mobile notebook workstation server edition graphics card developer kit engineering"
-    " reference ti super generation blackwell pcie with design".split()
+    " reference ti super generation blackwell pcie sff with design".split()
 )
 _SIZES = re.compile(
-    r"\bmig (?:[0-9]c\.)?[0-9]g\.[0-9]+gb(?:\+\w+)?|(?:sxm|hbm|nvl)[0-9]*[a-z]?\b|\b[0-9]+ ?gi?b?\b|\bmax-?q\b"
+    # a vGPU's profile, such as A40-48Q, A100D-10C, H100L-1-12CME
+    r"(?<=[0-9])(?:[dlx]m?)?-(?:[0-9]-)?[0-9]{1,3}[abcq](?:me)?\b|(?<=[0-9][a-z])-[0-9]{1,3}[abcq]\b"
+    r"|\bmig (?:[0-9]c\.)?[0-9]g\.[0-9]+gb(?:\+\w+)?|(?:sxm|hbm|nvl)[0-9]*[a-z]?\b|\b[0-9]+ ?gi?b?\b|\bmax-?q\b"
 )
 
 
@@ -238,3 +240,5 @@ def _short(title: str) -> Iterator[str]:
     # "4090" and "a6000" are said for these alone; an RTX 6000 may be one of three.
     if re.match(r"GeForce [GR]TX [0-9]|RTX A[0-9]", title):
         yield plain[3:]
+    if found := re.match(r"RTX PRO ([0-9]+)", title):
+        yield f"rtx{found[1]}pro"

@@ -14,6 +14,7 @@ from vllm_nix import gpu
 from vllm_nix.errors import InputError
 from vllm_nix.gpu.capability import ComputeCapability
 from vllm_nix.gpu.device import Device, cuda_release, device, is_release, jetpack_release
+from vllm_nix.paths import real
 from vllm_nix.verification.environment import Environment, lookup, texts
 
 # What only a driver has, under the sonames that CUDA libraries ask for; on Jetson, L4T's as well.
@@ -227,7 +228,14 @@ def fix(function: str, status: int, library: str = "") -> str:
     text = row.get("fix", "look at dmesg for NVRM and Xid lines, and at nvidia-smi")
     if COMPAT in Path(library).parts:
         text = row.get("fix-of-compat", text)
+    named = filter(None, os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep))
+    if library and real(Path(library).parent) not in {real(Path(folder)) for folder in named}:
+        text = text.replace("off LD_LIBRARY_PATH", CACHED)
     return text.replace("{library}", library or "libcuda.so.1")
+
+
+# As vLLM's own image had it in 0.15: where LD_LIBRARY_PATH does not name the folder, the cache does.
+CACHED = "out of the loader's cache (its line in /etc/ld.so.conf.d, then ldconfig)"
 
 
 @cache
