@@ -242,8 +242,29 @@ def test_a_damaged_bundle_leaves_nothing(
     assert {
         "Nix": "use nix copy",
         "another run": "another run is at work, or left",
-    }.get(harm, "the bundle is damaged, or a part is missing") in result.stderr
+    }.get(harm, "damaged, or missing: vllm.tar.zst.0001\n") in result.stderr
+    assert result.stderr.count("\n") == 1
     assert not list((root / "opt").glob("*"))
+
+
+def test_a_full_disk_where_it_is_unpacked(
+    store: Path, tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """tar says it of each of thousands of files, and goes on."""
+    write()
+    tar = tmp_path / "bin/tar"
+    tar.parent.mkdir()
+    tar.write_text(
+        "#!/bin/sh\ncat >/dev/null\nfor i in 1 2 3; do echo tar: $i: full >&2; done\nexit 2\n"
+    )
+    tar.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tar.parent}:{os.environ['PATH']}")
+    result = unpack(tmp_path / "out", tmp_path / "root")
+    assert (result.returncode, result.stderr) == (1, "unpack.sh: not unpacked: tar: 1: full\n")
+    tar.write_text("#!/bin/sh\nexit 2\n")
+    result = unpack(tmp_path / "out", tmp_path / "root")
+    assert (result.returncode, result.stderr.count("\n")) == (1, 1)
+    assert not list(Path(f"{tmp_path}/root{store}").iterdir())
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path, write: Write) -> None:
