@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from vllm_nix.gpu.capability import ComputeCapability
-from vllm_nix.gpu.compat import Device, Verdict, device
+from vllm_nix.gpu.compat import Verdict
+from vllm_nix.gpu.device import Device, device
 from vllm_nix.gpu.fatbin import Entry, Fatbin
 from vllm_nix.gpu.libraries import RUNS, Library, read_path
 from vllm_nix.gpu.matrix import Matrix, Outcome, of_libraries

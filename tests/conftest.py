@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,6 +65,13 @@ class Nix:
         source = json.loads(self(*words).stdout)
         if not Path(source).exists():
             pytest.skip(f"{source} is not in the store: see docs/jetson.md")
+
+
+def said(*command: str | Path, **options: Any) -> str:
+    """What a command prints, which must succeed; the options are those of subprocess.run."""
+    result = subprocess.run(command, check=False, capture_output=True, text=True, **options)
+    assert result.returncode == 0, result.stderr
+    return str(result.stdout)
 
 
 @dataclass(frozen=True)

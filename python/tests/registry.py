@@ -2,10 +2,12 @@
 
 import hashlib
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from vllm_nix.fetching.sources import WheelSource
+
+Publish = Callable[..., Path]  # a fixture of the tests of locks
 
 
 def make_wheel(

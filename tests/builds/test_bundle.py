@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Nix
+from tests.conftest import Nix, said
 
 PACKAGES = "(import ./nix/debian { overlays = [ (import ./overlays) ]; })"
 TINY = f"""
@@ -34,11 +34,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def start(root: Path, *command: str) -> str:
-    words = [*ISOLATED, str(root), *command]
-    variables = {"PATH": os.environ["PATH"]}
-    done = subprocess.run(words, check=False, capture_output=True, text=True, env=variables)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return said(*ISOLATED, str(root), *command, env={"PATH": os.environ["PATH"]})
 
 
 def unpack(bundle: Path, root: Path) -> None:

@@ -6,7 +6,6 @@ environment. Its `main` runs up to where it would begin to serve (flags/parse.py
 
 import json
 import os
-import subprocess
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import Any
 import pytest
 from packaging.version import Version
 
-from tests.conftest import ROOT, Nix
+from tests.conftest import ROOT, Nix, said
 from vllm_nix.errors import InputError
 from vllm_nix.serve import load_profile, profile_names, render
 from vllm_nix.targets import load_target, target_names
@@ -113,16 +112,10 @@ def answers(
             continue  # tests of flags.toml say which, and why
     folder = tmp_path_factory.mktemp("release")
     path = [] if release == "0.32.0" else [alias(release, folder), source(nix, release)]
-    result = subprocess.run(
-        [
-            environment / "bin/python",
-            ROOT / "tests/builds/flags/parse.py",
-            *MISSING.get(release, []),
-        ],
+    printed = said(
+        *(environment / "bin/python", ROOT / "tests/builds/flags/parse.py"),
+        *MISSING.get(release, []),
         input=json.dumps([words for _, words in asked]),
-        check=False,
-        capture_output=True,
-        text=True,
         cwd=folder,
         env={
             "HF_HUB_OFFLINE": "1",
@@ -134,14 +127,13 @@ def answers(
             "VLLM_PLUGINS": "",  # those of the environment's own vLLM
         },
     )
-    assert result.returncode == 0, result.stderr
-    said = json.loads(result.stdout)
+    answer = json.loads(printed)
     return Answers(
         release,
         tuple(asked),
-        tuple(said["lines"]),
-        frozenset(said["flags"]),
-        frozenset(said["speculative-config"]),
+        tuple(answer["lines"]),
+        frozenset(answer["flags"]),
+        frozenset(answer["speculative-config"]),
     )
 
 

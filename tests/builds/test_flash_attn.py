@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.builds.test_orin_code import architectures
-from tests.builds.test_verl import check_runs
 from tests.builds.test_vllm_source import PACKAGES
-from tests.conftest import ROOT, Nix
+from tests.conftest import ROOT, Nix, said
 
 pytestmark = pytest.mark.nix
 
@@ -103,4 +102,4 @@ def test_the_wheel_has_what_the_target_asks_for(nix: Nix, tmp_path: Path) -> Non
 )
 def test_verls_training_finds_it(nix: Nix, tmp_path: Path, code: str) -> None:
     environment = nix.build(f"let {PACKAGES} in {AMPERE}.vllm-verl_0_7_3")
-    check_runs(environment, code, home=tmp_path)
+    said(environment / "bin/python", "-c", code, env={"HOME": str(tmp_path)})

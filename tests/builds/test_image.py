@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.builds.test_wheel import expression
-from tests.conftest import Nix, emulated, write_wheel
+from tests.conftest import Nix, emulated, said, write_wheel
 
 pytestmark = pytest.mark.nix
 
@@ -254,12 +254,6 @@ def podman() -> Iterator[tuple[str, ...]]:
 
 
 LIMITS = ("--network=host", "--ulimit", "nofile=20000:20000", "--ulimit", "nproc=1000:1000")
-
-
-def said(*command: str | Path) -> str:
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
-    return result.stdout
 
 
 @pytest.mark.slow

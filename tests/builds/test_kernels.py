@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from packaging.version import Version
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, said
 
 FOLDER = ROOT / "pkgs/flashinfer-jit-cache"
 FLASHINFER = "0.7.2.post1"
@@ -128,16 +128,10 @@ def test_flashinfer_finds_the_modules(wheel: Path, tmp_path: Path) -> None:
 
 
 def test_it_is_a_wheel_that_pip_installs(wheel: Path, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "-q"),
-            *("--disable-pip-version-check", "--target", tmp_path / "installed", wheel),
-        ],
-        check=False,
-        capture_output=True,
-        text=True,
+    said(
+        *(sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "-q"),
+        *("--disable-pip-version-check", "--target", tmp_path / "installed", wheel),
     )
-    assert done.returncode == 0, done.stderr
     [metadata] = (tmp_path / "installed").glob("flashinfer_jit_cache-*.dist-info/METADATA")
     assert f"Requires-Dist: flashinfer-python=={FLASHINFER}\n" in metadata.read_text()
 

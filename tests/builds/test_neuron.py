@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from tests.builds.test_wheel import expression
-from tests.conftest import EMBEDDED, ROOT, Nix
+from tests.conftest import EMBEDDED, ROOT, Nix, said
 from vllm_nix.serve import load_profile
 from vllm_nix.verification.tiny_model import TinyModel
 
@@ -90,12 +90,11 @@ def test_its_engine_generates_with_a_stand_in_for_the_sdk(
     overrides = {"model": str(model), "max-model-len": 256, "max-num-seqs": 4}
     words = load_profile("neuron", "chat", overrides).command().words
     prompts = [[1, 2, 3], [4, 5, 6, 7, 8, 9, 10], [11], [12, 13], list(range(100, 200)), [14] * 40]
-    result = subprocess.run(
-        [environment / "bin/python", STAND_IN / "generate.py", *words],
+    printed = said(
+        environment / "bin/python",
+        STAND_IN / "generate.py",
+        *words,
         input=json.dumps(prompts),
-        check=False,
-        capture_output=True,
-        text=True,
         cwd=tmp_path,
         env={
             "HF_HUB_OFFLINE": "1",
@@ -105,8 +104,7 @@ def test_its_engine_generates_with_a_stand_in_for_the_sdk(
             "TMPDIR": str(tmp_path),
         },
     )
-    assert result.returncode == 0, result.stderr
-    assert json.loads(result.stdout.splitlines()[-1]) == [answer(prompt) for prompt in prompts]
+    assert json.loads(printed.splitlines()[-1]) == [answer(prompt) for prompt in prompts]
 
 
 def answer(prompt: list[int]) -> list[int]:

@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import Nix, emulated
 from vllm_nix.binaries import symbols
 from vllm_nix.gpu import fatbin
-from vllm_nix.gpu.compat import device
+from vllm_nix.gpu.device import device
 from vllm_nix.gpu.slim_tree import slim_path
 
 pytestmark = [pytest.mark.nix, pytest.mark.slow]

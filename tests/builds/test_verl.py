@@ -1,7 +1,6 @@
 """The targets of verl, from the real wheels: patched where they must be, and usable together."""
 
 import json
-import subprocess
 import zipfile
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 from tests.builds.test_patched_wheel import untrue_rows
 from tests.builds.test_verl_patch import PATCHED
 from tests.builds.test_vllm_source import PACKAGES, vllm
-from tests.conftest import ROOT, Nix
+from tests.conftest import ROOT, Nix, said
 from vllm_nix.verification.tiny_model import TinyModel
 
 pytestmark = [pytest.mark.nix, pytest.mark.slow]
@@ -20,18 +19,6 @@ FILES = {
     "vllm/executor/uniproc_executor.py",
     "vllm/model_executor/model_loader/weight_utils.py",
 }
-
-
-def check_runs(environment: Path, code: str, home: Path) -> None:
-    """The environment's Python runs this code, and does not fail."""
-    result = subprocess.run(
-        [environment / "bin/python", "-c", code],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={"HOME": str(home)},
-    )
-    assert result.returncode == 0, result.stderr
 
 
 def named(release: str) -> str:
@@ -96,20 +83,11 @@ def test_four_workers_are_two_engines(nix: Nix, tmp_path: Path, release: str) ->
     environment = nix.build(f"let {PACKAGES} in {quick(name)}")
     script = tmp_path / "rank.py"
     script.write_text(RANK)
-    result = subprocess.run(
-        [environment / "bin/torchrun", "--nproc-per-node=4", script],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={"HOME": str(tmp_path), "OMP_NUM_THREADS": "1", "VLLM_LOGGING_LEVEL": "ERROR"},
-    )
-    assert result.returncode == 0, result.stderr
-    assert sorted(result.stdout.splitlines()) == [
-        "0 [0, 1] 2",
-        "1 [0, 1] 2",
-        "2 [2, 3] 2",
-        "3 [2, 3] 2",
-    ]
+    variables = {"HOME": str(tmp_path), "OMP_NUM_THREADS": "1", "VLLM_LOGGING_LEVEL": "ERROR"}
+    lines = said(
+        environment / "bin/torchrun", "--nproc-per-node=4", script, env=variables
+    ).splitlines()
+    assert sorted(lines) == [f"{rank} {'[0, 1]' if rank < 2 else '[2, 3]'} 2" for rank in range(4)]
 
 
 @pytest.mark.parametrize(
@@ -128,7 +106,7 @@ def test_four_workers_are_two_engines(nix: Nix, tmp_path: Path, release: str) ->
 )
 def test_verl_finds_its_vllm(nix: Nix, tmp_path: Path, target: str, code: str) -> None:
     environment = nix.build(f"let {PACKAGES} in {quick(target)}")
-    check_runs(environment, code, home=tmp_path)
+    said(environment / "bin/python", "-c", code, env={"HOME": str(tmp_path)})
 
 
 # docs/verl.md, the switches.
@@ -145,18 +123,12 @@ def test_the_trainer_takes_what_the_docs_name(nix: Nix, tmp_path: Path) -> None:
     rollout = "actor_rollout_ref.rollout"
     words = [f"{rollout}.{name}={value}" for name, value in SWITCHES.items()]
     environment = nix.build(f"let {PACKAGES} in {quick('verl')}")
-    result = subprocess.run(
-        [
-            *(environment / "bin/python", "-m", "verl.trainer.main_ppo"),
-            *("--cfg", "job", "--resolve", "-p", rollout, f"{rollout}.name=vllm", *words),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
+    printed = said(
+        *(environment / "bin/python", "-m", "verl.trainer.main_ppo"),
+        *("--cfg", "job", "--resolve", "-p", rollout, f"{rollout}.name=vllm", *words),
         env={"HOME": str(tmp_path)},
     )
-    assert result.returncode == 0, result.stderr
-    lines = result.stdout.replace("\n- ", " ").splitlines()
+    lines = printed.replace("\n- ", " ").splitlines()
     assert {
         *("enforce_eager: true", "cudagraph_capture_sizes: 1 2 4 8 16"),
         *("free_cache_engine: false", "mode: async", "name: vllm"),
@@ -168,15 +140,10 @@ def test_one_step_of_grpo_on_the_cpu(nix: Nix, tmp_path: Path) -> None:
     environment = nix.build(f"let {PACKAGES} in {quick('verl')}")
     model = tmp_path / "model"
     TinyModel.make().write(model)
-    result = subprocess.run(
-        [environment / "bin/python", ROOT / "tests/builds/verl/grpo_step.py", model],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={"HF_HUB_OFFLINE": "1", "HOME": str(tmp_path), "OMP_NUM_THREADS": "1"},
-    )
-    assert result.returncode == 0, result.stderr
-    step = json.loads(result.stdout.splitlines()[-1])
+    program = ROOT / "tests/builds/verl/grpo_step.py"
+    variables = {"HF_HUB_OFFLINE": "1", "HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    printed = said(environment / "bin/python", program, model, env=variables)
+    step = json.loads(printed.splitlines()[-1])
     assert step["grad_norm"] > 0
     assert min(step["advantages"]) < 0 < max(step["advantages"])
     for advantage, moved in zip(step["advantages"], step["moved"], strict=True):

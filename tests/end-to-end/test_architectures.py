@@ -4,12 +4,11 @@ Needs `vllm-nix fetch cuda`, 4 GB.
 """
 
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, Nix
+from tests.conftest import ROOT, Nix, said
 
 pytestmark = [pytest.mark.nix, pytest.mark.slow]
 
@@ -28,15 +27,9 @@ OTHERS = {
 @pytest.mark.parametrize("environment", [f"{CUDA}.slim", f"{CUDA}.slim.unfree"])
 def test_every_architecture_imports(nix: Nix, tmp_path: Path, environment: str) -> None:
     python = nix.build(environment) / "bin/python"
-    result = subprocess.run(
-        [python, ROOT / "tests/end-to-end/architectures.py"],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
-    )
-    assert result.returncode == 0, result.stderr
-    found = json.loads(result.stdout.splitlines()[-1])
+    variables = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    lines = said(python, ROOT / "tests/end-to-end/architectures.py", env=variables).splitlines()
+    found = json.loads(lines[-1])
     assert found["count"] > 400
     assert found["failed"].keys() == OTHERS.keys(), found["failed"]
     for name, lack in OTHERS.items():

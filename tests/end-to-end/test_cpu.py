@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import EMBEDDED, ROOT, Nix
+from tests.conftest import EMBEDDED, ROOT, Nix, said
 
 pytestmark = pytest.mark.nix
 
@@ -57,11 +57,8 @@ def test_the_wheels_serve_people_without_nix(nix: Nix, tmp_path: Path) -> None:
 
     def uv(*arguments: str | Path) -> str:
         # uv links what it installs to its cache: the user's may hold what somebody has changed.
-        command = [sys.executable, "-m", "uv", *arguments, "--quiet", "--offline"]
-        command += ["--cache-dir", tmp_path / "cache"]
-        result = subprocess.run(command, check=False, capture_output=True, text=True)
-        assert result.returncode == 0, result.stderr
-        return result.stdout
+        options = ("--quiet", "--offline", "--cache-dir", tmp_path / "cache")
+        return said(sys.executable, "-m", "uv", *arguments, *options)
 
     uv("venv", "--python", "3.11", tmp_path / "venv")
     install = ("pip", "install", "--no-index", "--no-deps", "--python", python)

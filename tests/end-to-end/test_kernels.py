@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Nix
+from tests.conftest import Nix, said
 
 pytestmark = [pytest.mark.nix, pytest.mark.slow]
 
@@ -99,15 +99,8 @@ def test_flashinfer_loads_them_and_compiles_nothing(
         "LD_LIBRARY_PATH": str(driver),
         "PATH": "/usr/bin:/bin",
     }
-    done = subprocess.run(
-        [str(environment / "bin/python"), "-c", ASK, no_compiler, *asked],
-        check=False,
-        capture_output=True,
-        text=True,
-        env=variables,
-    )
-    assert done.returncode == 0, done.stderr
-    answers = done.stdout.splitlines()
+    python = environment / "bin/python"
+    answers = said(python, "-c", ASK, no_compiler, *asked, env=variables).splitlines()
     found, failure = answers[: len(asked)], answers[len(asked) :]
     assert all("function" in line for line in found)
     assert "ninja was called" in failure  # what is not there would be compiled

@@ -1,10 +1,11 @@
 """The serve profiles answer on the CPU target, with tiny models whose right answers are known."""
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.conftest import said
 
 pytestmark = pytest.mark.nix
 
@@ -18,8 +19,4 @@ pytestmark = pytest.mark.nix
 )
 def test_it_answers_rightly_and_clients_with_the_key_alone(environment: Path, profile: str) -> None:
     program = Path(__file__).with_name("profiles.py")
-    result = subprocess.run(
-        [sys.executable, program, environment, profile], check=False, capture_output=True, text=True
-    )
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.startswith(f"{profile}: ")
+    assert said(sys.executable, program, environment, profile).startswith(f"{profile}: ")

@@ -10,15 +10,8 @@ from made_binaries import Part, cubin, elf_file, entry, fatbin_of
 from vllm_nix.errors import InputError
 from vllm_nix.gpu import fatbin
 from vllm_nix.gpu.capability import ComputeCapability
-from vllm_nix.gpu.compat import (
-    Device,
-    Judgement,
-    Verdict,
-    device,
-    jetpack_release,
-    judge,
-    judge_library,
-)
+from vllm_nix.gpu.compat import Judgement, Verdict, judge, judge_library
+from vllm_nix.gpu.device import Device, device, jetpack_release
 from vllm_nix.gpu.libraries import Library, read_library
 
 NATIVE, COMPATIBLE, JIT = Verdict.NATIVE, Verdict.COMPATIBLE, Verdict.JIT

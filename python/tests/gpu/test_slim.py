@@ -27,8 +27,8 @@ from vllm_nix.binaries import elf, loading, shrink
 from vllm_nix.errors import Error, InputError, Unavailable
 from vllm_nix.gpu import compression, fatbin, slim, slim_tree
 from vllm_nix.gpu.capability import ComputeCapability
-from vllm_nix.gpu.compat import Verdict, device, judge_library
-from vllm_nix.gpu.device import Device
+from vllm_nix.gpu.compat import Verdict, judge_library
+from vllm_nix.gpu.device import Device, device
 from vllm_nix.gpu.libraries import read_library
 from vllm_nix.gpu.mark import Mark
 from vllm_nix.gpu.slim import Neighbours
@@ -826,7 +826,7 @@ KILLED = """
 import os, sys
 from pathlib import Path
 from vllm_nix.gpu import slim_tree
-from vllm_nix.gpu.compat import device
+from vllm_nix.gpu.device import device
 slim_tree._Records.entered = lambda *_: os.kill(os.getpid(), 9)
 slim_tree.slim_path(Path(sys.argv[1]), [device("8.6")], Path(sys.argv[2]))
 """

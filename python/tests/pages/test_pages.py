@@ -14,7 +14,8 @@ from made_binaries import Part, cubin, elf_file, entry, fatbin_of
 from pages.browser import SCHEMES, WIDTHS, look
 from vllm_nix.cli import archs as archs_command
 from vllm_nix.errors import InputError
-from vllm_nix.gpu.compat import Verdict, device
+from vllm_nix.gpu.compat import Verdict
+from vllm_nix.gpu.device import device
 from vllm_nix.gpu.libraries import Library, read_library
 from vllm_nix.gpu.matrix import default_devices, of_libraries
 from vllm_nix.html.archs import archs_page

@@ -9,7 +9,7 @@ from made_binaries import Part, cubin, elf_file, entry, fatbin_of, shared_librar
 from verification.cuda import TORCH, Code, carrier, cuda_torch, with_symbols
 from verification.environments import DISTRIBUTED, Sample, faults
 from vllm_nix.errors import InputError
-from vllm_nix.gpu.compat import device
+from vllm_nix.gpu.device import device
 from vllm_nix.gpu.slim_tree import slim_path
 from vllm_nix.verification import Report, Status, verify
 

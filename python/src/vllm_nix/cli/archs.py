@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from vllm_nix.gpu.compat import Device
+    from vllm_nix.gpu.device import Device
     from vllm_nix.gpu.report import Row
 
 

@@ -44,7 +44,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from vllm_nix.gpu.compat import device
+    from vllm_nix.gpu.device import device
     from vllm_nix.gpu.slim_tree import slim_path
 
     devices = [device(name, args.cuda, args.jetpack) for name in args.devices]

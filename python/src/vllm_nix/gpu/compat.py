@@ -12,24 +12,10 @@ from enum import StrEnum
 from functools import lru_cache
 
 from vllm_nix.gpu.capability import ComputeCapability, arch_list
-from vllm_nix.gpu.device import Device, JetPack, device, jetpack_release, release, rules
+from vllm_nix.gpu.device import Device, release, rules
 from vllm_nix.gpu.fatbin import Entry, Fatbin
 from vllm_nix.gpu.libraries import RUNS, Library
 from vllm_nix.text import some
-
-__all__ = [
-    "Device",
-    "JetPack",
-    "Judgement",
-    "Verdict",
-    "device",
-    "fix_missing",
-    "is_essential",
-    "jetpack_release",
-    "judge",
-    "judge_library",
-    "serving",
-]
 
 
 class Verdict(StrEnum):

@@ -18,7 +18,8 @@ TYPE_CHECKING = False  # see vllm_nix/__init__.py; these are imported where they
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from vllm_nix.gpu.compat import Device, Judgement
+    from vllm_nix.gpu.compat import Judgement
+    from vllm_nix.gpu.device import Device
     from vllm_nix.gpu.fatbin import Fatbin
 
 
@@ -42,7 +43,7 @@ def device_of(text: str | None, cuda: str | None, jetpack: str | None) -> Device
                 f"--{'jetpack' if cuda is None else 'cuda'} without a device; add --for"
             )
         return None
-    from vllm_nix.gpu.compat import device
+    from vllm_nix.gpu.device import device
 
     return device(text, cuda, jetpack)
 
