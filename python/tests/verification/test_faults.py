@@ -267,6 +267,21 @@ def test_hang(sample: Sample) -> None:
     assert "import numpy: no answer within 5 s" in found["imports"]
 
 
+@pytest.mark.parametrize("name", ["torchvision", "torchaudio", "flash-attn", "xformers"])
+def test_what_goes_with_torch_imports(sample: Sample, name: str) -> None:
+    module = name.replace("-", "_")
+    sample.install(name, "1.0", {f"{module}/__init__.py": ""})
+    report = verify(sample.root, only=["imports"])
+    assert faults(report) == {}
+    assert module in [finding.found for finding in report.results[0].findings]
+    code = "raise RuntimeError('operator torchvision::nms does not exist')"
+    sample.install(name, "1.0", {f"{module}/__init__.py": code})
+    report = verify(sample.root, only=["imports"])
+    assert f"failed import {module}: " in faults(report)["imports"]
+    found = [one for one in report.results[0].findings if one.where == f"import {module}"]
+    assert "install the torchvision of this torch" in found[0].fix
+
+
 def test_fixes_of_imports(sample: Sample) -> None:
     broken_triton(sample)
     (*_, finding) = (f for r in verify(sample.root, only=["imports"]).results for f in r.findings)

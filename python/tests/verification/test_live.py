@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -111,6 +112,7 @@ def compile_driver(folder: Path, count: int = 1, init: int = 0, major: int = 8) 
 def live(gpu_sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sample:
     """An environment on a machine with one Orin."""
     monkeypatch.setenv("LD_LIBRARY_PATH", str(compile_driver(tmp_path).parent))
+    monkeypatch.setattr("vllm_nix.verification.checks.live.ENOUGH", 0)  # of this machine's own
     fake(gpu_sample)
     gpu_sample.install(
         "triton", "3.1.0", {"triton/__init__.py": TRITON, "triton/language.py": "constexpr = int"}
@@ -188,6 +190,21 @@ def test_wrong_all_reduce(live: Sample) -> None:
     found = faults(verify(live.root, only=LIVE))
     assert list(found) == ["live-nccl"]
     assert "all-reduce gave [[1.0, 7.0]] (expected 1.0 on each of 1)" in found["live-nccl"]
+
+
+@pytest.mark.parametrize(("size", "said"), [(64 << 20, "64 MiB of shared memory"), (1 << 30, "")])
+def test_shared_memory_of_a_container(
+    live: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, said: str
+) -> None:
+    module = sys.modules["vllm_nix.verification.checks.live"]
+    monkeypatch.setattr(module, "ENOUGH", 1 << 30)
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda place: SimpleNamespace(total=size))
+    assert faults(verify(live.root, only=["live-nccl"])) == {}, "one device needs none"
+    compile_driver(tmp_path, count=2)
+    fake(live, count=2)
+    report = verify(live.root, only=["live-nccl"])
+    assert said in faults(report).get("live-nccl", "")
+    assert report.exit_code == 0
 
 
 def test_a_hang_of_nccl_has_its_own_fix(live: Sample) -> None:

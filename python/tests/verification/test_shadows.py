@@ -56,6 +56,9 @@ def test_the_users_site_packages(
     module = "vllm_nix.verification.shadows._is_virtual"
     monkeypatch.setattr(module, lambda root: False)
     assert f"failed {folder}: before the environment come the user's site-packages" in found(sample)
+    sample.uninstall("torch", "2.13.0+cpu")
+    (sample.site / "torch").rename(sample.site / "gone")
+    assert f"warning {folder}: torch of the user's site-packages: not looked" in found(sample)
     monkeypatch.setenv("PYTHONNOUSERSITE", "1")  # the fix
     assert found(sample) == ""
 

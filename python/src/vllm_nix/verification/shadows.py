@@ -28,6 +28,13 @@ def shadows(context: Context, python: Interpreter) -> Iterator[Finding]:
     if users and not os.environ.get("PYTHONNOUSERSITE"):
         how = f"export PYTHONNOUSERSITE=1, or uninstall them there; what lies there: verify {users}"
         yield from _hidden(context, users, "the user's site-packages", how)
+        there = [name for name in ("torch", "vllm") if (users / name).is_dir()]
+        if unseen := [name for name in there if not context.packages.find(name)]:
+            yield warning(
+                f"{' and '.join(unseen)} of the user's site-packages: not looked at",
+                where=str(users),
+                fix=f"look at what pip install --user has put there by itself: vllm-nix verify {users}",
+            )
 
 
 def _user_site(context: Context, python: Interpreter) -> Path | None:

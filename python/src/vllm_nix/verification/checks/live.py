@@ -1,7 +1,9 @@
 """Tried on this machine's GPU, each in a process of its own."""
 
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from vllm_nix.gpu.capability import ComputeCapability
@@ -135,7 +137,8 @@ def live_nccl(context: Context) -> Iterator[Finding]:
 
     A process for each device adds its number to a vector, and each must get the whole sum: with one
     device a group of one, which still loads and sets up NCCL. In a process tree of its own, with a time
-    limit, for NCCL's failures hang more often than they raise. Skipped without a driver.
+    limit, for NCCL's failures hang more often than they raise. Between several devices it may need
+    shared memory, of which a container has 64 MiB by itself. Skipped without a driver.
     """
     try:
         answer = attempt(context, "all-reduce")
@@ -150,7 +153,29 @@ def live_nccl(context: Context) -> Iterator[Finding]:
             expected=f"{right} on each of {answer['devices']}",
             fix="try NCCL_P2P_DISABLE=1: the path between the devices may be broken (IOMMU)",
         )
+    if answer["devices"] > 1:
+        yield from _small_memory()
     yield ok(f"world size {answer['devices']}")
+
+
+SHARED = Path("/dev/shm")
+ENOUGH = 1 << 30  # bytes; docker gives 64 MiB
+
+
+def _small_memory() -> Iterator[Finding]:
+    """Shared memory that does for one reduction, and not for vLLM's processes."""
+    try:
+        size = shutil.disk_usage(SHARED).total
+    except OSError:
+        return
+    if size < ENOUGH:
+        yield warning(
+            f"{size / 2**20:.0f} MiB of shared memory",
+            where=str(SHARED),
+            expected="1 GiB or more, for several devices",
+            fix="start the container with --shm-size=8g or --ipc=host; as root on the host: "
+            "mount -o remount,size=8g /dev/shm",
+        )
 
 
 FIX = "Triton needs a C compiler (CC), libcuda.so.1 (TRITON_LIBCUDA_PATH) and a ptxas: see `triton`"

