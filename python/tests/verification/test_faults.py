@@ -336,6 +336,29 @@ def test_library_that_only_some_use_is_a_warning(sample: Sample) -> None:
     assert faults(verify(sample.root, only=["elf"]))["elf"].startswith("failed")
 
 
+def test_what_is_often_changed_on_purpose(sample: Sample) -> None:
+    """pipx puts -E into the scripts that pip wrote, companies their own certificates beside the others."""
+    script, text = "../../../bin/cowsay", "#!/bin/python\nmain()\n"
+    sample.install("cowsay", "1.0", {script: text, "cowsay/cacert.pem": "x"})
+    sample.install("other", "1.0", {"../../../bin/program": b"\x7fELF", "other/cert.pem": "x"})
+    for place in (script, "cowsay/cacert.pem", "../../../bin/program", "other/cert.pem"):
+        (sample.site / place).write_bytes((sample.site / place).read_bytes() + b"# more")
+    found = {
+        (one.where or "").rpartition("/")[2]: (one.status, one.fix)
+        for one in verify(sample.root, only=["record"], files_only=True)["record"].findings
+        if one.status is not Status.OK
+    }
+    assert {name: status for name, (status, _) in found.items()} == {
+        "cowsay": Status.WARNING,
+        "cacert.pem": Status.WARNING,
+        "program": Status.FAILED,
+        "cert.pem": Status.FAILED,
+    }
+    assert "unless the environment was moved" in found["cowsay"][1]
+    (sample.site / script).unlink()
+    assert "bin/cowsay: missing" in faults(verify(sample.root, only=["record"]))["record"]
+
+
 def test_library_that_no_record_lists(sample: Sample) -> None:
     """As an upgrade leaves it behind when it was interrupted."""
     (sample.site / "vllm" / "_C.abi3.so").write_bytes(library("libc.so.6"))

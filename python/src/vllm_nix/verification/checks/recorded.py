@@ -9,6 +9,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from io import BufferedReader
 from pathlib import Path
 
@@ -33,7 +34,8 @@ def record(context: Context) -> Iterator[Finding]:
 
     RECORD lists each file with its size and hash. All are read and compared, so a patched file, a
     truncated download, and a file that another package wrote over are found. Paths that lead out of
-    the environment are refused, caches (.pyc) passed over. Libraries that no RECORD lists are left
+    the environment are refused, caches (.pyc) passed over. What is often changed on purpose, scripts
+    in bin and bundles of certificates, is a warning. Libraries that no RECORD lists are left
     over from another version: Python may load them in place of the new ones.
 
     Files of the Nix store are there, and as large as recorded, but not hashed again: the store is
@@ -110,7 +112,27 @@ class _Comparison:
                 complaints |= found
         for path in filter(complaints.get, owners if complaints else ()):
             where = os.path.relpath(path, self._context.root)
-            yield _failed(complaints[path], where, owners[path][0].distribution.name)
+            name = owners[path][0].distribution.name
+            if complaints[path] != "missing" and (change := self._usual_change(path)):
+                yield warning(
+                    complaints[path],
+                    where=where,
+                    expected="the installed file",
+                    fix=f"install {name} again, unless {change}",
+                )
+            else:
+                yield _failed(complaints[path], where, name)
+
+    def _usual_change(self, path: str) -> str:
+        """What changes such a file in environments that work; "" if nothing does."""
+        if path.endswith("/cacert.pem"):
+            return "somebody added the certificates of your network to it"
+        with suppress(OSError):
+            if path.startswith(f"{self._context.root}/bin/"):
+                with open_regular(path) as stream:
+                    if stream.read(2) == b"#!":
+                        return "the environment was moved, or pipx or a setup.py wrote it anew"
+        return ""
 
     def _hashed(
         self, files: Sequence[tuple[str, str, int]], owners: Mapping[str, Sequence[Owner]]
