@@ -338,14 +338,16 @@ def test_library_that_only_some_use_is_a_warning(sample: Sample) -> None:
 
 def test_what_is_often_changed_on_purpose(sample: Sample) -> None:
     """pipx puts -E into the scripts that pip wrote, companies their own certificates beside the others."""
-    script, text = "../../../bin/cowsay", "#!/bin/python\nmain()\n"
-    sample.install("cowsay", "1.0", {script: text, "cowsay/cacert.pem": "x"})
-    sample.install("other", "1.0", {"../../../bin/program": b"\x7fELF", "other/cert.pem": "x"})
-    for place in (script, "cowsay/cacert.pem", "../../../bin/program", "other/cert.pem"):
+    script, text = "../../../bin/cowsay", "#!/bin/python\nfrom cowsay import main\nmain()\n"
+    other = {"../../../bin/program": text, "other/cert.pem": "x"}
+    entry = {"cowsay-1.0.dist-info/entry_points.txt": "[console_scripts]\ncowsay = cowsay:main"}
+    sample.install("cowsay", "1.0", {script: text, "cowsay/cacert.pem": "x", **entry})
+    sample.install("other", "1.0", {**other})
+    for place in (script, "cowsay/cacert.pem", *other):
         (sample.site / place).write_bytes((sample.site / place).read_bytes() + b"# more")
     found = {
         (one.where or "").rpartition("/")[2]: (one.status, one.fix)
-        for one in verify(sample.root, only=["record"], files_only=True)["record"].findings
+        for one in verify(sample.root, only=["record"], files_only=True).results[0].findings
         if one.status is not Status.OK
     }
     assert {name: status for name, (status, _) in found.items()} == {

@@ -17,7 +17,13 @@ from vllm_nix.binaries.files import check_regular, go_on, open_regular
 from vllm_nix.store import store_dir
 from vllm_nix.text import counted
 from vllm_nix.verification.check import Context, Finding, check, failed, ok, warning
-from vllm_nix.verification.installed import Entry, Owner, Records
+from vllm_nix.verification.installed import (
+    Distribution,
+    Entry,
+    Owner,
+    Records,
+    read_entry_points,
+)
 
 BATCH = 64  # files that a thread takes at a time
 CHUNK = 1 << 20  # bytes that are hashed at a time
@@ -112,8 +118,9 @@ class _Comparison:
                 complaints |= found
         for path in filter(complaints.get, owners if complaints else ()):
             where = os.path.relpath(path, self._context.root)
-            name = owners[path][0].distribution.name
-            if complaints[path] != "missing" and (change := self._usual_change(path)):
+            distribution = owners[path][0].distribution
+            name = distribution.name
+            if complaints[path] != "missing" and (change := _usual_change(path, distribution)):
                 yield warning(
                     complaints[path],
                     where=where,
@@ -122,17 +129,6 @@ class _Comparison:
                 )
             else:
                 yield _failed(complaints[path], where, name)
-
-    def _usual_change(self, path: str) -> str:
-        """What changes such a file in environments that work; "" if nothing does."""
-        if path.endswith("/cacert.pem"):
-            return "somebody added the certificates of your network to it"
-        with suppress(OSError):
-            if path.startswith(f"{self._context.root}/bin/"):
-                with open_regular(path) as stream:
-                    if stream.read(2) == b"#!":
-                        return "the environment was moved, or pipx or a setup.py wrote it anew"
-        return ""
 
     def _hashed(
         self, files: Sequence[tuple[str, str, int]], owners: Mapping[str, Sequence[Owner]]
@@ -211,6 +207,23 @@ class _Comparison:
         self._folders[folder] = folder  # a link may lead below itself: the kernel says so then
         self._folders[folder] = self._real(folder)[0]
         return self._folders[folder]
+
+
+def _usual_change(path: str, distribution: Distribution) -> str:
+    """What changes such a file in environments that work; "" if nothing does."""
+    folder, _, name = path.rpartition(os.sep)
+    if name == "cacert.pem":
+        return "somebody added the certificates of your network to it"
+    with suppress(OSError, ValueError):
+        modules = [one.module for one in read_entry_points(distribution) if one.name == name]
+        if folder.endswith("/bin") and modules:
+            with open_regular(path) as stream:
+                text = stream.read(CHUNK).decode()
+            calls = [f"from {module} import " for module in modules]
+            calls.append(f"'console_scripts', '{name}'")  # as setup.py has it
+            if text.startswith("#!") and any(call in text for call in calls):
+                return "the environment was moved, or pipx or a setup.py wrote it anew"
+    return ""
 
 
 def _size(entry: Entry, size: int) -> str:
