@@ -402,6 +402,7 @@ def test_the_system_of_a_jetpack(
 @pytest.mark.parametrize(
     ("name", "owner"),
     [
+        ("torch_library_impl", "torch"),
         ("_ZN4vllm6kernelEv", "vllm::kernel"),
         ("cudaMallocAsync", "libcudart"),
         ("PyUnicode_NoSuchThing", "Python"),

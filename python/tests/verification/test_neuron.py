@@ -17,7 +17,10 @@ def devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What /dev is to the check."""
     folder = tmp_path / "dev"
     folder.mkdir()
-    monkeypatch.setattr(import_module("vllm_nix.verification.checks.host"), "DEVICES", folder)
+    host = import_module("vllm_nix.verification.checks.host")
+    monkeypatch.setattr(host, "DEVICES", folder)
+    monkeypatch.setattr(host, "AWS", tmp_path)
+    (tmp_path / "libnrt.so.1").touch()
     return folder
 
 
@@ -61,6 +64,16 @@ def test_devices_are_counted(neuron: Sample, devices: Path) -> None:
     for name in ("neuron0", "neuron1", "neuron_other"):
         (devices / name).touch()
     assert [finding.found for finding in result(neuron).findings] == ["2 devices"]
+
+
+def test_the_runtime_is_the_hosts(neuron: Sample, devices: Path, tmp_path: Path) -> None:
+    (devices / "neuron0").touch()
+    (tmp_path / "libnrt.so.1").unlink()
+    found = result(neuron).findings[0]
+    assert found.found == "there is no libnrt.so.1"
+    assert "aws-neuronx-runtime-lib" in found.fix
+    neuron.declare()  # a Nix build has its own
+    assert result(neuron).status is not Status.FAILED
 
 
 def test_a_device_that_is_not_the_users_is_a_fault(

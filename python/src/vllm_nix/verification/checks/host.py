@@ -6,10 +6,12 @@ from pathlib import Path
 
 from packaging.version import InvalidVersion, Version
 
+from vllm_nix.binaries.linker import host_folders
 from vllm_nix.text import some
 from vllm_nix.verification import cann
 from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok, warning
 from vllm_nix.verification.checks.distributions import confession
+from vllm_nix.verification.fixes import fix_for
 from vllm_nix.verification.installed import EntryPoint, read_entry_points
 from vllm_nix.verification.machine import Driver
 
@@ -177,6 +179,7 @@ def _gap(gap: cann.Gap) -> Finding:
 
 
 DEVICES = Path("/dev")
+AWS, RUNTIME = Path("/opt/aws/neuron/lib"), "libnrt.so.1"  # where AWS's packages put it
 
 
 @check("neuron", "AWS Neuron's devices are there, for a vLLM that is built for them")
@@ -184,7 +187,8 @@ def neuron(context: Context) -> Iterator[Finding]:
     """AWS Neuron's devices are there, for a vLLM that is built for them.
 
     The driver is the host's: aws-neuronx-dkms makes /dev/neuron0 and so on, one of each chip. Whoever
-    may not open them all gets an error of the runtime's.
+    may not open them all gets an error of the runtime's, libnrt, which is the host's as well but in a
+    Nix build. Seen in vllm#3291, aws-neuron-sdk#1017.
     """
     if not _applies(context):
         raise SkipError("not for AWS Neuron")
@@ -197,6 +201,11 @@ def neuron(context: Context) -> Iterator[Finding]:
             f"{device} is not this user's to open",
             expected="reading and writing",
             fix="add the user to the device's group, or loosen its udev rule",
+        )
+    folders = (AWS, *host_folders())
+    if not context.manifest and not any((folder / RUNTIME).exists() for folder in folders):
+        yield failed(
+            f"there is no {RUNTIME}", where=str(AWS), fix=fix_for(f"{RUNTIME}: cannot open")
         )
     if not closed:
         yield ok(f"{len(devices)} devices")

@@ -33,6 +33,7 @@ def requirements(context: Context) -> Iterator[Finding]:
     installed = {found.name: found.version for found in context.distributions}
     requirements, cut = _parsed(context)
     extras = _extras(requirements.values(), markers)
+    pinned = _pinned(context, requirements, installed)
     for distribution in context.distributions:
         if distribution.manager:
             continue  # which keeps what it needs, and leaves out what it has made optional
@@ -53,13 +54,32 @@ def requirements(context: Context) -> Iterator[Finding]:
             if name in left_out:
                 continue
             if version is None or not _accepts(requirement, version):
+                fix = f'pip install "{requirement.name}{requirement.specifier}", if you use it'
+                if version and (other := pinned.get(name, "")):
+                    fix = f"install the {distribution.name} for {name} {version}, which {other} asks for"
                 yield warning(
                     f"{name} {version}" if version else f"{name} is not installed",
                     where=f"{distribution.name} {distribution.version}",
                     expected=f"{requirement.name}{requirement.specifier}",
-                    fix=f'pip install "{requirement.name}{requirement.specifier}", if you use it',
+                    fix=fix,
                 )
     yield ok(f"requirements of {len(installed)} distributions")
+
+
+def _pinned(
+    context: Context,
+    requirements: Mapping[Path, Sequence[Requirement]],
+    installed: Mapping[str, str],
+) -> dict[str, str]:
+    """By name: who asks for just the version that is there, as vLLM does for its torch."""
+    return {
+        name: distribution.name
+        for distribution in context.distributions
+        for requirement in requirements[distribution.folder]
+        if (version := installed.get(name := canonicalize_name(requirement.name)))
+        and any(one.operator in ("==", "===") for one in requirement.specifier)
+        and _accepts(requirement, version)
+    }
 
 
 def _extras(

@@ -162,6 +162,11 @@ def _loaded_with(linking: Linking, library: Path) -> Iterator[Object]:
 OF_DRIVER = re.compile(rb"cu[A-Z]|nvml[A-Z]|cuvid|NvEnc")
 # By whose names begin like this: who should have them, and what to do. The first that fits counts.
 _OWNERS = (
+    (
+        re.compile(rb"(?:aoti_)?torch_"),  # its stable ABI (torch/csrc/stable)
+        "torch",
+        "it was built against another torch: install them as one set, as their locks say",
+    ),
     (re.compile(rb"_?Py[A-Z]|_Py_"), "Python", "install a build of it for this Python"),
     (re.compile(rb"cuda[A-Z]|__cuda"), "libcudart", "install a build of it for torch's CUDA"),
     (re.compile(rb"cublas|cusparse|cusolver|cufft|curand|nvrtc|cudnn"), "CUDA's libraries", ""),
