@@ -437,6 +437,20 @@ def test_what_a_library_sees(gpu_sample: Sample, made: Path) -> None:
     assert "vllm/_C.abi3.so: needs lib (expected" in found(gpu_sample, "torch-abi")
 
 
+def test_a_package_for_another_python(gpu_sample: Sample, made: Path) -> None:
+    """As a folder of packages that a new Python took over; names of modules say for which they are."""
+    own = "cpython-{}{}".format(*sys.version_info[:2])
+    library(gpu_sample.site / f"numpy/_core.{own}-x86_64-linux-gnu.so")
+    library(gpu_sample.site / "numpy/_other.cpython-27-x86_64-linux-gnu.so")
+    assert found(gpu_sample, "machine") == ""
+    library(gpu_sample.site / "tokenizers/tokenizers.cpython-27-x86_64-linux-gnu.so")
+    assert "failed tokenizers: its compiled modules are for Python 2.7" in found(
+        gpu_sample, "machine"
+    )
+    library(gpu_sample.site / "tokenizers/tokenizers.abi3.so")
+    assert found(gpu_sample, "machine") == ""
+
+
 def test_an_extension_for_another_python_is_passed_over(gpu_sample: Sample, made: Path) -> None:
     """As vLLM 0.24's DeepGEMM has one for each, whose names say for which."""
     code = f"int nowhere(void);\nint use(void) {{ return nowhere(); }}\n{INIT}"

@@ -1,6 +1,7 @@
 """For which processor Python and the libraries are."""
 
 import platform
+import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator
 
@@ -8,7 +9,7 @@ from vllm_nix.binaries import elf
 from vllm_nix.binaries.elf import ElfError
 from vllm_nix.binaries.files import PROCESSORS
 from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok, warning
-from vllm_nix.verification.known import EVERY_START
+from vllm_nix.verification.known import ATTENTION, EVERY_START
 
 
 @check("machine", "Python and libraries are for the processor of the device, or of this machine")
@@ -20,9 +21,10 @@ def machine(context: Context) -> Iterator[Finding]:
     or from a cache that two machines share: they install, and fail when they are imported ("cannot open
     shared object file", "Exec format error"). The header of each ELF file names its processor: of
     Python's, and of each distribution's libraries, of which one at least must be for the same. Files
-    for others beside it, as debuggers have them, are no fault.
+    for others beside it, as debuggers have them, are no fault. Compiled modules are for one Python as
+    well, by their names (cpython-310): where a package has none for this one, it does not import.
 
-    Seen in jetson-containers#1514.
+    Seen in jetson-containers#1514, vllm#2747.
     """
     packages, essential = _packages(context)
     own = _python(context) or _commonest(packages)
@@ -43,7 +45,34 @@ def machine(context: Context) -> Iterator[Finding]:
                 expected=f"{own}, as the environment",
                 fix=f"install {name} again, from a wheel for {own}",
             )
+    yield from _for_another_python(context)
     yield ok(f"{own}, {len(packages)} distributions with libraries")
+
+
+_MODULE = re.compile(r"\.(?:cpython-([0-9]+t?)[a-z]*-[^.]*|abi3)\.so$")  # PEP 3149
+
+
+def _for_another_python(context: Context) -> Iterator[Finding]:
+    """Packages whose modules are all for other Pythons, which pass over them by their names."""
+    if isinstance(context.interpreter, str):
+        return
+    python = ".".join(context.interpreter.version.split(".")[:2])
+    own = python.replace(".", "")
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for file in context.facts.binaries().images:
+        if module := _MODULE.search(file.name):
+            found[context.packages.top(file)].add((module[1] or own).rstrip("t"))
+    for package, tags in sorted(found.items()):
+        if own not in tags:
+            theirs = ", ".join(f"{tag[0]}.{tag[1:]}" for tag in sorted(tags))
+            name = package.partition(".")[0]
+            report = failed if name in EVERY_START or name.startswith(ATTENTION) else warning
+            yield report(
+                f"its compiled modules are for Python {theirs}",
+                where=package,
+                expected=f"Python {python}, as the environment's",
+                fix=f"install {name} again, with this Python: python -m pip install --force-reinstall",
+            )
 
 
 def _packages(context: Context) -> tuple[dict[str, set[str]], set[str]]:
