@@ -43,6 +43,7 @@ pytestmark = pytest.mark.skipif(
 @dataclass(frozen=True)
 class Built:
     sdist: Path
+    sdist_again: Path
     wheel: Path
     wheel_of_sdist: Path
 
@@ -61,12 +62,17 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     (left / "target.toml").touch()
     sdist = build("sdist", checkout / "python", folder / "sdist")
     wheel = build("wheel", checkout / "python", folder / "wheel")
+    for path in (checkout / "python").rglob("*"):  # as of somebody with another umask, later
+        if not path.is_symlink():
+            path.chmod(0o700 if path.is_dir() else 0o600)
+            os.utime(path)
+    again = build("sdist", checkout / "python", folder / "sdist-again")
     shutil.rmtree(checkout)
     with tarfile.open(sdist) as archive:
         assert all(member.isfile() or member.isdir() for member in archive), "no links"
         archive.extractall(folder, filter="data")
     unpacked = folder / sdist.name.removesuffix(".tar.gz")
-    return Built(sdist, wheel, build("wheel", unpacked, folder / "wheel-of-sdist"))
+    return Built(sdist, again, wheel, build("wheel", unpacked, folder / "wheel-of-sdist"))
 
 
 def build(kind: str, source: Path, folder: Path) -> Path:
@@ -152,6 +158,10 @@ def test_the_metadata(built: Built) -> None:
         opened = archive.extractfile(f"{name}/LICENSE")
         assert opened is not None
         assert opened.read() == licence
+
+
+def test_the_source_archive_is_the_same_by_whomever(built: Built) -> None:
+    assert built.sdist_again.read_bytes() == built.sdist.read_bytes()
 
 
 @pytest.mark.network
