@@ -18,6 +18,7 @@ let
     "gpu"
     "light.py"
     "process.py"
+    "store.py"
     "supervisor.py"
     "text.py"
     "version.py"
@@ -53,12 +54,13 @@ runCommand "vllm-nix-slim"
     EOF
     chmod +x $out/bin/vllm-nix
 
-    # All that it takes is there: what it imports late, too.
+    # All that it takes is there: what functions import, too.
     cd $out/lib
-    for file in vllm_nix/{binaries,gpu}/*.py; do
-      module=''${file%.py}
-      PYTHONDONTWRITEBYTECODE=1 $interpreter -c "import ''${module//\//.}"
-    done
+    files=$(echo vllm_nix/{binaries,gpu}/*.py)
+    modules="''${files//.py/} $(sed -n 's/^ *from \(vllm_nix[a-z_.]*\) import.*/\1/p' $files)"
+    for module in ''${modules//\//.}; do
+      echo "import $module"
+    done | sort -u | PYTHONDONTWRITEBYTECODE=1 $interpreter -
     $interpreter -m compileall -q --invalidation-mode unchecked-hash vllm_nix
     $out/bin/vllm-nix slim --help >/dev/null
   ''

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -42,3 +43,13 @@ def test_the_package_has_the_targets_and_the_locks(
     [page] = link.glob("share/man/man1/vllm-nix.1*")  # nixpkgs compresses it
     assert page.stat().st_size > 2000
     assert list(link.glob("lib/python3*/site-packages/vllm_nix-*.dist-info/licenses/LICENSE"))
+
+
+def test_what_slims_wheels_reads_a_folder(nix: Nix, tmp_path: Path) -> None:
+    """A part of the library, without what only some of its functions would import."""
+    packages = "(import ./nix/debian { overlays = [ (import ./overlays) ]; }).vllmPackages"
+    slim = nix.build(f"{packages}.vllm-nix.slim") / "bin/vllm-nix"
+    result = subprocess.run(
+        [slim, "slim", tmp_path, "--for", "a6000"], check=False, capture_output=True, text=True
+    )
+    assert result.stderr == f"vllm-nix: {tmp_path}: no shared library with GPU code\n"
