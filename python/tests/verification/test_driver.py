@@ -29,6 +29,7 @@ def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.setenv("LD_LIBRARY_PATH", str(folder))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr("platform.release", lambda: "6.1.0-amd64")
     for name in ("KERNEL_MODULE", "DEVICES", "PCI"):
         monkeypatch.setattr(machine_module, name, tmp_path / name)
     monkeypatch.setattr(machine_module, "DRIVER_FOLDERS", (tmp_path / "gone", tmp_path / "system"))
@@ -79,7 +80,6 @@ def test_a_container_that_was_started_without_its_device(
     gpu_sample: Sample, driver: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No driver is a reason to skip only where there is no device, either."""
-    monkeypatch.setattr("platform.release", lambda: "6.1.0-amd64")
     (result,) = verify(gpu_sample.root, only=["live-device"]).results
     assert (result.reason, result.findings) == ("no NVIDIA driver here", ())
 
@@ -210,6 +210,28 @@ def test_no_device_is_a_fault_only_where_there_is_a_device(
     assert "CUDA_VISIBLE_DEVICES is ''" in text
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
     assert found(verify(gpu_sample.root, only=["live-device"]))[0].startswith("failed ")
+
+
+@pytest.mark.parametrize("status", [100, 999])
+def test_a_jetson_has_other_modules(
+    gpu_sample: Sample,
+    driver: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
+) -> None:
+    """jetson-containers#384: nvidia-uvm is of no use there."""
+    monkeypatch.setattr("platform.release", lambda: "5.15.148-tegra")
+    stopped(driver, status)
+    text, advice = found(verify(gpu_sample.root, only=["live-device"]))
+    assert text.endswith(f"there is no {tmp_path}/DEVICES/nvmap")
+    assert advice == "start the container with --runtime nvidia"
+    (tmp_path / "DEVICES").mkdir()
+    (tmp_path / "DEVICES" / "nvmap").touch()
+    text, advice = found(verify(gpu_sample.root, only=["live-device"]))
+    assert text.startswith("failed ")
+    assert "usermod -aG video,render" in advice
+    assert "modprobe" not in advice
 
 
 def test_a_driver_that_counts_no_device(gpu_sample: Sample, driver: Path) -> None:

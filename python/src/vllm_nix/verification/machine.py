@@ -137,7 +137,7 @@ def _left_outside() -> BrokenDriver | None:
             f"the kernel has NVIDIA's module {release}, and there is no libcuda.so.1",
             f"{CONTAINER}; on the host install the driver's libraries, {release}",
         )
-    if "tegra" in platform.release() or (DEVICES / "nvmap").exists():
+    if _is_tegra() or (DEVICES / "nvmap").exists():
         return BrokenDriver(
             "this is a Jetson, and there is no libcuda.so.1",
             "start the container with --runtime nvidia; on the host: apt-get install nvidia-l4t-cuda",
@@ -184,9 +184,34 @@ def broken_driver(status: int, nvml: int | None, library: str) -> BrokenDriver:
         )
     if is_mixed or nvml == _NVML_MISMATCH:
         return BrokenDriver(found, fix("cuInit", MISMATCH, library))
+    if _is_tegra() and status in OF_DEVICES and not os.environ.get("CUDA_VISIBLE_DEVICES"):
+        return _of_jetson(found)
     if status in (0, NO_DEVICE):
         return _no_device(found, library)
     return BrokenDriver(found, fix("cuInit", status, library))
+
+
+# What cuInit gives where device files are missing: no device, not initialised, the system's, unknown ...
+OF_DEVICES = (0, 3, NO_DEVICE, 304, 801, 999)
+
+
+def _is_tegra() -> bool:
+    return "tegra" in platform.release()
+
+
+def _of_jetson(found: str) -> BrokenDriver:
+    """Its kernel modules are nvgpu and nvmap, or, from JetPack 7 on, nvidia as well."""
+    if not any(
+        any(DEVICES.glob(name)) for name in ("nvmap", "nvhost-gpu", "nvgpu", "nvidia[0-9]*")
+    ):
+        return BrokenDriver(
+            f"{found}; there is no {DEVICES}/nvmap", "start the container with --runtime nvidia"
+        )
+    return BrokenDriver(
+        found,
+        "put this user into the groups video and render (usermod -aG video,render USER) and log in "
+        "again; dmesg has nvgpu's and nvmap's own words; after an update, reboot",
+    )
 
 
 def _no_device(found: str, library: str) -> BrokenDriver:
