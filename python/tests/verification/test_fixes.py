@@ -415,6 +415,12 @@ REPORTS = [
     ),
     ("NCCL WARN Cuda failure 2 'out of memory'", "other programs hold"),
     ("AssertionError: Error in memory profiling. Initial free memory 21.0", "start again"),
+    (
+        "ncclUnhandledCudaError: Cuda failure 217 'peer access is not supported",
+        "NCCL_P2P_DISABLE=1,",
+    ),
+    ("ncclUnhandledCudaError: Failed to CUDA calloc async 4 bytes", "enable_uvm"),
+    ("ncclInternalError: Attribute busid of node nic not found", "NCCL_TOPO_FILE"),
     ("NCCL WARN NET/IB : Unable to open device mlx5_0", "NCCL_IB_DISABLE=1"),
     (
         "socketStartConnect: Connect to 172.17.0.2<1> failed : Software caused connection abort",

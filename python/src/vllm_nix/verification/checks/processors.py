@@ -24,7 +24,7 @@ def machine(context: Context) -> Iterator[Finding]:
     for others beside it, as debuggers have them, are no fault. Compiled modules are for one Python as
     well, by their names (cpython-310): where a package has none for this one, it does not import.
 
-    Seen in jetson-containers#1514, vllm#2747.
+    Seen in jetson-containers#1514.
     """
     packages, essential = _packages(context)
     own = _python(context) or _commonest(packages)
