@@ -43,7 +43,7 @@ def test_any_text_becomes_one_line_that_can_be_written(text: str) -> None:
     assert printable(line) == line
 
 
-@given(st.text(st.characters(codec=None, exclude_characters="\0", exclude_categories=["Cs"])))
+@given(st.text(st.characters(codec=None)))
 def test_what_a_shell_reads_is_one_printable_line(word: str) -> None:
     assert quoted(word).isprintable()
 

@@ -2,7 +2,9 @@
 
 import errno
 import os
+import tomllib
 from pathlib import Path
+from typing import Any
 
 from vllm_nix.errors import InputError
 
@@ -19,6 +21,18 @@ def real(path: Path) -> Path:
     """Where a path really leads, links followed. `Path.resolve` raises an error for one that leads to
     itself, before Python 3.13."""
     return Path(os.path.realpath(path))
+
+
+def read_toml(file: Path, name: str = "") -> dict[str, Any]:
+    """A file of a checkout's, which anybody may edit. Raises `InputError`, which calls it by its name."""
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise InputError(f"{name or file}: its lists or tables are nested too deep") from None
+    except OSError as error:
+        raise InputError(f"{name or file}: {error.strerror}") from error
+    except ValueError as error:  # of a number without end, too
+        raise InputError(f"{name or file}: {error}") from error
 
 
 def cache_folder() -> Path:

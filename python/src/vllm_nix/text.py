@@ -57,7 +57,11 @@ def columns() -> int:
 def _shell_escape(char: str) -> str:
     if char.isprintable():
         return f"\\{char}" if char in "'\\" else char
-    return "".join(f"\\{byte:03o}" for byte in char.encode("utf-8", "surrogateescape"))
+    is_byte = (
+        "\udc80" <= char <= "\udcff"
+    )  # as in `_escaped`; other halves of pairs are no text at all
+    data = char.encode("utf-8", "surrogateescape" if is_byte else "surrogatepass")
+    return "".join(f"\\{byte:03o}" for byte in data)
 
 
 def _escaped(char: str) -> str:

@@ -14,6 +14,7 @@ from packaging.version import Version
 from vllm_nix.data import TARGETS
 from vllm_nix.errors import InputError
 from vllm_nix.locks.pylock import read_lock
+from vllm_nix.paths import read_toml
 from vllm_nix.targets import (
     Parameters,
     Target,
@@ -118,6 +119,14 @@ def test_nix_names_the_fault_in_the_same_words(name: str, nix: Nix, tmp_path: Pa
     result = nix("nix-instantiate", "--eval", "--strict", "--expr", expression)
     assert result.returncode == 1
     assert f"nix/targets/x/target.toml: {BAD[name]['error']}\n" in result.stderr + "\n"
+
+
+@pytest.mark.parametrize("text", ["a = " + "9" * 5_000, "a = " + "[" * 50_000, "a", "\ud800"])
+def test_a_file_that_is_no_toml_is_named(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "capabilities.toml"
+    file.write_text(text, errors="surrogatepass")
+    with pytest.raises(InputError, match=f"^{file}: "):
+        read_toml(file)
 
 
 SCHEMA = tomllib.loads((TARGETS / "schema.toml").read_text())

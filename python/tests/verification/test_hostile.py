@@ -101,6 +101,17 @@ def test_many_and_long_requirements_in_all(sample: Sample) -> None:
     assert f"and {MOST_CHARACTERS} characters of them in all" in found
 
 
+def test_versions_without_end(sample: Sample) -> None:
+    """Python refuses to make a number of so many digits, in words that packaging does not expect."""
+    digits = "9" * 5_000
+    sample.install("greedy", digits[:200], requires=(f"numpy>={digits}", f"vllm=={digits}"))
+    metadata = sample.metadata("greedy", digits[:200]) / "METADATA"
+    metadata.write_text(metadata.read_text().replace(digits[:200], digits))
+    sample.install("asking", "1", requires=("greedy>=1",))
+    report = verify(sample.root, files_only=False, only=["requirements", "wheel-set", "imports"])
+    assert "broke off" not in str(faults(report))
+
+
 def test_metadata_that_is_large(sample: Sample) -> None:
     sample.install("greedy", "1", requires=("a" * (1 << 22),))
     assert (

@@ -5,8 +5,8 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from packaging.utils import InvalidName, canonicalize_name
-from packaging.version import InvalidVersion, Version
+from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from vllm_nix.errors import Error, InputError, Unavailable
 from vllm_nix.fetching.cache import FULL, disk_full
@@ -106,7 +106,7 @@ def _requirement(source: PipSource) -> str:
     try:
         name = canonicalize_name(source.name, validate=True)
         version = Version(source.version)
-    except (InvalidName, InvalidVersion) as error:
+    except ValueError as error:
         raise InputError(f"{source.file}: {error}") from error
     return f"{name}=={version} --hash=sha256:{source.sha256}\n"
 

@@ -5,7 +5,6 @@ They are wheels, source archives and Debian packages.
 
 import json
 import platform
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from vllm_nix.data import DEBIAN, PACKAGES
 from vllm_nix.errors import InputError
 from vllm_nix.locks.pylock import read_lock
 from vllm_nix.locks.requirements import DEBIAN_SETS, Requirements, load_requirements
+from vllm_nix.paths import read_toml
 from vllm_nix.store import fixed_path, store_name
 from vllm_nix.targets import Target, load_target, target_names
 
@@ -147,7 +147,7 @@ def _neuron(target: Target) -> list[VendorSource]:
     """The files of AWS Neuron's SDK that a target needs, but for those without a known hash."""
     path = PACKAGES / "neuron" / "sdk.toml"
     sdk = target.data.get("neuron", {}).get("sdk", "")
-    releases = tomllib.loads(path.read_text(encoding="utf-8"))
+    releases = read_toml(path)
     if sdk and sdk not in releases:
         known = ", ".join(sorted(releases))
         raise InputError(f"AWS Neuron's SDK {sdk} is not known here; there are: {known}")
@@ -203,7 +203,7 @@ def _wheels(requirements: Requirements, system: str) -> list[PipSource]:
 def _sdists(package: str) -> list[PipSource]:
     path = PACKAGES / package / "sources.toml"
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = read_toml(path)
         return [
             (WheelSource if "wheel" in row else SdistSource)(
                 file=f"{row.get('name') or name.replace('-', '_')}-{version}{_suffix(row)}",
@@ -217,8 +217,6 @@ def _sdists(package: str) -> list[PipSource]:
             if name != "github"  # for nixpkgs' fetchers
             for version, row in versions.items()
         ]
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"{path}: {error}") from error
     except KeyError as error:
         raise InputError(f"{path}: {error} is missing") from error
 

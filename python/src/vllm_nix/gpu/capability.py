@@ -115,11 +115,10 @@ class ComputeCapability(NamedTuple):
 @once
 def table() -> "Mapping[str, Mapping[str, Any]]":
     """capabilities.toml: its rows by capability, such as "8.7", from the lowest on."""
-    import tomllib  # what a library carries is read without
+    from vllm_nix.data import TARGETS  # what a library carries is read without
+    from vllm_nix.paths import read_toml
 
-    from vllm_nix.data import TARGETS
-
-    return tomllib.loads((TARGETS / "capabilities.toml").read_text(encoding="utf-8"))
+    return read_toml(TARGETS / "capabilities.toml")
 
 
 def known() -> tuple[ComputeCapability, ...]:

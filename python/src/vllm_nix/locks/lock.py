@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import unquote, urlparse
 
 from packaging.tags import Tag, compatible_tags, cpython_tags
-from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+from packaging.utils import parse_wheel_filename
 
 from vllm_nix.errors import Error, InputError
 from vllm_nix.locks.pylock import Lock, Wheel, format_lock, read_lock
@@ -95,7 +95,7 @@ def built_wheels(requirements: Requirements, folder: Path | None) -> dict[str, P
     """Package → its wheel in a folder, for each that the set builds. Raises `InputError`."""
     found = {}
     for path in sorted(folder.glob("*.whl")) if folder else ():
-        with contextlib.suppress(InvalidWheelFilename):
+        with contextlib.suppress(ValueError):
             found[str(parse_wheel_filename(path.name)[0])] = path.absolute()
     if absent := [name for name in requirements.built if name not in found]:
         raise InputError(
@@ -143,7 +143,7 @@ def _choose(
     for wheel in wheels:
         if wheel["hashes"].get("sha256") in kept:
             return wheel
-        with contextlib.suppress(InvalidWheelFilename):
+        with contextlib.suppress(ValueError):
             _, _, build, tags = parse_wheel_filename(_file(wheel))
             if fitting := [ranks[tag] for tag in tags if tag in ranks]:
                 ranked.append((-min(fitting), build, _file(wheel), wheel))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from packaging.requirements import Requirement
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from vllm_nix.errors import Error, Unavailable
 from vllm_nix.locks.registry import NO_NETWORK, pip_command
@@ -79,7 +79,7 @@ def newest(name: str) -> str | None:
     release = re.fullmatch(r"\S+ \((\S+)\)", first)
     try:
         return str(Version(release[1])) if release else None
-    except InvalidVersion:
+    except ValueError:
         return None
 
 

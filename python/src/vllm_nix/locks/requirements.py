@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from vllm_nix.data import DEBIAN
 from vllm_nix.data import TARGETS as TARGET_FILES
 from vllm_nix.errors import InputError
 from vllm_nix.locks.pylock import Lock
+from vllm_nix.paths import read_toml
 from vllm_nix.targets import Target, load_target, target_names
 
 DEBIAN_SETS = {
@@ -111,14 +111,12 @@ def target_requirements(target: Target) -> Requirements:
 def _debian(name: str, folder: Path) -> Requirements:
     path = folder / "requirements.toml"
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = read_toml(path)
         wheels = data["wheels"]
         requirements = _requirements(
             name, folder, data["python"], data["systems"], wheels["require"], wheels
         )
         return replace(requirements, has_debs="debs" in data)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"{path}: {error}") from error
     except KeyError as error:
         raise InputError(f"{path}: {error} is missing") from error
 

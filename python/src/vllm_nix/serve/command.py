@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from vllm_nix.errors import InputError, Unavailable
 from vllm_nix.hosts.likeness import Facts
@@ -150,7 +150,7 @@ def distribution_of(environment: Path, name: str) -> str | None:
         text = info.name.removeprefix(f"{name}-").removesuffix(".dist-info")
         try:
             return Version(text).public
-        except InvalidVersion:  # another distribution: vllm-something
+        except ValueError:  # another distribution: vllm-something
             continue
     return None
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from vllm_nix.arguments import check_text, check_texts, wrong
 from vllm_nix.errors import InputError
@@ -224,7 +224,7 @@ _COUNTS = (
 def _is_release(text: str) -> bool:
     try:
         Version(text)
-    except InvalidVersion:
+    except ValueError:
         return False
     return True
 

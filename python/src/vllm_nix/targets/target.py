@@ -1,6 +1,5 @@
 """Targets: the systems that vLLM is built for, each a file of parameters that Nix reads as well."""
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -11,6 +10,7 @@ from vllm_nix.arguments import check_text
 from vllm_nix.data import TARGETS
 from vllm_nix.errors import InputError
 from vllm_nix.gpu.capability import arch_list, table
+from vllm_nix.paths import read_toml
 from vllm_nix.targets.extends import extend
 from vllm_nix.targets.parameters import Parameters, SharedProfiles
 from vllm_nix.targets.rules import check_rules
@@ -141,7 +141,7 @@ def load_target(name: str) -> Target:
 def read_target(path: Path, place: str | None = None) -> Parameters:
     """The checked data of one target file; messages call the file `place`. Raises `InputError`."""
     place = place or str(path)
-    return complete_target(place, _read(path, place))
+    return complete_target(place, read_toml(path, place))
 
 
 def complete_target(place: str, own: Mapping[str, Any]) -> Parameters:
@@ -165,20 +165,11 @@ def check_target(place: str, data: Mapping[str, Any]) -> None:
 
 def _read_own(name: str) -> dict[str, Any]:
     """The file of a target as it stands."""
-    return _read(TARGETS / name / "target.toml", _place(name))
+    return read_toml(TARGETS / name / "target.toml", _place(name))
 
 
 def _place(name: str) -> str:
     return f"nix/targets/{name}/target.toml"
-
-
-def _read(path: Path, place: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except RecursionError:
-        raise InputError(f"{place}: its lists or tables are nested too deep") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise InputError(f"{place}: {error}") from error
 
 
 def _with_profiles(data: dict[str, Any]) -> dict[str, Any]:
@@ -197,4 +188,4 @@ def _with_profiles(data: dict[str, Any]) -> dict[str, Any]:
 
 @cache
 def _table(name: str) -> dict[str, Any]:
-    return tomllib.loads((TARGETS / name).read_text(encoding="utf-8"))
+    return read_toml(TARGETS / name)

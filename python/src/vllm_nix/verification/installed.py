@@ -21,7 +21,7 @@ from urllib.parse import unquote, urlsplit
 
 from packaging.metadata import parse_email
 from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from vllm_nix.binaries.files import LEFT_OVER, go_on, open_regular
 
@@ -134,7 +134,7 @@ def is_same_version(one: str, other: str) -> bool:
     METADATA may have 1.0.0-rc1."""
     try:
         return Version(one) == Version(other)
-    except InvalidVersion:
+    except ValueError:
         return one == other
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from vllm_nix.binaries.files import open_regular
 from vllm_nix.gpu.device import Device
@@ -71,7 +71,7 @@ def assembler_of(version: str, device: Device) -> Assembler:
     """The one that a release of Triton takes for a device."""
     try:
         is_new = Version(version).release >= BLACKWELL
-    except InvalidVersion:
+    except ValueError:
         is_new = True
     return PTXAS_BLACKWELL if is_new and device.capability.number >= 100 else PTXAS
 

@@ -1,16 +1,16 @@
 """The distributions that are there, beside what the manifest and their own text say."""
 
 import re
-import tomllib
 from collections import defaultdict
 from collections.abc import Iterator
 
 from vllm_nix.data import TARGETS
+from vllm_nix.paths import read_toml
 from vllm_nix.text import quoted
 from vllm_nix.verification.check import Context, Finding, check, failed, ok, warning
 from vllm_nix.verification.installed import Distribution, folder_says, is_same_version
 
-_PLACEHOLDER = tomllib.loads((TARGETS / "placeholders.toml").read_text(encoding="utf-8"))
+_PLACEHOLDER = read_toml(TARGETS / "placeholders.toml")
 LARGEST: int = _PLACEHOLDER["largest"]
 SIGN = re.compile("|".join(map(re.escape, _PLACEHOLDER["words"])), re.IGNORECASE)
 

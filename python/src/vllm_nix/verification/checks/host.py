@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from vllm_nix.binaries.linker import host_folders
 from vllm_nix.text import some
@@ -36,7 +36,7 @@ def nvml(context: Context) -> Iterator[Finding]:
         raise SkipError("vLLM is not installed")
     try:
         version = Version(Version(vllm.version).public)
-    except InvalidVersion:
+    except ValueError:
         raise SkipError(f"{vllm.version!r} is not a version: see `wheel-set`") from None
     if FIRST <= version <= LAST:
         yield failed(

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from vllm_nix.binaries import elf
 from vllm_nix.binaries.linker import Linker, Process, read_loader
@@ -190,7 +190,7 @@ NUMPY = 'pip install "numpy<2", or a torch from 2.3 on'
 def _is_older(distribution: Distribution, than: str) -> bool:
     try:
         return Version(distribution.version).release < Version(than).release
-    except InvalidVersion:
+    except ValueError:
         return False
 
 

@@ -4,10 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from packaging.markers import UndefinedComparison
-from packaging.requirements import InvalidRequirement, Requirement
+from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion
 
 from vllm_nix.binaries.files import go_on
 from vllm_nix.verification.check import Context, Finding, SkipError, check, ok, warning
@@ -111,7 +109,7 @@ def _parsed(context: Context) -> tuple[dict[Path, list[Requirement]], set[Path]]
                 cut.add(distribution.folder)
                 break
             # Old distributions have others; pip ignores them as well once they are installed.
-            with suppress(InvalidRequirement, RecursionError):
+            with suppress(ValueError, RecursionError):
                 here.append(Requirement(text))
     return found, cut
 
@@ -121,12 +119,12 @@ def _applies(requirement: Requirement, markers: Mapping[str, str], extras: set[s
         return True
     try:
         return any(requirement.marker.evaluate({**markers, "extra": extra}) for extra in extras)
-    except (InvalidVersion, UndefinedComparison):
+    except ValueError:
         return False  # as packaging 26 answers for `platform_release >= "20.0"`; 25 raises
 
 
 def _accepts(requirement: Requirement, version: str) -> bool:
     try:
         return requirement.specifier.contains(version, prereleases=True)
-    except InvalidVersion:
+    except ValueError:
         return False

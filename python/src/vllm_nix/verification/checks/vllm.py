@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok
 from vllm_nix.verification.checks.host import lacks_neuron
@@ -98,7 +98,7 @@ def _same_release(printed: str, metadata: str) -> bool:
     """The same public version (PEP 440): the command adds a label such as `+cpu` of its own."""
     try:
         return Version(printed).public == Version(metadata).public
-    except InvalidVersion:
+    except ValueError:
         return False
 
 
