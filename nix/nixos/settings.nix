@@ -44,6 +44,6 @@ lib.mapAttrs (
     type = types.nullOr (typeOf key spec);
     default = null;
     defaultText = lib.literalMD "the profile's";
-    description = "The profile's `${key}`" + lib.optionalString (spec ? form) ", ${spec.form}" + ".";
+    description = "The profile's `${key}`: ${spec.help or spec.form}.";
   }
 ) keys

@@ -31,6 +31,12 @@ def test_help_fits_the_terminal(
     assert [line for line in lines if len(line) > width] == []
 
 
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_every_option_says_what_it_is(command: str) -> None:
+    options = [action for action in parsers.command(command)._actions if action.option_strings]
+    assert [action.option_strings for action in options if not action.help] == []
+
+
 def test_a_summary_is_a_commands_own_and_costs_no_import() -> None:
     code = (
         "import sys; from vllm_nix import cli; parser = cli.parser([]);"

@@ -23,7 +23,9 @@ from pathlib import Path
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("environment", type=Path, metavar="ENV")
-    parser.add_argument("-o", dest="out", type=Path, required=True, metavar="FILE")
+    parser.add_argument(
+        "-o", dest="out", type=Path, required=True, metavar="FILE", help="the bundle to write"
+    )
     parser.add_argument(
         "--split", metavar="SIZE", help="write FILE.0000, FILE.0001 ... of this size, such as 2G"
     )

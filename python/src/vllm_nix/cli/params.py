@@ -21,7 +21,9 @@ from vllm_nix.text import printable, quoted
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", metavar="TARGET")
-    parser.add_argument("--format", choices=("table", "json", "env"), default="table")
+    parser.add_argument(
+        "--format", choices=("table", "json", "env"), default="table", help="(default: table)"
+    )
     parser.add_argument(
         "--capabilities", metavar="LIST", help="compute capabilities instead of the target's"
     )

@@ -68,16 +68,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     for key, spec in profile_keys().items():
         if key == "summary":
             continue
+        text = spec.get("help", spec.get("form"))
         if spec["type"] == "boolean":
-            values.add_argument(f"--{key}", action=argparse.BooleanOptionalAction)
+            values.add_argument(f"--{key}", action=argparse.BooleanOptionalAction, help=text)
         elif spec["type"] in TYPES:
-            form = spec.get("form", "")
             values.add_argument(
                 f"--{key}",
                 type=_path if key in PATHS else TYPES[spec["type"]],
                 choices=spec.get("one-of"),
                 metavar=None if "one-of" in spec else PATHS.get(key, METAVARS[spec["type"]]),
-                help=form,
+                help=text,
             )
 
 
