@@ -332,6 +332,29 @@ def test_what_library_path_hides_is_to_be_taken_out_of_it(
     assert fix_of(gpu_sample, "torch-abi") == fix
 
 
+@pytest.mark.parametrize(("tags", "is_found"), [("new", True), ("old", False)])
+def test_cudas_libraries_by_library_path(
+    gpu_sample: Sample,
+    made: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tags: str,
+    is_found: bool,
+) -> None:
+    """It goes before DT_RUNPATH, and after DT_RPATH."""
+    own = library(gpu_sample.site / "nvidia/cublas/lib/libcublas.so.12")
+    path = [f"-Wl,--{'en' if tags == 'new' else 'dis'}able-new-dtags"]
+    path.append("-Wl,-rpath,$ORIGIN/../../nvidia/cublas/lib")
+    library(gpu_sample.site / "torch/lib/libtorch_cuda.so", "int t;\n", own, options=path)
+    other = library(made / "cuda/libcublas.so.12")
+    library(made / "cuda/libcudnn.so.9")  # which nothing asks for
+    for folder in (own.parent, made / "gone"):
+        monkeypatch.setenv("LD_LIBRARY_PATH", str(folder))
+        assert found(gpu_sample) == ""
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(other.parent))
+    said = f"warning {other.parent}: torch loads libcublas.so.12 from there, by LD_LIBRARY_PATH"
+    assert found(gpu_sample).startswith(said) is is_found
+
+
 def test_what_library_path_has_is_no_cause_where_nothing_has_the_symbol(
     gpu_sample: Sample, made: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,12 +1,34 @@
 """Libraries that LD_LIBRARY_PATH puts in the place of the environment's or the system's."""
 
 import os
+import re
+from collections import defaultdict
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from vllm_nix.binaries.elf import ElfError
 from vllm_nix.binaries.linker import LinkerError
 from vllm_nix.verification.check import Context
+
+_CUDAS = re.compile(r"lib(?:cu|nv|nccl|npp|torch|c10)")
+
+
+def replaced(context: Context) -> Mapping[Path, list[str]]:
+    """By folder of LD_LIBRARY_PATH: the names of libraries of CUDA and torch that `import torch` loads
+    from there, and that the environment has itself."""
+    if isinstance(context.interpreter, str) or context.manifest:
+        return {}
+    linking = context.linking()
+    own = {file.name for file in linking.images}
+    folders = {os.path.normpath(folder) for folder in context.interpreter.library_path}
+    found: defaultdict[Path, list[str]] = defaultdict(list)
+    for one in linking.torch.objects:
+        place = Path(os.path.normpath(one.path))
+        is_other = str(place.parent) in folders and not context.packages.holds(place)
+        if is_other and place.name in own and _CUDAS.match(place.name):
+            found[place.parent].append(place.name)
+    return found
 
 
 def take_out(context: Context, file: Path, name: str = "", symbol: bytes = b"") -> str:

@@ -14,7 +14,7 @@ from vllm_nix.verification.environment import NotRun
 from vllm_nix.verification.fixes import fix_for
 from vllm_nix.verification.known import ATTENTION, EVERY_START
 from vllm_nix.verification.lacks import TORCHS_MAPS, lacks
-from vllm_nix.verification.overridden import take_out
+from vllm_nix.verification.overridden import replaced, take_out
 from vllm_nix.verification.report import Status
 from vllm_nix.verification.survey import StepError, Survey
 
@@ -44,7 +44,10 @@ def elf_files(context: Context) -> Iterator[Finding]:
     says. So is in Nix's what part of a package alone misses, if the package imports. The driver's
     libraries count as found: `live-device` tries them.
 
-    Seen in vllm#36099, vllm#31018, vllm#52300.
+    What torch loads from LD_LIBRARY_PATH instead of the environment's own is said: another release of
+    CUDA's libraries fails when it is called ("CUBLAS_STATUS_INVALID_VALUE").
+
+    Seen in vllm#36099, vllm#31018, vllm#52300, vllm#9494.
     """
     found = context.facts.binaries()
     for file, problem in found.broken.items():
@@ -102,6 +105,13 @@ def elf_files(context: Context) -> Iterator[Finding]:
             )
     for package, libraries in optional.items():
         yield _partly(context, package, list(libraries))
+    for folder, names in replaced(context).items():
+        yield warning(
+            f"torch loads {', '.join(names[:SHOWN])} from there, by LD_LIBRARY_PATH",
+            where=str(folder),
+            expected="the environment's own, with which it was released",
+            fix=f"take {folder} out of LD_LIBRARY_PATH",
+        )
     yield ok(f"{len(found.images)} ELF files{note}")
 
 
