@@ -4,7 +4,6 @@ import ast
 import doctest
 import subprocess
 import sys
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from types import FunctionType
@@ -15,6 +14,7 @@ from packaging.requirements import Requirement
 from verification.environments import healthy
 
 import vllm_nix
+from vllm_nix.since_311 import tomllib
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
@@ -23,8 +23,12 @@ SOURCE = Path(vllm_nix.__file__).parent
 
 
 def as_poetry(requirements: list[str]) -> dict[str, str]:
-    parsed = map(Requirement, requirements)
-    return {requirement.name: str(requirement.specifier) or "*" for requirement in parsed}
+    """Without what older Pythons alone want: the shell has one of its own."""
+    return {
+        one.name: str(one.specifier) or "*"
+        for one in map(Requirement, requirements)
+        if not one.marker or one.marker.evaluate({"python_version": "3.11"})
+    }
 
 
 def test_poetry_installs_what_pip_installs() -> None:
@@ -32,7 +36,7 @@ def test_poetry_installs_what_pip_installs() -> None:
     project, poetry = PROJECT["project"], PROJECT["tool"]["poetry"]
     assert poetry["name"] == project["name"]
     assert poetry["dependencies"] == {
-        "python": project["requires-python"],
+        "python": ">=3.11",
         **as_poetry(project["dependencies"]),
     }
     assert poetry["group"]["dev"]["dependencies"] == as_poetry(

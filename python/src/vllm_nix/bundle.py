@@ -22,10 +22,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, BinaryIO, Self
+from typing import IO, BinaryIO
 
 from vllm_nix.errors import Error, InputError, Unavailable
 from vllm_nix.process import ask
+from vllm_nix.since_311 import Self, file_digest
 from vllm_nix.store import closure, store_dir
 from vllm_nix.text import printable
 
@@ -463,7 +464,7 @@ class _Chunks:
 
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

@@ -2,11 +2,11 @@
 
 import errno
 import os
-import tomllib
 from pathlib import Path
 from typing import Any
 
 from vllm_nix.errors import InputError
+from vllm_nix.since_311 import tomllib
 
 
 def expand(path: str | Path) -> Path:

@@ -3,7 +3,6 @@
 import io
 import tarfile
 import threading
-import tomllib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from vllm_nix.errors import Error
 from vllm_nix.fetching.fetch import fetch
 from vllm_nix.fetching.pip import download_sdists
 from vllm_nix.fetching.sources import PipSource, SdistSource, Sources, WheelSource, load_sources
+from vllm_nix.since_311 import tomllib
 
 PEP517 = '[build-system]\nrequires = ["torch"]\nbuild-backend = "setuptools.build_meta"\n'
 

@@ -1,6 +1,5 @@
 """Lock files: written as the standard wants them, read back, refused when wrong."""
 
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -8,6 +7,7 @@ from packaging.pylock import Pylock
 
 from vllm_nix.errors import InputError
 from vllm_nix.locks.pylock import Lock, Wheel, format_lock, read_lock
+from vllm_nix.since_311 import tomllib
 
 LOCK = Lock(
     "3.11",

@@ -126,7 +126,7 @@ def test_packages_alone(sample: Sample, tmp_path: Path) -> None:
 
 
 def test_python3_alone(sample: Sample) -> None:
-    (sample.root / "bin" / "python").unlink()
+    (sample.root / "bin" / "python").replace(sample.root / "bin" / "python3")
     assert run(str(sample.root), "--only", "interpreter") == 0
 
 

@@ -5,7 +5,6 @@ lies in `part-*` folders, which the next fetch removes. One fetch at a time hold
 """
 
 import fcntl
-import hashlib
 import logging
 import os
 import shutil
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from vllm_nix.errors import Error, InputError, Unavailable
 from vllm_nix.fetching.sources import Source
+from vllm_nix.since_311 import file_digest
 from vllm_nix.store import store_name
 
 _log = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ def open_cache(root: Path) -> Iterator[Cache]:
 
 def sha256(file: Path) -> str:
     with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        return file_digest(stream, "sha256").hexdigest()
 
 
 def check_hash(source: Source, file: Path) -> None:

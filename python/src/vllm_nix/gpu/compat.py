@@ -8,13 +8,13 @@ needs.
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import lru_cache
 
 from vllm_nix.gpu.capability import ComputeCapability, arch_list
 from vllm_nix.gpu.device import Device, release, rules
 from vllm_nix.gpu.fatbin import Entry, Fatbin
 from vllm_nix.gpu.libraries import RUNS, Library
+from vllm_nix.since_311 import StrEnum
 from vllm_nix.text import some
 
 

@@ -1,7 +1,6 @@
 """GPUs by name or compute capability, and what drives them: a CUDA release, or a JetPack."""
 
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -10,6 +9,7 @@ from typing import Any
 
 from vllm_nix.errors import InputError
 from vllm_nix.gpu.capability import ComputeCapability, known, table
+from vllm_nix.since_311 import tomllib
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ run leaves nothing half-written; in place, each library is replaced when it has 
 import base64
 import csv
 import errno
-import hashlib
 import io
 import os
 import shutil
@@ -34,6 +33,7 @@ from vllm_nix.gpu.slim import (
     take_place,
     temporary,
 )
+from vllm_nix.since_311 import file_digest
 
 _CHUNK = 1 << 20
 # Of a RECORD, far above real ones: torch's has 1.5 MB and 13,000 rows.
@@ -389,10 +389,8 @@ def _update(row: list[str], old: IO[bytes], new: IO[bytes]) -> None:
 
 def _hash(file: IO[bytes], algorithm: str) -> str:
     file.seek(0)
-    found = hashlib.new(algorithm)
-    while data := file.read(_CHUNK):
-        found.update(data)
-    return f"{algorithm}={base64.urlsafe_b64encode(found.digest()).rstrip(b'=').decode()}"
+    digest = file_digest(file, algorithm).digest()
+    return f"{algorithm}={base64.urlsafe_b64encode(digest).rstrip(b'=').decode()}"
 
 
 def _wheel(

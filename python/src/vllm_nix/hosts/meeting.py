@@ -68,11 +68,8 @@ class Meeting:
                 " is one less"
             ) from error
         try:
-            async with asyncio.timeout(wait):
-                while len(self.others) < place.nodes - 1:
-                    self.changed.clear()
-                    await self.changed.wait()
-        except TimeoutError:
+            await asyncio.wait_for(self._all_others(), wait)
+        except asyncio.TimeoutError:
             lacking = sorted({*range(1, place.nodes)} - self.others.keys())
             which = ", ".join(map(str, lacking))
             ranks = f"rank {which}" if len(lacking) == 1 else f"ranks {which}"
@@ -83,6 +80,11 @@ class Meeting:
         finally:
             server.close()  # which the connections outlive
         self.complete = True
+
+    async def _all_others(self) -> None:
+        while len(self.others) < self.place.nodes - 1:
+            self.changed.clear()
+            await self.changed.wait()
 
     async def release(self) -> None:
         """Lets the others start."""
@@ -151,11 +153,9 @@ class Meeting:
         why = ""
         while (left := deadline - time.monotonic()) > 0:
             try:
-                async with asyncio.timeout(left):
-                    reader, writer = await asyncio.open_connection(
-                        place.head, place.port, limit=_LONGEST
-                    )
-            except (OSError, TimeoutError) as error:
+                connecting = asyncio.open_connection(place.head, place.port, limit=_LONGEST)
+                reader, writer = await asyncio.wait_for(connecting, left)
+            except (OSError, asyncio.TimeoutError) as error:
                 number = error.errno if isinstance(error, OSError) else None
                 why = os.strerror(number) if number else "no answer"
                 await asyncio.sleep(min(_AGAIN, max(0, deadline - time.monotonic())))
@@ -221,9 +221,8 @@ async def _send(writer: asyncio.StreamWriter, message: object) -> None:
 async def _line(reader: asyncio.StreamReader, limit: float = _SPEAKING) -> dict[str, Any] | None:
     """The next line, if it is a JSON object and comes in time."""
     try:
-        async with asyncio.timeout(limit):
-            value = json.loads(await reader.readline())
-    except (OSError, TimeoutError, ValueError, RecursionError):
+        value = json.loads(await asyncio.wait_for(reader.readline(), limit))
+    except (OSError, asyncio.TimeoutError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 

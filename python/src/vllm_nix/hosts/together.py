@@ -105,17 +105,20 @@ async def _run(
 async def _until_it_answers(programs: Programs, is_over: Callable[[], bool]) -> None:
     assert programs.answers
     host, port = programs.answers
+
+    async def asked() -> None:
+        while not is_over():
+            try:
+                _, writer = await asyncio.open_connection(host, port)
+            except OSError:
+                await asyncio.sleep(_ASKING)
+            else:
+                writer.close()
+                return
+
     try:
-        async with asyncio.timeout(_READY):
-            while not is_over():
-                try:
-                    _, writer = await asyncio.open_connection(host, port)
-                except OSError:
-                    await asyncio.sleep(_ASKING)
-                else:
-                    writer.close()
-                    return
-    except TimeoutError:
+        await asyncio.wait_for(asked(), _READY)
+    except asyncio.TimeoutError:
         raise Unavailable(
             f"{programs.first[0]} does not answer at {with_port(host, port)} after {_READY:g} s"
         ) from None

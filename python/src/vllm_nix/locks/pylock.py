@@ -5,7 +5,6 @@ itself, so a folder with the lock and its wheels is all that pip, uv or Nix need
 """
 
 import re
-import tomllib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 from packaging.pylock import Package, Pylock, PylockValidationError
 
 from vllm_nix.errors import InputError, Unavailable
+from vllm_nix.since_311 import tomllib
 from vllm_nix.text import printable
 
 

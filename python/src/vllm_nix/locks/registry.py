@@ -15,12 +15,14 @@ NO_NETWORK = re.compile(
     r"NewConnectionError|NameResolutionError|ConnectTimeout|ReadTimeout|ProxyError|SSLError"
     r"|IncompleteRead|Connection (?:aborted|broken|refused|reset)|Network is unreachable"
 )
+# A pip.py in the working directory is not pip; Python's -P is newer than 3.10.
+_PIP = "import runpy, sys; del sys.path[0]; runpy.run_module('pip', run_name='__main__')"
 
 
 def pip_command() -> list[str]:
     """The command line of a pip: this interpreter's own, else the one on PATH."""
     if importlib.util.find_spec("pip"):
-        return [sys.executable, "-P", "-m", "pip"]  # -P: a pip.py here is not pip
+        return [sys.executable, "-c", _PIP]
     for name in ("pip3", "pip"):
         if program := shutil.which(name):
             return [program]

@@ -4,7 +4,6 @@ import re
 import shutil
 import sys
 import tempfile
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from vllm_nix.locks.pylock import Lock
 from vllm_nix.locks.registry import pip_configuration, uv_environment, uv_options
 from vllm_nix.locks.requirements import Requirements
 from vllm_nix.process import ask
+from vllm_nix.since_311 import tomllib
 
 _LIMIT = 3600.0  # seconds; where an index lacks metadata, uv downloads whole wheels for it
 
@@ -124,18 +124,20 @@ def _uv() -> str:
 
 
 # uv's words for a package of which only unfitting wheels or source distributions remain.
-# Possessive, so that the time stays linear.
+# Whole words, so that the time stays linear.
 _NO_WHEEL = re.compile(
-    r"(?<!\S)([\w.-]++)\S*+ has no (?:usable )?wheels|Wheels are required for `([^`]+)`"
+    r"(?<!\S)([\w.-]\S*) has no (?:usable )?wheels|Wheels are required for `([^`]+)`"
 )
+_NAME = re.compile(r"[\w.-]+")
 
 
 def _reason(said: str) -> str:
     # Markers, in braces, say nothing about one platform.
     text = re.sub(r"\{[^{}]*\}", "", said)
-    if package := _NO_WHEEL.search(text):
+    if found := _NO_WHEEL.search(text):
+        name = found[2] or _NAME.findall(found[1])[0]
         return (
-            f"no wheel of {package[1] or package[2]} fits this Python and platform, and source"
+            f"no wheel of {name} fits this Python and platform, and source"
             " distributions are not built here; pin a release that has one in [wheels] override,"
             " or raise [wheels] platform"
         )

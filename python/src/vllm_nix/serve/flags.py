@@ -1,7 +1,6 @@
 """What a profile asks for, in the words of one vLLM release: flags.toml, interpreted."""
 
 import json
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib import resources
@@ -11,6 +10,7 @@ from packaging.version import Version
 
 from vllm_nix.errors import InputError
 from vllm_nix.hosts.network import with_port
+from vllm_nix.since_311 import tomllib
 
 Data = Mapping[str, Any]
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 from vllm_nix.gpu.device import first_driver, jetpack_release
+from vllm_nix.since_311 import StrEnum
 from vllm_nix.targets.detect import Machine, numbers
 from vllm_nix.targets.target import Target, load_target, target_names
 

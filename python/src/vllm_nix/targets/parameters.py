@@ -1,7 +1,9 @@
 """What a checked target has: its tables by the rows of schema.toml, typed; a test compares the two."""
 
 from collections.abc import Mapping
-from typing import Literal, Required, TypedDict
+from typing import Literal, TypedDict
+
+from vllm_nix.since_311 import Required
 
 From = Literal["source", "wheel"]
 

@@ -1,10 +1,11 @@
 """What to do about a message: the rows of `messages/`."""
 
 import re
-import tomllib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+from vllm_nix.since_311 import tomllib
 
 MOST = 20_000  # characters of a message that are looked at
 TABLE = Path(__file__).parent / "messages"

@@ -3,7 +3,6 @@
 import os
 import platform
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -15,6 +14,7 @@ from vllm_nix.errors import InputError
 from vllm_nix.gpu.capability import ComputeCapability
 from vllm_nix.gpu.device import Device, cuda_release, device, is_release, jetpack_release
 from vllm_nix.paths import real
+from vllm_nix.since_311 import tomllib
 from vllm_nix.verification.environment import Environment, lookup, texts
 
 # What only a driver has, under the sonames that CUDA libraries ask for; on Jetson, L4T's as well.

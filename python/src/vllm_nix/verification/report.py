@@ -26,7 +26,6 @@ import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
@@ -34,6 +33,7 @@ from xml.etree import ElementTree as ET
 from vllm_nix.gpu.device import Device
 from vllm_nix.gpu.libraries import Library
 from vllm_nix.paths import write_whole
+from vllm_nix.since_311 import StrEnum
 from vllm_nix.text import printable
 
 if TYPE_CHECKING:  # takes 50 ms to import, and a report may be for machines
