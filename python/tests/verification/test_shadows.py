@@ -12,7 +12,7 @@ RELEASE = "python{}.{}".format(*sys.version_info[:2])
 
 
 def package(folder: Path, name: str) -> Path:
-    (folder / name).mkdir(parents=True)
+    (folder / name).mkdir(parents=True, exist_ok=True)
     (folder / name / "__init__.py").touch()
     return folder
 
@@ -24,7 +24,16 @@ def found(sample: Sample) -> str:
 def test_pythonpath(sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = package(tmp_path / "robots", "rclpy")
     monkeypatch.setenv("PYTHONPATH", f"{folder}:{sample.site}:{tmp_path}/gone::relative")
+    package(folder, "tests")
+    (folder / "__pycache__").mkdir()
+    for name in ("tests", "__pycache__"):
+        (sample.site / name).mkdir(exist_ok=True)
+    (folder / "torch").mkdir()  # a folder without code goes after all others
+    (folder / "numpy.libs").mkdir()
     assert found(sample) == ""
+    (folder / "safetensors.py").touch()
+    assert "which hide its safetensors " in found(sample)
+    (folder / "safetensors.py").unlink()
     package(folder, "transformers")
     assert found(sample).startswith(
         f"warning {folder}: before the environment come the folders of PYTHONPATH"

@@ -14,6 +14,8 @@ from vllm_nix.verification.known import EVERY_START
 
 MOST = 5_000  # entries of a folder
 SHOWN = 6
+# What projects have at their top, and some wheels leave in site-packages.
+MEANINGLESS = frozenset(("benchmarks", "docs", "examples", "scripts", "setup", "test", "tests"))
 
 
 def shadows(context: Context, python: Interpreter) -> Iterator[Finding]:
@@ -53,13 +55,21 @@ def _is_virtual(root: Path) -> bool:
     return (root / "pyvenv.cfg").exists()
 
 
+def _module(entry: os.DirEntry[str]) -> str:
+    """The module that an entry of a folder is, "" if none: a folder without code hides nothing (PEP 420)."""
+    name, _, rest = entry.name.partition(".")
+    if rest:
+        return name if rest == "py" or rest.endswith("so") else ""
+    return name if Path(entry.path, "__init__.py").exists() else ""
+
+
 def _hidden(context: Context, folder: Path, what: str, how: str) -> Iterator[Finding]:
     try:
         with os.scandir(folder) as entries:
-            names = sorted({one.name.partition(".")[0] for one in islice(entries, MOST)})
+            names = sorted({_module(one) for one in islice(entries, MOST)} - {""} - MEANINGLESS)
     except OSError:
         return
-    own = {name: context.packages.find(name) for name in names if name.isidentifier()}
+    own = {name: context.packages.find(name) for name in names}
     hidden = [
         name
         for name, places in own.items()
