@@ -5,6 +5,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tarfile
 import tempfile
@@ -217,6 +218,29 @@ def test_what_stands_behind_its_name(
         env={"PATH": f"{vllm.linkname}/bin", "HOME": str(tmp_path)},
     )
     assert result.stdout == f"{expected}\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="makes a namespace of processes")
+def test_it_ends_when_it_is_told_to(build: Build, tmp_path: Path) -> None:
+    """Also while vLLM has no handler for SIGTERM, which Linux then keeps from a container's first process."""
+    [entrypoint] = [m for m in build().layers[-1] if m.name == "./bin/entrypoint"]
+    vllm = tmp_path / "vllm"
+    vllm.write_text("#!/bin/sh\necho $$\nexec /bin/sleep 60\n")
+    vllm.chmod(0o755)
+    with subprocess.Popen(
+        ["unshare", "--pid", "--fork", "--kill-child", entrypoint.linkname, "serve", "model"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+    ) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"2\n"
+        [first] = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        os.kill(int(first), signal.SIGTERM)
+        try:
+            assert process.wait(10) == 128 + signal.SIGTERM
+        finally:
+            process.kill()
 
 
 def test_it_says_so_in_one_line_when_it_was_not_written(build: Build) -> None:
