@@ -2,6 +2,7 @@
 
 import ast
 import doctest
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -204,3 +205,13 @@ def test_another_argument_of_a_wrong_type(call: Callable[[], object], message: s
 def test_a_release_that_is_none() -> None:
     with pytest.raises(vllm_nix.InputError, match="release: 'newest' is not a release, such as"):
         vllm_nix.load_profile("cpu", "chat", release="newest")
+
+
+def test_probes_run_on_the_pythons_of_old_releases() -> None:
+    """vLLM 0.6 is for 3.8, which cannot evaluate `list[str]`."""
+    for file in (SOURCE / "verification/probes").glob("*.py"):
+        tree = ast.parse(file.read_text(), feature_version=(3, 8))
+        annotated = re.search(r"(->|:) (dict|list|tuple)\[", file.read_text())
+        futures = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
+        assert not annotated or futures[0].module == "__future__", file
+        assert ".readlink()" not in file.read_text(), file

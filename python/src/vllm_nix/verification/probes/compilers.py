@@ -1,6 +1,8 @@
 """Finds the compilers that Triton, torch's inductor and FlashInfer run on first use, and tries those of
 argv[2]: "C", "C++", "CUDA 86". Runs in the environment, whose launcher may name them."""
 
+from __future__ import annotations  # Python 3.8 runs it, as of vLLM 0.6
+
 import json
 import os
 import shlex

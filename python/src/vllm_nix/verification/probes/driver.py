@@ -3,6 +3,8 @@
 CUDA driver API, as its header cuda.h numbers attributes: 18 integrated, 75 and 76 the capability.
 """
 
+from __future__ import annotations  # Python 3.8 runs it, as of vLLM 0.6
+
 import ctypes
 import json
 import os

@@ -3,6 +3,8 @@
 One process for each: after an error, a CUDA context is of no use.
 """
 
+from __future__ import annotations  # Python 3.8 runs it, as of vLLM 0.6
+
 import importlib
 import json
 import math

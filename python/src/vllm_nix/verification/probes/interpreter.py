@@ -5,7 +5,6 @@ import os
 import platform
 import sys
 import sysconfig
-from pathlib import Path
 
 
 def main() -> None:
@@ -16,7 +15,7 @@ def main() -> None:
         "version": platform.python_version(),
         "implementation": platform.python_implementation(),
         "prefix": sys.prefix,
-        "binary": str(Path("/proc/self/exe").readlink()),
+        "binary": os.readlink("/proc/self/exe"),  # noqa: PTH115 -- before 3.9, Path has none
         "site-packages": sysconfig.get_path("platlib"),
         "scripts": sysconfig.get_path("scripts"),
         "path": sys.path,

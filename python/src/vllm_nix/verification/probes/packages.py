@@ -1,5 +1,7 @@
 """Says where the modules of argv[2] lie, without importing them. Runs in the environment."""
 
+from __future__ import annotations  # Python 3.8 runs it, as of vLLM 0.6
+
 import importlib.util
 import json
 import os

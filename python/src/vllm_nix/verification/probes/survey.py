@@ -3,6 +3,8 @@
 Runs in the environment, so: the standard library, and what a step is there to try.
 """
 
+from __future__ import annotations  # Python 3.8 runs it, as of vLLM 0.6
+
 import importlib
 import json
 import logging
