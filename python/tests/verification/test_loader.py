@@ -332,6 +332,28 @@ def test_what_library_path_hides_is_to_be_taken_out_of_it(
     assert fix_of(gpu_sample, "torch-abi") == fix
 
 
+def test_an_older_library_below_torchs(
+    gpu_sample: Sample, made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """vllm#10300: cuSPARSE asks for what CUDA's older libnvJitLink does not have."""
+    nvidia, path = gpu_sample.site / "nvidia", "-Wl,--enable-new-dtags,-rpath,$ORIGIN/../../"
+    name = "__nvJitLinkComplete_12_4"
+    linker = library(
+        nvidia / "nvjitlink/lib/libnvJitLink.so.12", f"int {name}(void) {{ return 1; }}\n"
+    )
+    code = f"int {name}(void);\nint sparse(void) {{ return {name}(); }}\n"
+    options = [f"{path}nvjitlink/lib"]
+    sparse = library(nvidia / "cusparse/lib/libcusparse.so.12", code, linker, options=options)
+    options = [f"{path}nvidia/cusparse/lib"]
+    library(gpu_sample.site / "torch/lib/libtorch_cuda.so", "int t;\n", sparse, options=options)
+    assert found(gpu_sample, "torch-abi") == ""
+    other = library(made / "cuda/libnvJitLink.so.12").parent
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(other))
+    assert f"libcusparse.so.12: needs {name}" in found(gpu_sample, "torch-abi")
+    fix = f"take {other} out of LD_LIBRARY_PATH: its libnvJitLink.so.12 is found first"
+    assert fix_of(gpu_sample, "torch-abi") == fix
+
+
 @pytest.mark.parametrize(("tags", "is_found"), [("new", True), ("old", False)])
 def test_cudas_libraries_by_library_path(
     gpu_sample: Sample,

@@ -29,14 +29,15 @@ def torch_abi(context: Context) -> Iterator[Finding]:
     An extension calls torch by the mangled names of its functions. Built for another release of
     torch, or for the other C++11 ABI of strings (`_GLIBCXX_USE_CXX11_ABI`; its names have `cxx11`
     in them), it fails to load with "undefined symbol", which vLLM reports late or hides. Of
-    torch, vLLM, flash-attention, and all that loads one of torch's libraries, every undefined
-    symbol that is not weak is looked for where the loader looks: in Python and what it loads, in
-    what torch opens for all to see, and in the libraries that the file needs, and those that they
+    torch with all that it loads, vLLM, flash-attention, and all that loads one of torch's libraries,
+    every undefined symbol that is not weak is looked for where the loader looks: in Python and what
+    it loads, in what torch opens for all to see, and in the libraries that the file needs, and those that they
     need. Nothing is loaded. Where a library is not found, or without Python, only torch's own
     names are judged.
 
-    Seen in vllm#13608, vllm#20361. The tables are described in the System V gABI, chapter 4; the
-    order of the search in ld.so's "Lookup scope" (Drepper, How To Write Shared Libraries, 1.5.4)."""
+    Seen in vllm#13608, vllm#20361, vllm#10300. The tables are described in the System V gABI, chapter
+    4; the order of the search in ld.so's "Lookup scope" (Drepper, How To Write Shared Libraries,
+    1.5.4)."""
     folder = _torch(context) / "lib"
     own = {file.name for file in folder.glob("*.so*")}
     if not own:
@@ -74,11 +75,12 @@ def _torch(context: Context) -> Path:
 
 
 def _users(context: Context, own: set[str]) -> Iterator[Path]:
-    """The libraries of torch, vLLM and flash-attention, and what else loads one of torch's."""
+    """The libraries of torch, vLLM and flash-attention, what torch loads, and what loads one of torch's."""
     found = context.facts.binaries().images
+    loaded = {os.path.normpath(one.path) for one in context.linking().torch.objects}
     for file, image in found.items():
         package = context.packages.top(file)
-        is_built = is_torchs(package) and image.type == _SHARED
+        is_built = (is_torchs(package) or str(file) in loaded) and image.type == _SHARED
         for_torch = image.interpreter is None and (own & set(image.needed) or is_built)
         if for_torch and not _is_anothers(context, file):
             yield file
@@ -169,12 +171,13 @@ _OWNERS = (
     ),
     (re.compile(rb"_?Py[A-Z]|_Py_"), "Python", "install a build of it for this Python"),
     (re.compile(rb"cuda[A-Z]|__cuda"), "libcudart", "install a build of it for torch's CUDA"),
+    (re.compile(rb"_{0,2}nvJitLink"), "libnvJitLink", "install it in the release of torch's lock"),
     (re.compile(rb"cublas|cusparse|cusolver|cufft|curand|nvrtc|cudnn"), "CUDA's libraries", ""),
     (re.compile(rb"nccl[A-Z]"), "libnccl", "install NVIDIA's NCCL in the release of torch's lock"),
     (re.compile(rb"_Z(?:T[VIS])?N?K?St|__cxa|__gxx"), "libstdc++", "install a newer libstdc++"),
 )
 # How the libraries of an owner begin.
-_STEMS = {"libcudart": "libcudart", "libnccl": "libnccl", "libstdc++": "libstdc++"}
+_STEMS = {name: name for name in ("libcudart", "libnccl", "libnvJitLink", "libstdc++")}
 
 
 def _undefined_elsewhere(context: Context, file: Path, missing: list[bytes]) -> Finding:
