@@ -31,9 +31,9 @@ def torch_abi(context: Context) -> Iterator[Finding]:
     in them), it fails to load with "undefined symbol", which vLLM reports late or hides. Of
     torch with all that it loads, vLLM, flash-attention, and all that loads one of torch's libraries,
     every undefined symbol that is not weak is looked for where the loader looks: in Python and what
-    it loads, in what torch opens for all to see, and in the libraries that the file needs, and those that they
-    need. Nothing is loaded. Where a library is not found, or without Python, only torch's own
-    names are judged.
+    it loads, in what torch opens for all to see, and in the libraries that the file needs, and those
+    that they need. Nothing is loaded. Where a library is not found, or without Python, only torch's
+    own names are judged.
 
     Seen in vllm#13608, vllm#20361, vllm#10300. The tables are described in the System V gABI, chapter
     4; the order of the search in ld.so's "Lookup scope" (Drepper, How To Write Shared Libraries,
