@@ -18,8 +18,9 @@ kept() { # PATTERN LIST...: REPLY, a list as PATH is one, of the elements that f
 }
 kept '/*' "@out@/bin" "@path@" "${PATH:-}"
 export PATH=$REPLY
-# Nor what lies there as a header or a library of what is compiled on first use (gcc, "Environment Variables").
-for name in CPATH C_INCLUDE_PATH CPLUS_INCLUDE_PATH LIBRARY_PATH; do
+# Nor what lies there as a header or a library of what is compiled on first use (gcc, "Environment
+# Variables"; ld, -rpath).
+for name in CPATH C_INCLUDE_PATH CPLUS_INCLUDE_PATH COMPILER_PATH LIBRARY_PATH LD_RUN_PATH; do
   [[ -v $name ]] || continue
   kept '/*' "${!name}"
   export "$name=$REPLY"

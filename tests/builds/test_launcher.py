@@ -164,7 +164,8 @@ def test_an_empty_element_is_not_the_working_directory(
 ) -> None:
     """As `export CPATH=$CPATH:/opt/include` leaves one, where nothing was before."""
     kept = path.format("/kept").strip(":")
-    lists = ("CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "LIBRARY_PATH", "VLLM_NIX_PYTHONPATH")
+    gccs = ("CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "COMPILER_PATH", "LIBRARY_PATH")
+    lists = (*gccs, "LD_RUN_PATH", "VLLM_NIX_PYTHONPATH")
     variables = dict.fromkeys(lists, path.format("/kept"))
     code = "import os, json; print(json.dumps([v for k, v in os.environ.items() if 'PATH' in k]))"
     python = cuda / "bin/python"
