@@ -20,12 +20,15 @@ kept '/*' "@out@/bin" "@path@" "${PATH:-}"
 export PATH=$REPLY
 # Nor what lies there as a header or a library of what is compiled on first use (gcc, "Environment
 # Variables"; ld, -rpath).
-for name in CPATH C_INCLUDE_PATH CPLUS_INCLUDE_PATH COMPILER_PATH LIBRARY_PATH LD_RUN_PATH; do
-  [[ -v $name ]] || continue
-  kept '/*' "${!name}"
-  export "$name=$REPLY"
-done
-unset name
+compilers_lists() {
+  local name
+  for name in CPATH C_INCLUDE_PATH CPLUS_INCLUDE_PATH COMPILER_PATH LIBRARY_PATH LD_RUN_PATH; do
+    [[ -v $name ]] || continue
+    kept '/*' "${!name}"
+    export "$name=$REPLY"
+  done
+}
+compilers_lists
 
 # The caller's modules stay outside, unless VLLM_NIX_PYTHONPATH names them. What one process of the
 # environment sets for another, as Ray does, is not the caller's. vLLM warns of a VLLM_... it does not know.
