@@ -107,6 +107,8 @@ def test_a_container_that_was_started_without_its_device(
     text, advice = found(verify(gpu_sample.root, only=["live-device"]))
     assert text == "failed the kernel has NVIDIA's module 580.65.06, and there is no libcuda.so.1"
     assert "--gpus all" in advice
+    text, _ = found(verify(gpu_sample.root, device="orin", only=["live-device"]))
+    assert text.startswith("warning "), "it is another device that was asked for"
 
 
 @pytest.mark.parametrize("status", [803, 804])

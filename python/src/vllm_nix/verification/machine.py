@@ -46,12 +46,13 @@ class Driver:
 
 @dataclass(frozen=True, slots=True)
 class BrokenDriver:
-    """A driver that is there and does not start. It is no fault where the machine has no GPU, or this
-    process was set to see none."""
+    """A driver that does not start, or is not there beside its device. It is no fault where the machine has
+    no GPU, or this process was set to see none."""
 
     found: str
     fix: str
     is_fault: bool = True
+    is_there: bool = True
 
     def __str__(self) -> str:
         return "the NVIDIA driver does not start: see `live-device`"
@@ -136,16 +137,19 @@ def _left_outside() -> BrokenDriver | None:
         return BrokenDriver(
             f"the kernel has NVIDIA's module {release}, and there is no libcuda.so.1",
             f"{CONTAINER}; on the host install the driver's libraries, {release}",
+            is_there=False,
         )
     if _is_tegra() or (DEVICES / "nvmap").exists():
         return BrokenDriver(
             "this is a Jetson, and there is no libcuda.so.1",
             "start the container with --runtime nvidia; on the host: apt-get install nvidia-l4t-cuda",
+            is_there=False,
         )
     if cards := _cards():
         return BrokenDriver(
             f"there is an NVIDIA device at PCI {cards[0]}, and no driver",
             f"{CONTAINER}; on the host install NVIDIA's driver",
+            is_there=False,
         )
     if (DEVICES / "dxg").exists():
         return BrokenDriver(

@@ -64,7 +64,9 @@ def live_device(context: Context) -> Iterator[Finding]:
     """
     if isinstance(context.driver, BrokenDriver) and context.is_for_cuda:
         broken_ = context.driver
-        yield (failed if broken_.is_fault else warning)(broken_.found, fix=broken_.fix)
+        # Who asks for another device has a use for none of this machine's.
+        is_fault = broken_.is_fault and (broken_.is_there or context.is_here)
+        yield (failed if is_fault else warning)(broken_.found, fix=broken_.fix)
         return
     driver = context.here()
     yield from _nvml(driver)
