@@ -396,6 +396,8 @@ def test_the_command(store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
         paths.write_text(lines)
         assert cli.main([*words, "--store-paths", str(paths)]) == 2
         assert message in capsys.readouterr().err
+    assert cli.main([*words, "--store-paths", "/dev/zero"]) == 2
+    assert "larger than 16 MiB" in capsys.readouterr().err
     assert cli.main([*words, "--store-paths", str(tmp_path)]) == 2
     assert capsys.readouterr().err == f"vllm-nix: --store-paths {tmp_path}: Is a directory\n"
 

@@ -8,6 +8,8 @@ from typing import Any
 from vllm_nix.errors import InputError
 from vllm_nix.since_311 import tomllib
 
+MOST_TEXT = 1 << 24  # bytes; the index of a model of 700 GB has 9 MB
+
 
 def expand(path: str | Path) -> Path:
     """`path` with a leading ``~`` or ``~name`` as the home that it stands for. Raises `InputError`."""
@@ -23,10 +25,23 @@ def real(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
+def read_text(file: Path, *, or_pipe: bool = False) -> str:
+    """A small text of anybody's: neither a device, nor without end, nor, unless asked, a pipe that nobody
+    writes to. Raises OSError, and ValueError for what is larger or no text."""
+    if not or_pipe and file.exists() and not file.is_file():
+        raise OSError(errno.EINVAL, "not a regular file", str(file))
+    # Some of the kernel's files wait until there is something to read.
+    with os.fdopen(os.open(file, os.O_RDONLY | (0 if or_pipe else os.O_NONBLOCK)), "rb") as stream:
+        data = stream.read(MOST_TEXT + 1)
+    if len(data) > MOST_TEXT:
+        raise ValueError(f"larger than {MOST_TEXT >> 20} MiB, as none of its kind is")
+    return data.decode()
+
+
 def read_toml(file: Path, name: str = "") -> dict[str, Any]:
     """A file of a checkout's, which anybody may edit. Raises `InputError`, which calls it by its name."""
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(read_text(file))
     except RecursionError:
         raise InputError(f"{name or file}: its lists or tables are nested too deep") from None
     except OSError as error:

@@ -2,6 +2,7 @@
 tests/builds/test_model.py."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from vllm_nix import cli
 from vllm_nix.errors import Error, InputError, Unavailable
 from vllm_nix.serve.models import copy, download, hub, is_whole
 
@@ -186,6 +188,31 @@ def test_a_file_that_cannot_be_copied(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=rf"{NAME} cannot be written: [^()]*No such file[^()]*$"):
         copy(source, NAME, tmp_path / "models")
     assert list((tmp_path / "models/acme").iterdir()) == []
+
+
+@pytest.mark.parametrize("end", ["/", "."])
+def test_a_model_that_leads_elsewhere(end: str, tmp_path: Path) -> None:
+    """To all that the machine has, or around."""
+    source = model(tmp_path / "usb")
+    (source / "more").symlink_to(end)
+    with pytest.raises(InputError, match="usb/more is a link to a folder; put what it leads to"):
+        copy(source, NAME, tmp_path / "models")
+    assert list((tmp_path / "models/acme").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors.index.json"])
+@pytest.mark.parametrize("kind", ["pipe", "hole"])
+def test_a_model_whose_files_have_no_end(name: str, kind: str, tmp_path: Path) -> None:
+    source = model(tmp_path / "usb", shards=2)
+    (source / name).unlink()
+    if kind == "pipe":
+        os.mkfifo(source / name)
+    else:
+        (source / name).touch()
+        os.truncate(source / name, 1 << 40)
+    assert cli.main(["serve", "cpu", "chat", "--model", str(source), "--print"]) in (0, 2)
+    if name != "config.json":
+        assert cli.main(["model", "cpu", NAME, "--from", str(source)]) == 2
 
 
 def test_a_copy_into_what_is_copied(tmp_path: Path) -> None:

@@ -40,15 +40,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from vllm_nix.bundle import split_size, write_bundle
     from vllm_nix.errors import InputError
+    from vllm_nix.paths import read_text
     from vllm_nix.text import counted, printable
 
     paths = None
     if args.store_paths:
         try:
-            paths = [Path(line) for line in args.store_paths.read_text().splitlines()]
+            text = read_text(args.store_paths, or_pipe=True)  # as <(nix-store -qR ENV) is
+            paths = [Path(line) for line in text.splitlines()]
         except OSError as error:
             raise InputError(f"--store-paths {args.store_paths}: {error.strerror}") from None
-        except UnicodeDecodeError as error:
+        except ValueError as error:
             raise InputError(f"--store-paths {args.store_paths} is not a text: {error}") from None
     started = time.monotonic()
     done = write_bundle(

@@ -6,7 +6,6 @@ run leaves nothing half-written; in place, each library is replaced when it has 
 
 import base64
 import csv
-import errno
 import io
 import os
 import shutil
@@ -279,30 +278,8 @@ def _copy_link(root: Path, old: Path, new: Path) -> None:
 
 
 def _copy(old: Path, new: Path) -> None:
-    with files.open_regular(old) as source, new.open("wb") as copy:
-        _copy_data(source.fileno(), copy.fileno())
-    shutil.copystat(old, new)
+    files.copy(old, new)
     new.chmod(new.stat().st_mode | 0o200)  # the store's files are read-only; RECORD may change
-
-
-def _copy_data(source: int, target: int) -> None:
-    """Holes stay holes: as zeros, a single one could fill the disk."""
-    size = os.fstat(source).st_size
-    os.truncate(target, size)
-    start = end = 0
-    while start < size:
-        if start == end:
-            try:
-                start = os.lseek(source, start, os.SEEK_DATA)
-            except OSError as error:
-                if error.errno == errno.ENXIO:  # a hole up to the end
-                    return
-                raise
-            end = os.lseek(source, start, os.SEEK_HOLE)
-        data = os.pread(source, min(_CHUNK, end - start), start)
-        if not data:  # it shrank meanwhile
-            return
-        start += os.pwrite(target, data, start)
 
 
 def _make_real(root: Path, folder: Path) -> None:

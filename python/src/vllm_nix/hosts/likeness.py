@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vllm_nix.errors import InputError
+from vllm_nix.paths import read_text
 from vllm_nix.text import counted
 
 Facts = Mapping[str, str]
@@ -32,7 +33,7 @@ def of_environment(environment: Path) -> dict[str, str]:
     if not file.is_file():
         return facts  # somebody else's virtual environment
     try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
+        manifest = json.loads(read_text(file))
         facts |= {f"wheel of {wheel['name']}": wheel["path"] for wheel in manifest["wheels"]}
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{file} is damaged: {error}") from error
@@ -75,8 +76,8 @@ def sentence(keys: Sequence[str], one: tuple[str, Facts], other: tuple[str, Fact
 def _python(config: Path) -> dict[str, str]:
     """The Python of a virtual environment, as its configuration says."""
     try:
-        lines = [line.partition("=") for line in config.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError):
+        lines = [line.partition("=") for line in read_text(config).splitlines()]
+    except (OSError, ValueError):
         return {}
     said = {key.strip(): value.strip() for key, _, value in lines}
     version = said.get("version_info") or said.get("version")

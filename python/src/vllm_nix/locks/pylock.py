@@ -14,6 +14,7 @@ from typing import Any
 from packaging.pylock import Package, Pylock, PylockValidationError
 
 from vllm_nix.errors import InputError, Unavailable
+from vllm_nix.paths import read_text
 from vllm_nix.since_311 import tomllib
 from vllm_nix.text import printable
 
@@ -48,7 +49,7 @@ _MOST_DOTS = 100  # of a line: tomllib takes seconds for a key of thousands of p
 def read_lock(path: Path) -> Lock:
     """Reads a lock that `format_lock` writes. Raises `InputError`."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
         if any(line.count(".") > _MOST_DOTS for line in text.splitlines()):
             raise ValueError(f"a line with more than {_MOST_DOTS} dots")
         data = tomllib.loads(text)

@@ -14,6 +14,7 @@ from packaging.version import Version
 
 from vllm_nix.errors import InputError, Unavailable
 from vllm_nix.hosts.likeness import Facts
+from vllm_nix.paths import read_text
 from vllm_nix.serve.flags import in_background
 from vllm_nix.serve.group import Host
 from vllm_nix.text import quoted
@@ -161,7 +162,7 @@ def check_target_of(environment: Path, target: str) -> None:
     if not manifest.is_file():
         return  # somebody else's virtual environment
     try:
-        built = json.loads(manifest.read_text(encoding="utf-8"))["target"]
+        built = json.loads(read_text(manifest))["target"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{manifest} is damaged: {error}") from error
     if built != target:

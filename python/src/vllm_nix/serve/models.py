@@ -13,8 +13,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from vllm_nix.binaries import files
 from vllm_nix.errors import Error, InputError, Unavailable
-from vllm_nix.paths import expand, real
+from vllm_nix.paths import expand, read_text, real
 from vllm_nix.process import run
 
 # The clients by hub, newest first, and their words for a model and a folder.
@@ -83,7 +84,9 @@ def copy(source: Path, model: str, downloads: Path, *, alone: bool = True) -> Pa
         place.parent.mkdir(parents=True, exist_ok=True)
         # Beside it: a folder that is read-only can be renamed, but not moved into another.
         with _part(place) as part, _part(place) as begun:
-            shutil.copytree(folder, part, dirs_exist_ok=True)
+            shutil.copytree(
+                folder, part, ignore=_no_links, copy_function=files.copy, dirs_exist_ok=True
+            )
             if not is_whole(place):
                 with suppress(FileNotFoundError):
                     place.rename(begun)  # by a client, and never ended
@@ -95,6 +98,15 @@ def copy(source: Path, model: str, downloads: Path, *, alone: bool = True) -> Pa
         reason = error.args[0][0][2] if isinstance(error, shutil.Error) else error.strerror
         raise InputError(f"{place} cannot be written: {reason}") from error
     return place
+
+
+def _no_links(folder: str, names: list[str]) -> list[str]:
+    """Nothing to ignore; but a link to a folder could lead to all of the machine, or around."""
+    for name in names:
+        path = Path(folder, name)
+        if path.is_symlink() and path.is_dir():
+            raise InputError(f"{path} is a link to a folder; put what it leads to in its place")
+    return []
 
 
 def download(model: str, downloads: Path, path: str, variables: Mapping[str, str]) -> Path:
@@ -140,7 +152,7 @@ def _client(model: str, place: Path, path: str, hub: str) -> list[str]:
 
 def _has_all(folder: Path, index: Path) -> bool:
     try:
-        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        names = set(json.loads(read_text(index))["weight_map"].values())
         files = [folder / name for name in names]
     except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError):  # damaged
         return False
@@ -195,7 +207,7 @@ def check_division(values: Mapping[str, Any], folder: Path | None) -> None:
     if folder is None or tensors == stages == 1:
         return
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = json.loads(read_text(folder / "config.json"))
         config = config.get("text_config") or config
         heads, groups, layers = (config.get(key) for key in _PARTS)
     except (OSError, ValueError, AttributeError, RecursionError) as error:
