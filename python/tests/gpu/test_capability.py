@@ -183,6 +183,8 @@ def test_a_target_can_be_for_any(capability: str, toolkit: str) -> None:
         ("NVIDIA L40S-24C", "8.9"),
         ("NVIDIA H100L-1-12CME", "9.0"),
         ("RTX 6000 Pro", "12.0"),
+        ("RTX 6000 Blackwell", "12.0"),
+        ("rtx-5090-blackwell", "12.0"),
         ("NVIDIA RTX PRO 4000 Blackwell SFF Edition", "12.0"),
         ("RTX 500 Ada", "8.9"),
         ("NVIDIA A100-SXM4-80GB", "8.0"),

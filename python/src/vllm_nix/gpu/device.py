@@ -160,6 +160,8 @@ def rules() -> dict[str, Any]:
 def _find(text: str) -> tuple[str, ComputeCapability]:
     """What to call a device, and its capability."""
     plain = _plain(text)
+    if "blackwell" in text.lower() and f"{plain}pro" in _names("devices"):
+        plain += "pro"  # an RTX 6000 of that generation
     for group in ("devices", "grace"):
         if plain in _names(group):
             return text.strip(), _names(group)[plain][1]
