@@ -183,7 +183,10 @@ def check_sizes(values: Mapping[str, Any]) -> None:
 
 def weights(model: str) -> float | None:
     """The weight files of a model's folder in GB; None if it is no folder that has some."""
-    files = [file for pattern in WEIGHTS for file in expand(model).glob(pattern)]
+    folder = expand(model)
+    if not folder.is_dir():
+        return None  # a name, of any characters
+    files = [file for pattern in WEIGHTS for file in folder.glob(pattern)]
     return sum(file.stat().st_size for file in files) / 1e9 or None
 
 
