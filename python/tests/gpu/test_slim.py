@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 from made_binaries import NEEDS_DRIVER, TEXT_AFTER, archive, cubin, entry, fatbin_of, shared_library
 
-from vllm_nix import cli
+from vllm_nix import cli, process
 from vllm_nix.binaries import elf, loading, shrink
 from vllm_nix.errors import Error, InputError, Unavailable
 from vllm_nix.gpu import compression, fatbin, slim, slim_tree
@@ -993,6 +993,15 @@ def test_a_new_file_that_does_not_load_replaces_nothing(
     monkeypatch.setattr(loading, "load", load)
     text = refusal(tmp_path, shared_library([WIDE]))
     assert text == "the new file does not load: cannot map it"
+
+
+def test_what_loading_runs_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    greedy = tmp_path / "python"
+    greedy.write_text(f"#!{sys.executable}\nkept = []\nwhile True: kept.append(b'x' * (1 << 20))\n")
+    greedy.chmod(0o755)
+    monkeypatch.setattr(process, "free_memory", lambda: 200 << 20)
+    said = loading.load(tmp_path / "x.so", python=greedy).error
+    assert said == "more than 0.1 GiB of memory"
 
 
 def test_loading_is_reported(tmp_path: Path) -> None:

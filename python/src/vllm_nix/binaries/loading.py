@@ -67,6 +67,7 @@ def _load(library: Path, searched: Sequence[str], python: Path | None, limit: fl
             folder=library.parent,
             environment={**os.environ, "LD_LIBRARY_PATH": ":".join(searched)},
             limit=limit,
+            memory=3 * process.free_memory() // 4,  # its own initialization runs
         )
     except OSError as error:
         return Loaded(f"cannot run {program}: {error.strerror}")
