@@ -188,6 +188,7 @@ ANSWERS = (
     '{"version": "12.6", "devices": [{"x": 1}]}',
     '{"version": "12.6", "devices": 7}',
     '{"version": "12.6", "devices": [{"name": "x", "capability": "abc", "integrated": 0, "memory": 1}]}',
+    '{"version": "12.6", "devices": [{"name": "x", "capability": "8.6", "integrated": 0, "memory": 1e999}]}',
 )
 
 

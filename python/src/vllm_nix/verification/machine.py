@@ -90,7 +90,7 @@ def ask_driver(environment: Environment) -> Driver | BrokenDriver | str:
     answer = outcome.answers[0]
     try:
         return _driver(answer)
-    except (KeyError, TypeError, ValueError, InputError):
+    except (KeyError, OverflowError, TypeError, ValueError, InputError):  # 1e999 is a number
         said = f"the NVIDIA driver cannot be asked: its process answers {str(answer)[:200]}"
         return BrokenDriver(said, "install the driver again")
 
