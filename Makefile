@@ -44,7 +44,7 @@ test-builds:
 
 test-slow: setup ## what takes hours, emulated or in a browser: apt-get install qemu-user-static binfmt-support chromium podman runc
 	$(vllm-nix) fetch cpu cuda cuda_12 debian-cuda debian-cuda12 debian-cuda12-libraries vllm-sources verl verl_0_7_0 verl_0_7_1 verl_0_7_2 verl_0_7_3 verl_0_8_3
-	$(vllm-nix) fetch --system aarch64-linux debian ascend jetson jetson_0_13 jetson_7
+	$(vllm-nix) fetch --system aarch64-linux debian debian-cuda ascend jetson jetson_0_13 jetson_7
 	-$(vllm-nix) fetch --system aarch64-linux ascend_0_23 # its Triton, which Huawei hands out, is not tested
 	-$(vllm-nix) fetch ascend # its torch for x86_64 may be out of reach, and is not tested
 	-$(vllm-nix) fetch neuron_0_24 # nor is its torch
