@@ -17,14 +17,15 @@ def printable(text: object, keep: str = "") -> str:
     return "".join(char if char in keep or char.isprintable() else _escaped(char) for char in line)
 
 
-def quoted(word: str) -> str:
-    r"""`word` for a shell; one that does not print as itself in escapes (``$'\033'``), which bash, zsh and
+def quoted(*words: str) -> str:
+    r"""Words for a shell; one that does not print as itself in escapes (``$'\033'``), which bash, zsh and
     POSIX since 2024 take."""
     from shlex import quote
 
-    if word.isprintable():
-        return quote(word)
-    return f"$'{''.join(_shell_escape(char) for char in word)}'"
+    return " ".join(
+        quote(word) if word.isprintable() else f"$'{''.join(map(_shell_escape, word))}'"
+        for word in words
+    )
 
 
 def unicode(name: object) -> str:
@@ -57,9 +58,8 @@ def columns() -> int:
 def _shell_escape(char: str) -> str:
     if char.isprintable():
         return f"\\{char}" if char in "'\\" else char
-    is_byte = (
-        "\udc80" <= char <= "\udcff"
-    )  # as in `_escaped`; other halves of pairs are no text at all
+    # As in `_escaped`; other halves of pairs are no text at all.
+    is_byte = "\udc80" <= char <= "\udcff"
     data = char.encode("utf-8", "surrogateescape" if is_byte else "surrogatepass")
     return "".join(f"\\{byte:03o}" for byte in data)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from vllm_nix.errors import InputError
 from vllm_nix.gpu.capability import ComputeCapability, known, table
-from vllm_nix.since_311 import tomllib
+from vllm_nix.paths import read_toml
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +153,7 @@ def release(text: str) -> tuple[int, int]:
 @cache
 def rules() -> dict[str, Any]:
     """compat.toml."""
-    path = Path(__file__).parent / "compat.toml"
-    return tomllib.loads(path.read_text(encoding="utf-8"))
+    return read_toml(Path(__file__).parent / "compat.toml")
 
 
 def _find(text: str) -> tuple[str, ComputeCapability]:

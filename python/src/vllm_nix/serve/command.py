@@ -54,15 +54,11 @@ class Command:
         """
         assignments = [f"{name}={quoted(value)}" for name, value in self.variables.items()]
         if not self.has_clients:
-            return " ".join([*assignments, " ".join(map(quoted, self.words))])
-        before = (
-            [*assignments, " ".join(map(quoted, in_background(self.first))), "&&"]
-            if self.first
-            else []
-        )
+            return " ".join([*assignments, quoted(*self.words)])
+        before = [*assignments, quoted(*in_background(self.first)), "&&"] if self.first else []
         read = f"key=$(cat {quoted(str(self.api_key_file))}) &&"
         key = f'{API_KEY}="${{key:?the API key file is empty}}"'
-        return " ".join([*before, read, *assignments, key, " ".join(map(quoted, self.words))])
+        return " ".join([*before, read, *assignments, key, quoted(*self.words)])
 
     def to_json(self) -> dict[str, object]:
         """The same for a program; the API key itself is not in it."""

@@ -3,14 +3,14 @@
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from packaging.version import Version
 
 from vllm_nix.errors import InputError
 from vllm_nix.hosts.network import with_port
-from vllm_nix.since_311 import tomllib
+from vllm_nix.paths import read_toml
 
 Data = Mapping[str, Any]
 
@@ -162,6 +162,4 @@ def _is_refused(rule: Data, profile: Data, device: str) -> bool:
 
 @cache
 def _table() -> dict[str, Any]:
-    return tomllib.loads(
-        resources.files("vllm_nix.serve").joinpath("flags.toml").read_text(encoding="utf-8")
-    )
+    return read_toml(Path(__file__).parent / "flags.toml")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from vllm_nix.since_311 import tomllib
+from vllm_nix.paths import read_toml
 
 MOST = 20_000  # characters of a message that are looked at
 TABLE = Path(__file__).parent / "messages"
@@ -33,7 +33,7 @@ class Row:
 @cache
 def rows() -> tuple[Row, ...]:
     """All of them, the special ones first."""
-    parts = (tomllib.loads((TABLE / f"{part}.toml").read_text("utf-8")) for part in PARTS)
+    parts = (read_toml(TABLE / f"{part}.toml") for part in PARTS)
     return tuple(
         Row(
             re.compile(row["pattern"] if "pattern" in row else re.escape(row["says"])),

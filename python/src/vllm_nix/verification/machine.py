@@ -13,8 +13,7 @@ from vllm_nix import gpu
 from vllm_nix.errors import InputError
 from vllm_nix.gpu.capability import ComputeCapability
 from vllm_nix.gpu.device import Device, cuda_release, device, is_release, jetpack_release
-from vllm_nix.paths import real
-from vllm_nix.since_311 import tomllib
+from vllm_nix.paths import read_toml, real
 from vllm_nix.verification.environment import Environment, lookup, texts
 
 # What only a driver has, under the sonames that CUDA libraries ask for; on Jetson, L4T's as well.
@@ -270,8 +269,7 @@ CACHED = "out of the loader's cache (its line in /etc/ld.so.conf.d, then ldconfi
 @cache
 def _errors() -> dict[str, dict[str, dict[str, str]]]:
     """driver-errors.toml."""
-    file = Path(gpu.__file__).parent / "driver-errors.toml"
-    return tomllib.loads(file.read_text(encoding="utf-8"))
+    return read_toml(Path(gpu.__file__).parent / "driver-errors.toml")
 
 
 def _release_in(text: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vllm_nix.errors import InputError
 from vllm_nix.paths import expand, real
+from vllm_nix.text import some
 from vllm_nix.verification.check import Context, Finding, failed, warning
 from vllm_nix.verification.environment import Interpreter
 from vllm_nix.verification.known import EVERY_START
@@ -78,10 +79,9 @@ def _hidden(context: Context, folder: Path, what: str, how: str) -> Iterator[Fin
     if not hidden:
         return
     hidden.sort(key=lambda name: name not in EVERY_START)
-    more = f" and {len(hidden) - SHOWN} more" if len(hidden) > SHOWN else ""
     report = failed if hidden[0] in EVERY_START else warning
     yield report(
-        f"before the environment come {what}, which hide its {', '.join(hidden[:SHOWN])}{more}",
+        f"before the environment come {what}, which hide its {some(hidden, SHOWN)}",
         where=str(folder),
         expected="the environment's own, which is what is looked at here",
         fix=how,
