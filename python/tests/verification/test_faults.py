@@ -605,6 +605,56 @@ def test_a_stand_in_for_a_missing_module_is_reported_first(sample: Sample) -> No
     assert finding.fix == "install what has the module other_that_is_gone"
 
 
+IN_ANOTHER_PROCESS = """
+frames = "".join(f'  File "/x/{name}.py", line 1\\n    call_again()\\n' for name in range(100))
+raise RuntimeError(
+    "Error raised in subprocess:\\nTraceback (most recent call last):\\n" + frames +
+    "ImportError: libGL.so.1: cannot open shared object file: No such file or directory\\n")
+"""
+
+
+def test_the_cause_at_the_end_of_what_another_process_printed(sample: Sample) -> None:
+    """As vLLM looks at a model's class, torch's inductor at g++, FlashInfer at ninja."""
+    sample.install("transformers", "5.19.0", {"transformers/__init__.py": IN_ANOTHER_PROCESS})
+    (result,) = verify(sample.root, only=["imports"]).results
+    (finding,) = [found for found in result.findings if found.status is Status.FAILED]
+    assert finding.found.startswith("RuntimeError: Error raised in subprocess:\nImportError: libGL")
+    assert "opencv-python-headless" in finding.fix
+
+
+LOGS = """
+import logging
+__version__ = "0.32.0"
+SamplingParams = dict
+def LLM(**options):
+    try:
+        import gone
+    except ImportError:
+        logging.getLogger("vllm.registry").exception("Error in inspecting model architecture")
+    raise ValueError("Model architectures ['Qwen2ForCausalLM'] failed to be inspected.")
+"""
+
+
+def test_the_cause_that_vllm_only_logs(sample: Sample) -> None:
+    sample.install("vllm-extra", "1.0", {"vllm/__init__.py": LOGS})
+    (result,) = verify(sample.root, only=["token"]).results
+    (finding,) = result.findings
+    assert finding.found.startswith("ModuleNotFoundError: No module named 'gone'; then ValueError:")
+    assert finding.fix == "install what has the module gone"
+
+
+def test_what_a_missing_module_led_to_is_reported_first(sample: Sample) -> None:
+    code = (
+        "try:\n    import flash_attn\nexcept ImportError:\n"
+        "    raise ImportError('libcudart.so.12: cannot open shared object file')"
+    )
+    sample.install("transformers", "5.19.0", {"transformers/__init__.py": code})
+    (result,) = verify(sample.root, only=["imports"]).results
+    (finding,) = [found for found in result.findings if found.status is Status.FAILED]
+    assert finding.found.startswith("ImportError: libcudart.so.12")
+    assert finding.fix.startswith("libcudart.so.12 is of a CUDA that is not here")
+
+
 def test_the_cause_behind_a_command(sample: Sample) -> None:
     command = f"#!{sample.root}/bin/python\n{WRAPPED.format(how=' from error')}"
     (sample.root / "bin/vllm").write_text(command)

@@ -435,6 +435,15 @@ def test_fix(message: str, fix: str) -> None:
     assert fix in fix_for(f"first line\n{message}\nlast line")
 
 
+def test_the_first_cause_of_a_chain_counts() -> None:
+    """Whatever the rows' order is."""
+    chain = (
+        "RuntimeError: Numpy is not available; then ModuleNotFoundError: No module named 'vllm._C'"
+    )
+    assert "numpy<2" in fix_for(chain)
+    assert "numpy<2" in fix_for(f"ValueError: 7; then {chain}")
+
+
 def test_rows() -> None:
     for row in rows():
         assert row.source

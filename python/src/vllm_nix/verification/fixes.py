@@ -46,8 +46,10 @@ def rows() -> tuple[Row, ...]:
 
 
 def fix_for(message: str, otherwise: str = "") -> str:
-    """The fix of the first row that fits a message; `otherwise` if there is none."""
-    for row in rows():
-        if found := row.pattern.search(message[:MOST]):
-            return row.fix.format_map(found.groupdict())
+    """The fix of the first row that fits a message; `otherwise` if there is none. Of a chain of
+    exceptions, the first cause that a row fits counts (`probes/errors.py`)."""
+    for part in message[:MOST].split("; then "):
+        for row in rows():
+            if found := row.pattern.search(part):
+                return row.fix.format_map(found.groupdict())
     return otherwise

@@ -1,6 +1,12 @@
 """Words for an exception and for what it came from. Loaded by the probes, so: standard library only."""
 
+import re
+
 MOST = 8  # exceptions of a chain
+LONG = 1500  # characters of one
+# Lines of a compiler's, a linker's or another process's output that say why; not the frames of tracebacks.
+_TELLING = re.compile(r"^\S.*(?:[Ee]rror|[Cc]annot|[Ff]atal|[Uu]ndefined|[Nn]ot found|No such)")
+_LONG_LINE = 400  # commands have longer ones
 
 
 def describe(error: BaseException) -> str:
@@ -12,13 +18,13 @@ def describe(error: BaseException) -> str:
     seen = {id(error)}
     stands_in = False
     for _ in range(MOST):
-        stands_in = stands_in or (
-            error.__cause__ is None and isinstance(error, ModuleNotFoundError)
-        )
         members = getattr(error, "exceptions", None) or (None,)
         below = error.__cause__ or error.__context__ or members[0]
         if not isinstance(below, BaseException) or id(below) in seen:
             break
+        if error.__cause__ is None and isinstance(error, ImportError):
+            kinds = (error, below)
+            stands_in = stands_in or any(isinstance(one, ModuleNotFoundError) for one in kinds)
         seen.add(id(below))
         if stands_in:
             after.append(_words(below))
@@ -29,5 +35,15 @@ def describe(error: BaseException) -> str:
 
 
 def _words(error: BaseException) -> str:
-    text = str(error).strip() or "no message"
-    return f"{type(error).__name__}: {text}"[:1500]
+    text = f"{type(error).__name__}: {str(error).strip() or 'no message'}"
+    return text if len(text) <= LONG else _shortened(text)
+
+
+def _shortened(text: str) -> str:
+    """Its first line, those that say why, and its last: what a process printed has its cause far down."""
+    first, *lines = (line.rstrip() for line in text[:1_000_000].splitlines())
+    told = [line for line in lines if len(line) <= _LONG_LINE and _TELLING.match(line)]
+    if len(told) > MOST:
+        told = [*told[: MOST // 2], "...", *told[-MOST // 2 :]]
+    kept = [first[:_LONG_LINE], *told, *(line[:_LONG_LINE] for line in lines[-1:])]
+    return "\n".join(dict.fromkeys(kept))[:LONG]

@@ -19,6 +19,7 @@ from typing import Any
 
 OTHERS = {"hip": "ROCm", "xpu": "XPU"}  # what torch.version has for GPUs of other makers
 complaints: list[str] = []  # of vLLM, about imports
+logged: list[BaseException] = []  # by vLLM in a step, which then raises another that says less
 
 
 def version(name: str) -> dict[str, Any]:
@@ -150,7 +151,7 @@ def answer(**line: Any) -> None:
 
 
 def listen() -> None:
-    """Keeps vLLM's warnings of imports that failed, whoever is to see them."""
+    """Keeps vLLM's warnings of imports that failed, and the errors that it logs, whoever is to see them."""
     make = logging.getLogRecordFactory()
 
     def record(*arguments: Any, **more: Any) -> logging.LogRecord:
@@ -159,6 +160,8 @@ def listen() -> None:
             with suppress(Exception):
                 if "ailed to import" in (text := record.getMessage()):
                     complaints.append(text[:2000])
+                if record.levelno >= logging.ERROR and record.exc_info and record.exc_info[1]:
+                    logged.append(record.exc_info[1])
         return record
 
     logging.setLogRecordFactory(record)
@@ -169,10 +172,13 @@ def main() -> None:
     listen()
     for step in json.loads(sys.argv[2]):
         name, *arguments = step
+        logged.clear()
         try:
             answer(step=step, value=STEPS[name](*arguments))
         except BaseException as error:  # noqa: BLE001 -- a module may even raise SystemExit
-            answer(step=step, error=describe(error))
+            last = describe(error)
+            causes = [text for text in map(describe, logged[:3]) if text not in last]
+            answer(step=step, error="; then ".join(dict.fromkeys([*causes, last])))
 
 
 if __name__ == "__main__":  # vLLM may start processes that import this file
