@@ -1,0 +1,244 @@
+"""What public reports say, shortened, with their threads, and a part of the fix."""
+
+import pytest
+
+from vllm_nix.verification.fixes import fix_for
+
+REPORTS = [
+    ("vllm#36077", "/bin/sh: 1: :/usr/local/cuda-12.8/bin/nvcc: not found", "begins with a colon"),
+    (
+        "flashinfer#1532",
+        "nvcc fatal   : Unknown option '-static-global-template-stub=false'",
+        "a newer CUDA toolkit",
+    ),
+    ("exllama#293", "/bin/sh: 1: /usr/bin/nvcc: not found", "install CUDA's toolkit"),
+    (
+        "vllm#41410",
+        "PermissionError: [Errno 13] Permission denied: '/tmp/tvm-debug-mode-tempdirs/2026/00000'",
+        "another user's",
+    ),
+    (
+        "pytorch#34238",
+        "PermissionError: [Errno 13] Permission denied: '/tmp/torch_extensions/fused'",
+        "TORCH_EXTENSIONS_DIR",
+    ),
+    (
+        "triton#518",
+        "PermissionError: [Errno 13] Permission denied: '/tmp/triton/d645ef562cfc8f31ab6c7b88eccac0f6.lock'",
+        "TRITON_CACHE_DIR",
+    ),
+    (
+        "vllm#3513",
+        "PermissionError: [Errno 13] Permission denied: '/tmp/ray/session_2024-03-19_01'",
+        "RAY_TMPDIR",
+    ),
+    (
+        "",
+        "PermissionError: [Errno 13] Permission denied: '/tmp/torchinductor_root/fxgraph'",
+        "TORCHINDUCTOR_CACHE_DIR",
+    ),
+    ("", "PermissionError: [Errno 13] Permission denied: '/tmp/tmpabc/ptxas'", "noexec"),
+    (
+        "LLMFlux#124",
+        "OSError: [Errno 30] Read-only file system: '/projects/data/.cache/flashinfer'",
+        "XDG_CACHE_HOME",
+    ),
+    ("wyoming#27", "OSError: [Errno 30] Read-only file system: '/nonexistent'", "HOME"),
+    ("LLMFlux#58", "OSError: [Errno 30] Read-only file system: '/projects/hf'", "HF_HOME"),
+    (
+        "mamba#363",
+        "FileNotFoundError: [Errno 2] No such file or directory: 'ldconfig'",
+        "/sbin on PATH",
+    ),
+    (
+        "vllm#18851",
+        "AssertionError: failed to get the hash of the compiled graph",
+        "torch_compile_cache",
+    ),
+    (
+        "vllm#21858",
+        "RuntimeError: vLLM failed to compile the model. The most likely reason for this is that a previous compilation failed, leading to a corrupted compilation artifact.",
+        "torch_compile_cache",
+    ),
+    (
+        "vllm#13040",
+        "OSError: /x/torchvision.libs/libcudart.41118559.so.12 (deleted): cannot open shared object file: No such file or directory",
+        "restart",
+    ),
+    (
+        "vllm#23925",
+        "ImportError: /projects/vllm/vllm/_C.abi3.so: undefined symbol: _Z24silu_and_mul_nvfp4_quantRN2at6TensorES1_S1_S1_",
+        "rm -rf build .deps",
+    ),
+    (
+        "vllm#28199",
+        "ImportError: /x/vllm/_C.abi3.so: undefined symbol: _Z20cutlass_moe_mm_sm100RN2at6TensorERKS0_S3_bb",
+        "rm -rf build .deps",
+    ),
+    (
+        "saturncloud#483",
+        "ImportError: /lib/x86_64-linux-gnu/libstdc++.so.6: version `CXXABI_1.3.15' not found (required by /opt/conda/lib/python3.12/site-packages/scipy/optimize/_highspy/_core.so)",
+        "$CONDA_PREFIX/lib",
+    ),
+    (
+        "fastllm#339",
+        "OSError: /home/jwkj/miniconda3/bin/../lib/libstdc++.so.6: version `GLIBCXX_3.4.30' not found (required by /home/x/libfastllm_tools.so)",
+        "conda-forge libstdcxx",
+    ),
+    (
+        "vllm#1758",
+        "ImportError: /x/vllm/cuda_utils.cpython-39-x86_64-linux-gnu.so: undefined symbol: _ZNSt15__exception_ptr13exception_ptr10_M_releaseEv",
+        "older libstdc++",
+    ),
+    (
+        "deepmd#2241",
+        "OSError: /x/libcublas.so.11: symbol cublasLtHSHMatmulAlgoInit, version libcublasLt.so.11 not defined in file libcublasLt.so.11 with link time reference",
+        "another libcublasLt.so.11",
+    ),
+    (
+        "pulumi#7754",
+        "ImportError: /nix/store/gk42-glibc-2.32-48/lib/libc.so.6: version `GLIBC_2.33' not found (required by /nix/store/lg10-gcc-10.3.0-lib/lib/libstdc++.so.6)",
+        "nixpkgs",
+    ),
+    (
+        "llama-cpp-python#645",
+        "RuntimeError: CUDA error: OS call failed or operation not supported on this OS",
+        "seccomp=unconfined",
+    ),
+    (
+        "toolkit#908",
+        "nvidia-container-cli: initialization error: cuda error: os call failed or operation not supported on this os: unknown.",
+        "nvidia-smi work",
+    ),
+    ("Robotec#322", "RuntimeError: CUDA error: operation not supported", "enable_uvm"),
+    (
+        "aws-do-eks#51",
+        "RuntimeError: [enforce fail at device.cc:84] ifa != nullptr. Unable to find address for: ^lo",
+        "no list",
+    ),
+    ("vllm#19656", "fatal error: stddef.h: No such file or directory", "its own headers"),
+    ("pytorch#173679", "OSError: [Errno 116] Stale file handle", "local disk"),
+    (
+        "pytorch#173679",
+        "OSError: [Errno 16] Device or resource busy: '/root/.triton/cache/x/tmp/cuda_utils.so' -> '/root/.triton/cache/x/cuda_utils.so'",
+        "local disk",
+    ),
+    (
+        "vllm#6180",
+        "FileNotFoundError: [Errno 2] No such file or directory: '/home/vllm/.triton/cache/c926ad/fused_moe_kernel.cubin.tmp.pid_72_945989'",
+        "local disk",
+    ),
+    (
+        "vllm#37561",
+        "RuntimeError: libtcmalloc is not found in LD_PRELOAD. Please follow the section `set LD_PRELOAD`",
+        "libtcmalloc-minimal4",
+    ),
+    ("cutlass#3001", "ModuleNotFoundError: No module named 'cutlass'", "nvidia-cutlass-dsl"),
+    (
+        "dynamo#11775",
+        "ImportError: cannot import name 'increment_coord' from 'cutlass.cute.core' (/x/cutlass/cute/core.py)",
+        "nvidia-cutlass-dsl",
+    ),
+    (
+        "vllm#44949",
+        "TypeError: mlir_global_dtors() missing 1 required positional argument: 'data'",
+        "nvidia-cutlass-dsl",
+    ),
+    (
+        "ktransformers#2045",
+        "terminate called after throwing an instance of 'tvm::ffi::Error' what():  TypeAttr `__ffi_repr__` is already registered for type index 130",
+        "apache-tvm-ffi<0.1.12",
+    ),
+    (
+        "vllm#25802",
+        "vllm.third_party.pynvml.NVMLError_InvalidArgument: Invalid Argument",
+        "CUDA_VISIBLE_DEVICES",
+    ),
+    (
+        "vllm#14320",
+        "ValueError: Invalid attention backend for cuda, with use_v1: False use_mla: False",
+        "unset VLLM_ATTENTION_BACKEND",
+    ),
+    (
+        "vllm#32732",
+        "ValueError: No valid attention backend found for cuda with AttentionSelectorConfig(head_size=576)",
+        "--kv-cache-dtype auto",
+    ),
+    (
+        "pytorch#19943",
+        "ImportError: cannot import name 'Random' from 'random' (/x/lib/python3.7/site-packages/torch/random.py)",
+        "hides Python's own module",
+    ),
+    (
+        "",
+        "ImportError: libcudart.so.12: cannot open shared object file: Permission denied",
+        "chmod -R a+rX",
+    ),
+    (
+        "",
+        "ImportError: libcudart.so.12: cannot open shared object file: Too many open files",
+        "ulimit -n",
+    ),
+    (
+        "",
+        "ImportError: /nfs/torch/lib/libtorch_cpu.so: cannot open shared object file: Stale file handle",
+        "local disk",
+    ),
+    ("", "ImportError: Error relocating /x/_C.so: __memcpy_chk: symbol not found", "Alpine"),
+    (
+        "",
+        "ImportError: Error loading shared library ld-linux-x86-64.so.2: No such file or directory (needed by /x/_C.so)",
+        "Alpine",
+    ),
+    ("", "fatal error: math.h: No such file or directory", "libc6-dev"),
+    ("", "x.cpp:1:10: fatal error: cstdlib: No such file or directory", "apt-get install g++"),
+    ("", "x.cpp:1:10: fatal error: 'type_traits' file not found", "libstdc++-N-dev"),
+    ("", "main.c:1:10: fatal error: 'Python.h' file not found", "python3-dev"),
+    ("", "/usr/bin/ld: cannot find -lgomp", "apt-get install g++"),
+    ("", "collect2: fatal error: cannot find 'ld'", "binutils"),
+    ("", "nvcc fatal   : Cannot find compiler 'g++' in PATH", "NVCC_CCBIN"),
+    ("", "nvcc fatal   : Could not open output file '/tmp/tmpxft_0000'", "TMPDIR"),
+    ("", "OSError: AF_UNIX path too long", "short folder"),
+    ("", "OSError: [Errno 38] Function not implemented", "/dev/shm"),
+    ("", "AttributeError: Can't pickle local object 'main.<locals>.f'", "top of a module"),
+    (
+        "",
+        "FileNotFoundError: [Errno 2] No such file or directory: '/home/u/<stdin>'",
+        "from a file",
+    ),
+    ("", "AssertionError: daemonic processes are not allowed to have children", "no daemon"),
+    ("", "ValueError: signal only works in main thread of the main interpreter", "main thread"),
+    (
+        "",
+        "RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}",
+        "stands above it",
+    ),
+    (
+        "",
+        "RuntimeError: NCCL error: internal error - please report this issue to the NCCL developers",
+        "other ranks",
+    ),
+    (
+        "",
+        "huggingface_hub.errors.HfHubHTTPError: 401 Client Error: Unauthorized for url",
+        "HF_TOKEN",
+    ),
+    ("", "httpx.ConnectTimeout: [Errno 110] Connection timed out", "HTTPS_PROXY"),
+    (
+        "",
+        "openai_harmony.HarmonyError: error downloading or loading vocab file: failed to download or load vocab file",
+        "TIKTOKEN_ENCODINGS_BASE",
+    ),
+    ("", "OSError: [Errno 37] No locks available", "local disk"),
+    ("", "Unable to determine the device handle for GPU0000:41:00.0: GPU is lost.", "Xid 79"),
+    ("", "RuntimeError: CUDA error: unknown error", "nvidia_uvm"),
+    ("", "RuntimeError: CUDA error: misaligned address", "--enforce-eager"),
+    ("", "pynvml.NVMLError_DriverNotLoaded: Driver Not Loaded", "modprobe nvidia"),
+    ("", "pynvml.NVMLError_Unknown: Unknown Error", "native.cgroupdriver"),
+    ("", "pynvml.NVMLError_FunctionNotFound: Function Not Found", "nvidia-ml-py"),
+]
+
+
+@pytest.mark.parametrize(("thread", "message", "fix"), REPORTS)
+def test_fix(thread: str, message: str, fix: str) -> None:
+    assert fix in fix_for(message), thread
