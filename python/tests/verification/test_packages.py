@@ -13,7 +13,9 @@ import pytest
 from verification.cuda import TORCH, carrier
 from verification.environments import Sample, faults
 from vllm_nix.verification import Status, verify
+from vllm_nix.verification.environment import Environment
 from vllm_nix.verification.installed import read_distributions, read_record
+from vllm_nix.verification.packages import read_packages
 
 FILES = ("gpu-code", "attention", "wheel-set", "record", "elf", "requirements")
 FINDER = """
@@ -220,6 +222,18 @@ def test_the_systems_python_is_no_fault() -> None:
         pytest.skip("no /usr/bin/python3")
     report = verify("/usr", only=["wheel-set", "record", "requirements", "placeholders", "elf"])
     assert faults(report) == {}
+
+
+def test_debians_folders_without_asking_its_python(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python3").symlink_to("python3.11")
+    for version, place in enumerate(("local/lib/python3.11", "lib/python3", "lib/python3.9")):
+        egg_info(tmp_path / place / "dist-packages" / "some.egg-info", "some", str(version))
+        egg_info(tmp_path / place / "dist-packages" / "x.egg-info", f"of-{version}", "1")
+    environment = Environment(tmp_path, tmp_path, 1, files_only=True)
+    _, distributions = read_packages(environment, "not asked")
+    assert [one.name for one in distributions] == ["some", "of-0", "of-1"]
+    assert distributions[0].version == "0"
 
 
 def test_what_debian_installed_is_not_compared(tmp_path: Path) -> None:

@@ -1,14 +1,11 @@
 """What goes before an environment's packages where its user starts it."""
 
-import sys
 from pathlib import Path
 
 import pytest
 
 from verification.environments import Sample, faults
 from vllm_nix.verification import verify
-
-RELEASE = "python{}.{}".format(*sys.version_info[:2])
 
 
 def package(folder: Path, name: str) -> Path:
@@ -54,22 +51,15 @@ def test_a_source_tree_that_is_installed_as_editable_hides_nothing(
     assert found(sample) == ""
 
 
-def test_the_users_site_packages(
+def test_what_pythonpath_alone_has(
     sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """conda's and the system's Python have them before their own; a virtual environment has not."""
-    base = tmp_path / "local"
-    folder = package(base / "lib" / RELEASE / "site-packages", "torch")
-    monkeypatch.setenv("PYTHONUSERBASE", str(base))
-    assert found(sample) == ""
-    module = "vllm_nix.verification.shadows._is_virtual"
-    monkeypatch.setattr(module, lambda root: False)
-    assert f"failed {folder}: before the environment come the user's site-packages" in found(sample)
+    """As modules of a computing centre (Lmod) bring torch."""
+    folder = package(tmp_path / "module", "torch")
     sample.uninstall("torch", "2.13.0+cpu")
     (sample.site / "torch").rename(sample.site / "gone")
-    assert f"warning {folder}: torch of the user's site-packages: not looked" in found(sample)
-    monkeypatch.setenv("PYTHONNOUSERSITE", "1")  # the fix
-    assert found(sample) == ""
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    assert f"warning {folder}: torch of PYTHONPATH: not looked at" in found(sample)
 
 
 def test_torch_for_the_cpu_beside_vllm_for_cuda(sample: Sample) -> None:

@@ -82,7 +82,8 @@ class Context:
         """Whether it is of no use without NVIDIA's driver, as far as its files and its target say."""
         if self.is_for_cpu or self.parameters:
             return not self.is_for_cpu and "cuda" in self.parameters
-        return any(self.site_packages.glob("torch/lib/libtorch_cuda*.so"))
+        torch = self.packages.find("torch")
+        return any(file for place in torch for file in place.glob("lib/libtorch_cuda*.so"))
 
     def python(self) -> Interpreter:
         """The interpreter, for a check that cannot do without."""

@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 from vllm_nix import process as child
 from vllm_nix.binaries.files import open_regular
 from vllm_nix.errors import InputError
-from vllm_nix.paths import real
+from vllm_nix.paths import expand, real
 from vllm_nix.process import Outcome
 from vllm_nix.targets import check_recorded
 
@@ -28,6 +28,11 @@ _FOREIGN = ("PYTHON", "VLLM_", "HF_", "XDG_", "VIRTUAL_ENV")
 _SHARE = 0.75
 _LARGEST = 1 << 24  # bytes of a manifest; real ones have about 50 kB
 _MOST_PRELOADED = 100
+# As its user starts this Python (-I would leave out his packages), but for the working directory's modules.
+_START = (
+    "import sys; sys.path[:] = filter(None, sys.path); del sys.argv[0]; "
+    "import runpy; runpy.run_path(sys.argv[0], run_name='__main__')"
+)
 T = TypeVar("T")
 
 
@@ -129,15 +134,15 @@ class Environment:
         """Runs `probes/<name>.py`; its first argument is the descriptor that takes its answers."""
         if name == "survey":
             self.check_imports()
-        # -B as well, because -I ignores the variable that says the same.
         program = str(PROBES / f"{name}.py")
-        words = ("-I", "-B", program, "{answers}", *arguments)
+        words = ("-c", _START, program, "{answers}", *arguments)
         return self.run(self.python, *words, answers=answers)
 
 
 def _variables(folder: Path) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
     return kept | {
+        **_users_packages(),
         "HOME": str(folder),
         "TMPDIR": str(folder),
         "PYTHONDONTWRITEBYTECODE": "1",  # looking at an environment must not change it
@@ -148,12 +153,23 @@ def _variables(folder: Path) -> dict[str, str]:
     }
 
 
+def _users_packages() -> dict[str, str]:
+    """Where `pip install --user` puts packages, which Python would look for below its empty home."""
+    if os.environ.get("PYTHONNOUSERSITE"):
+        return {"PYTHONNOUSERSITE": "1"}
+    try:
+        base = expand(os.environ.get("PYTHONUSERBASE") or "~/.local").absolute()
+        return {"PYTHONUSERBASE": str(base)}
+    except InputError:  # this user has no home
+        return {}
+
+
 @dataclass(frozen=True, slots=True)
 class Interpreter:
     """`binary` is the ELF file that really runs; `scripts` is where commands are installed, which
     Debian has at /usr/local/bin for its /usr; `path` is where modules are looked for; `markers` are the
     variables of PEP 508; `library_path` are the folders of LD_LIBRARY_PATH, and `preload` the names in
-    LD_PRELOAD, as it runs."""
+    LD_PRELOAD, as it runs; `user_site` is the user's site-packages, if it looks there."""
 
     version: str
     implementation: str
@@ -165,6 +181,7 @@ class Interpreter:
     markers: Mapping[str, str]
     library_path: tuple[str, ...] = ()
     preload: tuple[str, ...] = ()
+    user_site: Path | None = None
 
     def below(self, root: Path, folder: Path) -> Path:
         """A folder of its own as a path below the environment's, for $ORIGIN depends on it."""
@@ -207,6 +224,7 @@ def _interpreter(answer: Mapping[str, Any]) -> Interpreter:
         preload=tuple(filter(None, re.split("[: ]", str(answer.get("preload", "")))))[
             :_MOST_PRELOADED
         ],
+        user_site=_folder(answer["user-site"]) if answer.get("user-site") else None,
     )
     if found.prefix not in found.site_packages.parents:
         raise ValueError("its packages are not below its prefix")

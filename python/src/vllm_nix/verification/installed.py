@@ -269,7 +269,7 @@ def read_records(
         size = 0
         is_inside = distribution.place.is_relative_to(root)
         here = f"{distribution.place}{os.sep}"
-        inside = f"{root}{os.sep}" if is_inside else here
+        inside = f"{root if is_inside else prefix_of(distribution.place)}{os.sep}"
         try:
             for entry in read_record(distribution, left):
                 left -= 1
@@ -294,6 +294,12 @@ def read_records(
                 break
         sizes[distribution.folder] = size
     return Records(owners, sizes, tuple(problems))
+
+
+def prefix_of(place: Path) -> Path:
+    """The folder that has `bin` beside a site-packages folder in `lib`; other folders have none."""
+    is_installed = place.name.endswith("-packages") and place.parent.name.startswith("python3")
+    return place.parents[2] if is_installed and len(place.parents) > 3 else place
 
 
 def read_record(distribution: Distribution, most: int = MOST_ROWS) -> Iterator[Entry]:

@@ -21,7 +21,7 @@ INSTALLED = ("site-packages", "dist-packages")  # by this name, a folder has not
 
 @dataclass(frozen=True, slots=True)
 class Packages:
-    """`folders` have packages alone, site-packages first. `sources` are, by module, the packages or
+    """`folders` have packages alone, in the order of sys.path. `sources` are, by module, the packages or
     files of distributions that lie elsewhere, which was asked of the environment's own import
     system; `spread` are files of packages that have no folder of their own, by their paths from
     site-packages on; `unfollowed` are editable distributions, by name, of which it was not, with their
@@ -92,14 +92,14 @@ def read_packages(
     """The packages of an environment, and the distributions that importlib.metadata finds in it."""
     root = environment.root
     if isinstance(interpreter, str):
-        folder = next(iter(sorted(root.glob("lib/python3*/*-packages"))), root)
-        distributions = read_distributions(folder)
-        unfollowed = _editable(distributions) | _linked(distributions, (folder,), root)
-        return Packages((folder,), unfollowed=unfollowed), distributions
+        folders = _by_name(environment)
+        distributions = read_distributions(*folders)
+        unfollowed = _editable(distributions) | _linked(distributions, folders, root)
+        return Packages(folders, unfollowed=unfollowed), distributions
     own = interpreter.below(root, interpreter.site_packages)
     path = [interpreter.below(root, place) for place in interpreter.path]
     path = path if own in path else [*path, own]
-    folders = _different([own, *(place for place in path if place.name in INSTALLED)])
+    folders = _different([place for place in path if place == own or place.name in INSTALLED])
     distributions = read_distributions(*_different(path))
     linked = _linked(distributions, folders, root)
     editable = _editable(distributions)
@@ -118,6 +118,14 @@ def read_packages(
     unfollowed = {name: place for name, place in elsewhere.items() if name not in followed}
     outside = _outside(sources, folders, root)
     return Packages(folders, outside, unfollowed, spread), distributions
+
+
+def _by_name(environment: Environment) -> tuple[Path, ...]:
+    """Where the packages of a Python that was not asked lie; Debian's are in three folders."""
+    root, release = environment.root, real(environment.python).name
+    names = (f"local/lib/{release}", f"lib/{release}", "lib/python3")
+    folders = [folder for name in names for folder in sorted((root / name).glob("*-packages"))]
+    return _different(folders or [*sorted(root.glob("lib/python3*/*-packages"))[:1], root][:1])
 
 
 def _top(path: str) -> str:

@@ -1,17 +1,18 @@
-"""What goes before an environment's packages when its user starts it, and not when verify does: the
-folders of PYTHONPATH and the user's own site-packages (site, USER_SITE)."""
+"""What goes before an environment's packages when its user starts it: the folders of PYTHONPATH, which
+verify does not look at, and the user's own site-packages (site, USER_SITE), which it does."""
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-from vllm_nix.errors import InputError
-from vllm_nix.paths import expand, real
+from vllm_nix.paths import real
 from vllm_nix.text import some
 from vllm_nix.verification.check import Context, Finding, failed, warning
 from vllm_nix.verification.environment import Interpreter
 from vllm_nix.verification.known import EVERY_START
+from vllm_nix.verification.packages import Packages
 
 MOST = 5_000  # entries of a folder
 SHOWN = 6
@@ -23,37 +24,37 @@ def shadows(context: Context, python: Interpreter) -> Iterator[Finding]:
     """Findings for folders that hide packages of the environment. A Nix build's launcher lets none in."""
     if context.manifest:
         return
-    for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep):
-        if folder:
-            how = "unset PYTHONPATH, or take that folder out of it"
-            yield from _hidden(context, Path(folder), "the folders of PYTHONPATH", how)
-    users = _user_site(context, python)
-    if users and not os.environ.get("PYTHONNOUSERSITE"):
-        how = f"export PYTHONNOUSERSITE=1, or uninstall them there; what lies there: verify {users}"
-        yield from _hidden(context, users, "the user's site-packages", how)
-        there = [name for name in ("torch", "vllm") if (users / name).is_dir()]
-        if unseen := [name for name in there if not context.packages.find(name)]:
+    for folder in map(Path, filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))):
+        yield from _of_the_shell(context, folder)
+    places = (python.user_site, python.site_packages)  # a virtual environment's own go first
+    first = next((place for place in python.path if place in places), None)
+    if python.user_site and first == python.user_site:
+        # Debian's own packages, in other folders, are meant to be hidden by newer ones.
+        own = replace(context.packages, folders=(python.site_packages,))
+        if hidden := _hidden(own, python.user_site):
             yield warning(
-                f"{' and '.join(unseen)} of the user's site-packages: not looked at",
-                where=str(users),
-                fix=f"look at what pip install --user has put there by itself: vllm-nix verify {users}",
+                f"the user's site-packages hide the environment's own {some(hidden, SHOWN)}",
+                where=str(python.user_site),
+                fix="export PYTHONNOUSERSITE=1, or pip uninstall them, which takes the user's first",
             )
 
 
-def _user_site(context: Context, python: Interpreter) -> Path | None:
-    """Where `pip install --user` puts packages; a virtual environment's own go before them."""
-    if _is_virtual(context.root):
-        return None
-    release = ".".join(python.version.split(".")[:2])
-    try:
-        base = expand(os.environ.get("PYTHONUSERBASE") or "~/.local")
-    except InputError:
-        return None
-    return base / "lib" / f"python{release}" / "site-packages"
-
-
-def _is_virtual(root: Path) -> bool:
-    return (root / "pyvenv.cfg").exists()
+def _of_the_shell(context: Context, folder: Path) -> Iterator[Finding]:
+    if hidden := _hidden(context.packages, folder):
+        report = failed if hidden[0] in EVERY_START else warning
+        yield report(
+            f"before the environment come the folders of PYTHONPATH, which hide its {some(hidden, SHOWN)}",
+            where=str(folder),
+            expected="the environment's own, which is what is looked at here",
+            fix="unset PYTHONPATH, or take that folder out of it",
+        )
+    there = [name for name in ("torch", "vllm") if (folder / name / "__init__.py").exists()]
+    if unseen := [name for name in there if not context.packages.find(name)]:
+        yield warning(
+            f"{' and '.join(unseen)} of PYTHONPATH: not looked at",
+            where=str(folder),
+            fix=f"look at that folder by itself: vllm-nix verify {folder}",
+        )
 
 
 def _module(entry: os.DirEntry[str]) -> str:
@@ -64,25 +65,17 @@ def _module(entry: os.DirEntry[str]) -> str:
     return name if Path(entry.path, "__init__.py").exists() else ""
 
 
-def _hidden(context: Context, folder: Path, what: str, how: str) -> Iterator[Finding]:
+def _hidden(packages: Packages, folder: Path) -> list[str]:
+    """The modules of `packages` that a folder has as well, those of every start first."""
     try:
         with os.scandir(folder) as entries:
             names = sorted({_module(one) for one in islice(entries, MOST)} - {""} - MEANINGLESS)
     except OSError:
-        return
-    own = {name: context.packages.find(name) for name in names}
+        return []
+    own = {name: packages.find(name) for name in names}
     hidden = [
         name
         for name, places in own.items()
         if places and all(real(place).parent != real(folder) for place in places)
     ]
-    if not hidden:
-        return
-    hidden.sort(key=lambda name: name not in EVERY_START)
-    report = failed if hidden[0] in EVERY_START else warning
-    yield report(
-        f"before the environment come {what}, which hide its {some(hidden, SHOWN)}",
-        where=str(folder),
-        expected="the environment's own, which is what is looked at here",
-        fix=how,
-    )
+    return sorted(hidden, key=lambda name: name not in EVERY_START)

@@ -28,8 +28,9 @@ def interpreter(context: Context) -> Iterator[Finding]:
     folder that was given, and the libraries of its binary. If it does not start, the reason is named
     (a link's end, a loader or a shell that is gone), all that needs it is skipped, and verify exits
     with 3. An environment that was moved or copied shows here: virtual environments are bound to paths.
-    verify runs it alone; what goes before its packages when its user starts it is named: folders of
-    PYTHONPATH, and what `pip install --user` has put in ~/.local, of conda's and the system's Python.
+    It is started as its user starts it, but for PYTHONPATH: folders there that hide its packages are
+    named. What `pip install --user` has put in ~/.local, conda's and the system's Python put before
+    their own; it is looked at with theirs, and what it hides of them is named.
     """
     found = context.interpreter
     python = context.environment.python

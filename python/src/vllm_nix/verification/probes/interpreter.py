@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import site
 import sys
 import sysconfig
 
@@ -19,6 +20,8 @@ def main() -> None:
         "site-packages": sysconfig.get_path("platlib"),
         "scripts": sysconfig.get_path("scripts"),
         "path": sys.path,
+        # None of a virtual environment's, unless it has the system's packages as well.
+        "user-site": site.ENABLE_USER_SITE and site.getusersitepackages(),
         "library-path": os.environ.get("LD_LIBRARY_PATH", ""),
         "preload": os.environ.get("LD_PRELOAD", ""),
         "markers": {
