@@ -146,6 +146,15 @@ def faults(report: Report) -> dict[str, str]:
     return found
 
 
+def program(folder: Path, name: str, text: str) -> Path:
+    """A script of the shell."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / name
+    file.write_text(f"#!/bin/sh\n{text}\n")
+    file.chmod(0o755)
+    return file
+
+
 @cache
 def right_tokens() -> list[int]:
     return TinyModel.make().answer(PROMPT, 8)

@@ -6,7 +6,7 @@ import pytest
 from made_binaries import elf_file
 
 from verification.cuda import NEEDED, PTXAS, carrier, cuda_torch
-from verification.environments import Sample, faults
+from verification.environments import Sample, faults, program
 from vllm_nix.verification import verify
 
 OWN = "triton/backends/nvidia/bin/"
@@ -99,14 +99,6 @@ def test_without_ptxas_blackwell(both: Sample) -> None:
     (both.site / f"{OWN}ptxas-blackwell").unlink()
     found = faults(verify(both.root, device="12.0", cuda="13.0", only=["triton"]))["triton"]
     assert "Triton has no ptxas-blackwell" in found
-
-
-def program(folder: Path, name: str, text: str) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / name
-    file.write_text(f"#!/bin/sh\n{text}\n")
-    file.chmod(0o755)
-    return file
 
 
 @pytest.fixture

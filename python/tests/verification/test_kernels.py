@@ -1,9 +1,11 @@
 """FlashInfer's kernels: which are there, and which will be compiled."""
 
+from pathlib import Path
+
 import pytest
 
 from verification.cuda import carrier
-from verification.environments import Sample
+from verification.environments import Sample, faults, program
 from vllm_nix.verification import verify
 
 SAMPLING = "flashinfer_jit_cache/jit_cache/sampling/sampling.so"
@@ -20,8 +22,17 @@ def messages(sample: Sample, device: str = "8.6") -> list[str]:
     return [finding.found.removeprefix(prefix) for finding in result.findings] or [result.reason]
 
 
+# An nvcc that writes what it is asked for.
+NVCC = """echo "Cuda compilation tools, release {release}, V{release}.88"
+while [ $# -gt 1 ]; do [ "$1" != -o ] || : > "$2"; shift; done"""
+
+
 @pytest.fixture
-def flashinfer(gpu_sample: Sample) -> Sample:
+def flashinfer(gpu_sample: Sample, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Sample:
+    program(tmp_path / "cuda/bin", "nvcc", NVCC.format(release="13.0"))
+    program(tmp_path / "bin", "ninja", "")
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path / "cuda"))
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     (gpu_sample.site / "vllm/envs.py").write_text(ENVS)
     gpu_sample.install("flashinfer-python", "0.7.2", {"flashinfer/__init__.py": ""})
     return gpu_sample
@@ -107,3 +118,33 @@ def test_vllm_prefers_flashinfers_on_a_gb200(flashinfer: Sample) -> None:
     assert not [found for found in messages(flashinfer) if "attention" in found]
     platform.write_text("return [AttentionBackendEnum.FLASH_ATTN, AttentionBackendEnum.FLASHINFER]")
     assert not [found for found in messages(flashinfer, "10.0") if "attention" in found]
+
+
+def sampling(sample: Sample, **options: bool) -> str:
+    report = verify(sample.root, device="8.6", cuda="13.0", only=["kernels"], **options)
+    return faults(report).get("kernels", "")
+
+
+def test_sampling_that_cannot_be_compiled(
+    flashinfer: Sample, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """vLLM takes it where FlashInfer is installed, and ends at its start."""
+    assert sampling(flashinfer) == ""
+    (tmp_path / "bin/ninja").unlink()
+    assert "cannot be compiled: ninja is not found" in sampling(flashinfer)
+    monkeypatch.setenv("CUDA_HOME", f":{tmp_path}/cuda")
+    (result,) = verify(flashinfer.root, device="8.6", cuda="13.0", only=["kernels"]).results
+    (finding,) = result.findings
+    assert f"nvcc is not found in CUDA_HOME, which names :{tmp_path}/cuda" in finding.found
+    assert finding.fix.endswith("VLLM_USE_FLASHINFER_SAMPLER=0, to do without")
+    assert sampling(flashinfer, files_only=True) == ""
+    monkeypatch.setenv("VLLM_USE_FLASHINFER_SAMPLER", "0")
+    assert sampling(flashinfer) == ""
+
+
+def test_a_toolkit_for_another_cuda_than_torchs(flashinfer: Sample, tmp_path: Path) -> None:
+    libraries = {"torch/lib/libtorch_cuda.so": carrier([("cubin", 86)], tags=("libcudart.so.12",))}
+    flashinfer.install("torch-cuda", "1.0", libraries)
+    assert "is of CUDA 13.0, and torch for CUDA 12" in sampling(flashinfer)
+    program(tmp_path / "cuda/bin", "nvcc", NVCC.format(release="12.4"))
+    assert sampling(flashinfer) == ""

@@ -194,30 +194,42 @@ def flashinfer(context: Context, device: Device) -> Iterator[Finding]:
     """What FlashInfer lacks where it is all that there is for a device: it compiles its kernels."""
     if _has_attention(context) or isinstance(context.interpreter, str):
         return
-    language = f"CUDA {device.capability.number}"
-    found = tools(context, language)
-    nvcc, on_path = found["tries"][language], found["on-path"]
-    problem = nvcc["problem"]
-    if not problem and not on_path["nvcc"] and _wants_path(context):
-        problem = f"{nvcc['program']} is not on PATH, where this vLLM looks for it"
-    torch = context.installed("torch")
-    known = fix_for(problem) if nvcc["program"] and nvcc["problem"] else ""
-    fix = known or (
-        f"install CUDA's toolkit in the release of torch {torch.version if torch else ''}, name its "
-        "folder in CUDA_HOME and have its bin on PATH; or install flashinfer-jit-cache"
-    )
-    if not problem and not on_path["ninja"]:
-        problem, fix = (
-            "ninja is not found",
-            "pip install ninja, and have the environment's bin on PATH",
-        )
-    if problem:
+    if lack := cannot_compile(context, device, by_path=_wants_path(context)):
+        problem, fix = lack
         yield severity(context)(
             f"FlashInfer alone has kernels for {device}, and cannot compile them: {problem}",
             where="flashinfer-python",
             expected="nvcc with its headers, and ninja",
             fix=fix,
         )
+
+
+def cannot_compile(
+    context: Context, device: Device, by_path: bool = False
+) -> tuple[str, str] | None:
+    """Why FlashInfer cannot compile its kernels for a device, and what to do; None if it can. With
+    `by_path`, nvcc must be on PATH as well."""
+    language = f"CUDA {device.capability.number}"
+    found = tools(context, language)
+    nvcc, on_path = found["tries"][language], found["on-path"]
+    problem = nvcc["problem"]
+    torch = context.installed("torch")
+    version = torch.version if torch else ""
+    fix = (
+        f"install CUDA's toolkit in the release of torch {version}, name its "
+        "folder in CUDA_HOME and have its bin on PATH; or install flashinfer-jit-cache"
+    )
+    if problem:
+        known = fix_for(problem) if nvcc["program"] else ""
+        return problem, known or fix
+    if by_path and not on_path["nvcc"]:
+        return f"{nvcc['program']} is not on PATH, where this vLLM looks for it", fix
+    if not on_path["ninja"]:
+        return "ninja is not found", "pip install ninja, and have the environment's bin on PATH"
+    torchs, own = _cuda_of_torch(context), nvcc.get("release", "")
+    if torchs is not None and own and own.partition(".")[0] != str(torchs):
+        return f"{nvcc['program']} is of CUDA {own}, and torch for CUDA {torchs}", fix
+    return None
 
 
 def _has_attention(context: Context) -> bool:

@@ -10,6 +10,7 @@ from vllm_nix.binaries.files import open_regular
 from vllm_nix.gpu.compat import Verdict
 from vllm_nix.gpu.device import Device
 from vllm_nix.verification.check import Context, Finding, SkipError, check, ok
+from vllm_nix.verification.checks.compiling import cannot_compile, severity
 from vllm_nix.verification.checks.gpu_code import libraries
 
 # Where FlashInfer looks before it compiles (flashinfer/jit/env.py): NAME/NAME.so in each.
@@ -33,9 +34,9 @@ def kernels(context: Context) -> Iterator[Finding]:
     requests with top-k or top-p, and for attention where no other library has kernels for the
     device, or where vLLM prefers it: on 10.x, with kernels that NVIDIA has compiled where they can be
     downloaded. What a user has compiled before lies in ~/.cache/flashinfer and is not looked at.
-    Nothing here is a fault: whether FlashInfer can compile is `attention`'s and `compilers`' to say.
+    That is no fault, but where it cannot: vLLM then ends at its start. For attention, `attention` says so.
 
-    Seen in vllm#49349, vllm#54529.
+    Seen in vllm#49349, vllm#54529, vllm#49497.
     """
     devices = context.gpus()
     if context.installed("flashinfer-python") is None or context.installed("vllm") is None:
@@ -48,12 +49,29 @@ def kernels(context: Context) -> Iterator[Finding]:
             yield ok(f"{device}: compiled already: {', '.join(map(_short, usable))}")
         late = [name for name in _asked(context, device) if not _has(usable, name)]
         for name in late:
+            if lack := _lack(context, device, name):
+                yield lack
+                continue
             unless = "" if name != ATTENTION or device.capability.major != 10 else DOWNLOADED
             yield ok(
                 f"{device}: {_short(name)} is compiled at first use{unless}: {MINUTES[name]} minutes of one core"
             )
         if not usable and not late:
             yield ok(f"{device}: vLLM asks FlashInfer for none by itself")
+
+
+def _lack(context: Context, device: Device, name: str) -> Finding | None:
+    """What keeps FlashInfer from compiling what vLLM samples with, which it takes without asking."""
+    if name != "sampling" or isinstance(context.interpreter, str):
+        return None
+    if (lack := cannot_compile(context, device)) is None:
+        return None
+    problem, fix = lack
+    return severity(context)(
+        f"{device}: vLLM starts with FlashInfer's sampling, which cannot be compiled: {problem}",
+        where="flashinfer-python",
+        fix=f"{fix}; or VLLM_USE_FLASHINFER_SAMPLER=0, to do without",
+    )
 
 
 def _usable(context: Context, device: Device, there: list[Path]) -> list[str]:

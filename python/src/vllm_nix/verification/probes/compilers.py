@@ -5,6 +5,7 @@ from __future__ import annotations  # Python 3.8 runs it, as of vLLM 0.6
 
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -55,15 +56,26 @@ def attempt(command: list[str], suffix: str, source: str, *flags: str) -> dict[s
 def nvcc(capability: str) -> dict[str, str]:
     """As flashinfer/jit/cpp_ext.py finds it, "" if it is not there; and why it does not compile for a
     device."""
-    home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
+    named = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
+    home = named
     if not home:
         found = shutil.which("nvcc")
         home = str(Path(found).parent.parent) if found else "/usr/local/cuda"
     program = shutil.which(os.environ.get("FLASHINFER_NVCC") or str(Path(home, "bin", "nvcc")))
     if not program:
-        return {"program": "", "problem": "nvcc is not found"}
+        where = f" in CUDA_HOME, which names {named}" if named else ""
+        return {"program": "", "problem": f"nvcc is not found{where}"}
     flags = ("-E", f"-arch=sm_{capability}", "-isystem", str(Path(home, "include")))
-    return attempt([program], ".cu", CUDA, *flags)
+    return {**attempt([program], ".cu", CUDA, *flags), "release": release_of(program)}
+
+
+def release_of(nvcc: str) -> str:
+    """CUDA's release that an nvcc says it is of, as in "13.0"."""
+    done = subprocess.run(
+        [nvcc, "--version"], capture_output=True, text=True, errors="replace", check=False
+    )
+    found = re.search(r"release ([0-9]{1,3}\.[0-9]{1,3})", done.stdout)
+    return found[1] if found else ""
 
 
 def main() -> None:
