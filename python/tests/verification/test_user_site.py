@@ -96,6 +96,8 @@ def test_the_users_go_first(
     assert faults(verify(installed.root, only=["interpreter", "requirements"])) == {}
     users.uninstall("some", "1.0")
     installed.install("some", "1.0", requires=("numpy<2",))
+    # Without it, Debian's own installer is meant, where this Python is Debian's.
+    (installed.metadata("some", "1.0") / "INSTALLER").write_text("pip\n")
     assert "numpy 2.3.5 (expected numpy<2)" in str(
         faults(verify(installed.root, only=["requirements"]))
     )
