@@ -212,7 +212,7 @@ def test_a_part_of_a_package_that_nix_built(
 
 
 def test_a_python_whose_loader_does_not_look_in_the_hosts_folders(
-    tmp_path: Path, made: Path
+    tmp_path: Path, made: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As Nix's, for which a wheel's libstdc++.so.6 is not there, whatever the host has."""
     loader, patchelf = Path("/lib64/ld-linux-x86-64.so.2"), shutil.which("patchelf")
@@ -259,6 +259,14 @@ def test_a_python_whose_loader_does_not_look_in_the_hosts_folders(
     load = f"import sys; sys.path.insert(0, {str(module.parent)!r}); import _C"
     assert "libstdc++.so.6: cannot open" in imports(sample, load)
     assert "vllm/_C.abi3.so: needs libstdc++.so.6, which is nowhere" in found(sample)
+    monkeypatch.setenv("NIX_STORE_DIR", str(tmp_path))
+    (sample.site / "numpy/__init__.py").write_text(f"import ctypes; ctypes.CDLL({str(module)!r})")
+    results = verify(sample.root, only=["elf", "imports"]).results
+    fixes = [one.fix for result in results for one in result.findings if one.fix]
+    assert len(fixes) >= 2
+    assert all(fix.startswith("this Python is Nix's") for fix in fixes), (
+        "apt-get does nothing for it"
+    )
 
 
 # Versions of symbols. ------------------------------------------------------------------------------

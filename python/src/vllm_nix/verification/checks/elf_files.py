@@ -12,6 +12,7 @@ from vllm_nix.verification import symbol_versions
 from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok, warning
 from vllm_nix.verification.environment import NotRun
 from vllm_nix.verification.fixes import fix_for
+from vllm_nix.verification.foreign import host_library
 from vllm_nix.verification.known import ATTENTION, EVERY_START
 from vllm_nix.verification.lacks import TORCHS_MAPS, lacks
 from vllm_nix.verification.overridden import replaced, take_out
@@ -87,7 +88,7 @@ def elf_files(context: Context) -> Iterator[Finding]:
                 fix="install what owns that file again (a download that git-lfs or a mirror cut short), or delete it",
             )
         if lack.nowhere and is_essential:
-            fix = _fix_missing(lack.nowhere[0], file)
+            fix = _fix_missing(context, lack.nowhere[0], file)
             if context.manifest:
                 fix += "; or list it in wheels.optional-libraries"
             yield failed(_needs(lack.nowhere), where=context.place(file), fix=fix)
@@ -115,10 +116,11 @@ def elf_files(context: Context) -> Iterator[Finding]:
     yield ok(f"{len(found.images)} ELF files{note}")
 
 
-def _fix_missing(name: str, file: Path) -> str:
+def _fix_missing(context: Context, name: str, file: Path) -> str:
     """For a library that nothing has."""
     if "/" not in name:
-        return fix_for(f"{name}: cannot open", f"install what has {name}")
+        message = f"{name}: cannot open shared object file: No such file or directory"
+        return host_library(context, message) or fix_for(message, f"install what has {name}")
     own = name.rpartition("/")[2]
     return (
         f"{name} is a path of where it was built: build it against a {own} with a soname, or "
@@ -134,7 +136,8 @@ def _partly(context: Context, package: str, names: list[str]) -> Finding:
         return warning(needs, where=package, fix=fix)
     if problem:
         found = f"{needs}; it does not import: {problem}"
-        return warning(found, where=package, fix=fix_for(problem, f"install what has {names[0]}"))
+        fix = host_library(context, problem) or fix_for(problem, f"install what has {names[0]}")
+        return warning(found, where=package, fix=fix)
     return warning(needs, where=package, fix=f"{fix}; `import {package}` works without")
 
 
