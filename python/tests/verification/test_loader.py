@@ -396,6 +396,27 @@ def test_what_library_path_has_is_no_cause_where_nothing_has_the_symbol(
     assert "LD_LIBRARY_PATH" not in fix_of(gpu_sample, "torch-abi")
 
 
+def test_an_older_library_that_torch_loads_first(gpu_sample: Sample, made: Path) -> None:
+    """saturncloud/images#483: the system's libstdc++.so.6, which conda's scipy finds too old."""
+    new = versioned(gpu_sample.root / "own", "PART_1.2", "PART_1.10")
+    old = versioned(made / "old", "PART_1.2", "PART_1.9")
+    torch_with(gpu_sample, old)
+    shutil.copy(old, gpu_sample.site / "torch/lib/libpart.so.1")
+    path = ["-Wl,--enable-new-dtags,-rpath,$ORIGIN"]
+    library(gpu_sample.site / "torch/lib/libtorch_cpu.so", "int t;\n", old, options=path)
+    code = f"int part(void);\nint use(void) {{ return part(); }}\n{INIT}"
+    path = [f"-Wl,-rpath,{new.parent}"]
+    scipy = library(gpu_sample.site / "scipy/_core.so", code, new, options=path)
+    load = f"import ctypes; ctypes.CDLL({str(scipy)!r})"
+    assert imports(gpu_sample, load) == "ok"
+    assert "version `PART_1.10' not found" in imports(gpu_sample, f"import torch; {load}")
+    assert "scipy/_core.so: needs PART_1.10, which " in found(gpu_sample)
+    assert fix_of(gpu_sample, "elf").startswith(f"export LD_LIBRARY_PATH={new.parent}, for torch")
+    shutil.copy(new, gpu_sample.site / "torch/lib/libpart.so.1")
+    assert imports(gpu_sample, f"import torch; {load}") == "ok"
+    assert found(gpu_sample) == ""
+
+
 def test_an_older_version_by_library_path(
     gpu_sample: Sample, made: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,13 +26,15 @@ _OF_LIBTORCH = ("libtorch", "libc10")
 @dataclass(frozen=True, slots=True)
 class Lack:
     """What a file does not get: names that are `nowhere`, and those that are `elsewhere` in the
-    environment, with the place; `versions` of symbols, the library, and the newest that it has; and
-    names for which what the loader finds `stops` it, with the place."""
+    environment, with the place; `versions` of symbols, the library, and the newest that it has; names
+    for which what the loader finds `stops` it, with the place; and `displaced`: versions that the library
+    of the file's own choice has, its folder, and the file that `import torch` loads before it."""
 
     nowhere: list[str]
     elsewhere: Mapping[str, Path]
     versions: list[tuple[str, str, str]]
     stops: Mapping[str, str]
+    displaced: list[tuple[str, str, str]]
 
 
 def lacks(context: Context) -> Iterator[tuple[Path, Lack | LinkerError]]:
@@ -41,6 +43,7 @@ def lacks(context: Context) -> Iterator[tuple[Path, Lack | LinkerError]]:
     missing: dict[Path, list[str]] = {}
     versions: dict[Path, list[tuple[str, str, str]]] = {}
     stops: dict[Path, dict[str, str]] = {}
+    displaced: dict[Path, list[tuple[str, str, str]]] = {}
     whole: set[str] = set()  # what is found to load, by itself or with what needs it
     for file, image in linking.images.items():
         go_on(context.facts.stop)
@@ -61,11 +64,20 @@ def lacks(context: Context) -> Iterator[tuple[Path, Lack | LinkerError]]:
             missing[file] = list(dict.fromkeys(names))
         if found := list(symbol_versions.absent(context.facts, process, file)):
             versions[file] = found
+        elif image.interpreter is None:
+            after = symbol_versions.absent(context.facts, linking.torch, file)
+            first, own_choice = linking.torch.names, process.names
+            if later := [
+                (version, os.path.dirname(own_choice[name].path), first[name].path)
+                for version, name, _ in after
+                if name in own_choice and own_choice[name].path != first[name].path
+            ]:
+                displaced[file] = later
     by_name: defaultdict[str, list[Path]] = defaultdict(list)
     for file, image in linking.images.items():
         for name in {file.name, image.soname or ""}:
             by_name[name].append(file)
-    for file in sorted(missing.keys() | versions.keys() | stops.keys()):
+    for file in sorted(missing.keys() | versions.keys() | stops.keys() | displaced.keys()):
         names = missing.get(file, []) if str(file) not in whole else []
         elsewhere = {
             name: by_name[name]
@@ -82,9 +94,10 @@ def lacks(context: Context) -> Iterator[tuple[Path, Lack | LinkerError]]:
             }
         nowhere = [name for name in names if name not in by_name]
         stopped = stops.get(file, {}) if str(file) not in whole else {}
-        if nowhere or elsewhere or file in versions or stopped:
+        if nowhere or elsewhere or stopped or file in versions or file in displaced:
             places = {name: found[0] for name, found in elsewhere.items()}
-            yield file, Lack(nowhere, places, versions.get(file, []), stopped)
+            later = displaced.get(file, [])
+            yield file, Lack(nowhere, places, versions.get(file, []), stopped, later)
 
 
 def _loaded(

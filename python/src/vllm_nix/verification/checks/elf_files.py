@@ -37,7 +37,8 @@ def elf_files(context: Context) -> Iterator[Finding]:
     loader of this Python looks, which may be another than the host's. That a library lies somewhere in
     the environment is not enough: something must find it. In doubt, `import torch` is run, and what it
     maps counts. The versions of symbols that a file needs (GLIBC_2.34, GLIBCXX_3.4.30) must be in the
-    library that it gets.
+    library that it gets, also where `import torch` has loaded another one of that name, as the system's
+    libstdc++.so.6 before conda's.
 
     A truncated file is found as well; one for another processor is `machine`'s. A plain environment may
     have libraries that only some uses load, as torchaudio has one for each release of FFmpeg: there,
@@ -48,7 +49,7 @@ def elf_files(context: Context) -> Iterator[Finding]:
     What torch loads from LD_LIBRARY_PATH instead of the environment's own is said: another release of
     CUDA's libraries fails when it is called ("CUBLAS_STATUS_INVALID_VALUE").
 
-    Seen in vllm#36099, vllm#31018, vllm#52300, vllm#9494.
+    Seen in vllm#36099, vllm#31018, vllm#52300, vllm#9494, saturncloud/images#483.
     """
     found = context.facts.binaries()
     for file, problem in found.broken.items():
@@ -103,6 +104,13 @@ def elf_files(context: Context) -> Iterator[Finding]:
                 f"needs {version} of {library}, which has up to {newest}",
                 where=context.place(file),
                 fix=fix,
+            )
+        for version, folder, first in lack.displaced:
+            yield warning(
+                f"needs {version}, which {first} lacks, and `import torch` loads that before it",
+                where=context.place(file),
+                expected=f"the one in {folder}, which it finds by itself",
+                fix=f"export LD_LIBRARY_PATH={folder}, for torch as well; or import {package} first",
             )
     for package, libraries in optional.items():
         yield _partly(context, package, list(libraries))
