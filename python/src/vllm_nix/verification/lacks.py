@@ -64,15 +64,8 @@ def lacks(context: Context) -> Iterator[tuple[Path, Lack | LinkerError]]:
             missing[file] = list(dict.fromkeys(names))
         if found := list(symbol_versions.absent(context.facts, process, file)):
             versions[file] = found
-        elif image.interpreter is None:
-            after = symbol_versions.absent(context.facts, linking.torch, file)
-            first, own_choice = linking.torch.names, process.names
-            if later := [
-                (version, os.path.dirname(own_choice[name].path), first[name].path)
-                for version, name, _ in after
-                if name in own_choice and own_choice[name].path != first[name].path
-            ]:
-                displaced[file] = later
+        elif image.interpreter is None and (found := list(_displaced(context, process, file))):
+            displaced[file] = found
     by_name: defaultdict[str, list[Path]] = defaultdict(list)
     for file, image in linking.images.items():
         for name in {file.name, image.soname or ""}:
@@ -119,6 +112,15 @@ def _loaded(
         process = linking.torch.copy()
         scope, missing = process.load(str(file), image)
     return process, scope, missing
+
+
+def _displaced(context: Context, process: Process, file: Path) -> Iterator[tuple[str, str, str]]:
+    """Versions that a file finds where it is loaded by itself, and not after `import torch`."""
+    after = context.linking().torch
+    for version, library, _ in symbol_versions.absent(context.facts, after, file):
+        chosen, first = process.names.get(library), after.names[library]
+        if chosen and first and chosen.path != first.path:
+            yield version, str(Path(chosen.path).parent), first.path
 
 
 def _requires_torch(context: Context, file: Path) -> bool:

@@ -105,12 +105,12 @@ def elf_files(context: Context) -> Iterator[Finding]:
                 where=context.place(file),
                 fix=fix,
             )
-        for version, folder, first in lack.displaced:
+        for version, chosen, first in lack.displaced:
             yield warning(
                 f"needs {version}, which {first} lacks, and `import torch` loads that before it",
                 where=context.place(file),
-                expected=f"the one in {folder}, which it finds by itself",
-                fix=f"export LD_LIBRARY_PATH={folder}, for torch as well; or import {package} first",
+                expected=f"the one in {chosen}, which it finds by itself",
+                fix=f"export LD_LIBRARY_PATH={chosen}, for torch as well; or import {package} first",
             )
     for package, libraries in optional.items():
         yield _partly(context, package, list(libraries))
