@@ -1,5 +1,6 @@
 """What is compiled on first use, and with what."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -328,3 +329,64 @@ def test_flashinfer_is_not_for_every_device(only_flashinfer: Sample) -> None:
         "FlashInfer alone has attention kernels, for capability 7.5" in faults(report)["attention"]
     )
     assert report.exit_code == 1
+
+
+# Where what was compiled is kept. -----------------------------------------------------------------
+
+
+def compilers(sample: Sample) -> str:
+    return faults(verify(sample.root, only=["compilers"])).get("compilers", "")
+
+
+@pytest.mark.parametrize(
+    ("variable", "status"),
+    [
+        ("TORCHINDUCTOR_CACHE_DIR", "failed"),
+        ("VLLM_CACHE_ROOT", "failed"),
+        ("XDG_CACHE_HOME", "warning"),  # its user may have another
+        ("HOME", "warning"),
+    ],
+)
+def test_a_cache_that_nothing_can_be_written_to(
+    sample: Sample, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str, status: str
+) -> None:
+    (tmp_path / "file").touch()
+    for name in ("XDG_CACHE_HOME", "VLLM_CACHE_ROOT", "TORCHINDUCTOR_CACHE_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    assert compilers(sample) == ""
+    monkeypatch.setenv(variable, str(tmp_path / "file/below"))
+    found = compilers(sample)
+    assert found.startswith(f"{status} {tmp_path}/file/below")
+    assert f"cannot keep there what it compiles: {tmp_path}/file is no folder" in found
+
+
+def test_a_cache_on_a_disk_that_is_mounted_noexec(
+    gpu_sample: Sample, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Hardened hosts mount /tmp so, and Docker its tmpfs."""
+    asked = os.statvfs
+
+    def noexec(place: Path) -> os.statvfs_result:
+        found = list(asked(place))
+        if str(place) == str(tmp_path):
+            found[8] = os.ST_NOEXEC
+        return os.statvfs_result(found)
+
+    monkeypatch.setattr(os, "statvfs", noexec)
+    assert "noexec" not in compilers(gpu_sample)
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "triton"))
+    assert f"Triton cannot keep there what it compiles: {tmp_path} is mounted noexec" in compilers(
+        gpu_sample
+    )
+    gpu_sample.declare(target="cuda")
+    assert compilers(gpu_sample).startswith("failed")
+
+
+def test_a_nix_build_has_a_home_of_its_own(
+    gpu_sample: Sample, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("HOME", str(tmp_path / "file"))
+    assert "cannot keep" in compilers(gpu_sample)
+    gpu_sample.declare(target="cuda")
+    assert "cannot keep" not in compilers(gpu_sample)

@@ -13,6 +13,7 @@ from packaging.version import Version
 
 from vllm_nix.binaries.files import open_regular
 from vllm_nix.gpu.device import Device
+from vllm_nix.verification.caches import unfit
 from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok, warning
 from vllm_nix.verification.fixes import fix_for
 from vllm_nix.verification.machine import Driver
@@ -159,10 +160,11 @@ def compilers(context: Context) -> Iterator[Finding]:
     the CPU torch's inductor compiles C++ with CXX or g++, with OpenMP. Both are found as these
     libraries find them, in the environment, and a few lines with the same headers are compiled.
     Without them vLLM fails at its start ("Failed to find C compiler", "fatal error: Python.h",
-    InvalidCxxCompiler). For a device that is not here, this machine's say little: then it is a
+    InvalidCxxCompiler). So it does where the folder for what they make cannot be written to, or is
+    mounted noexec (TRITON_CACHE_DIR, TORCHINDUCTOR_CACHE_DIR, VLLM_CACHE_ROOT, the home). For a device that is not here, this machine's say little: then it is a
     warning.
 
-    Seen in vllm#2997, sglang#1117, pytorch#92745; triton/runtime/build.py and torch/_inductor.
+    Seen in vllm#2997, sglang#1117, pytorch#92745, triton#518, vllm#10185; triton/runtime/build.py and torch/_inductor.
     """
     languages = {}
     if context.triton() and not context.is_for_cpu:
@@ -188,6 +190,13 @@ def compilers(context: Context) -> Iterator[Finding]:
             )
         else:
             yield ok(f"{user} compiles {language}", program)
+    for cache, problem in unfit(context):
+        report = failed if context.is_for_cpu else severity(context)
+        yield (report if cache.is_named else warning)(
+            f"{cache.user} cannot keep there what it compiles: {problem}",
+            where=str(cache.folder),
+            fix=f"name a folder that this user may write to, not mounted noexec, in {cache.variable}",
+        )
 
 
 def flashinfer(context: Context, device: Device) -> Iterator[Finding]:
