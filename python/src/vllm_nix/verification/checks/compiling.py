@@ -164,7 +164,8 @@ def compilers(context: Context) -> Iterator[Finding]:
     mounted noexec (TRITON_CACHE_DIR, TORCHINDUCTOR_CACHE_DIR, VLLM_CACHE_ROOT, the home). For a device that is not here, this machine's say little: then it is a
     warning.
 
-    Seen in vllm#2997, sglang#1117, pytorch#92745, triton#518, vllm#10185; triton/runtime/build.py and torch/_inductor.
+    Seen in vllm#2997, sglang#1117, pytorch#92745, triton#518, vllm#10185; triton/runtime/build.py
+    and torch/_inductor.
     """
     languages = {}
     if context.triton() and not context.is_for_cpu:

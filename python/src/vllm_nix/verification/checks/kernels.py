@@ -34,7 +34,8 @@ def kernels(context: Context) -> Iterator[Finding]:
     requests with top-k or top-p, and for attention where no other library has kernels for the
     device, or where vLLM prefers it: on 10.x, with kernels that NVIDIA has compiled where they can be
     downloaded. What a user has compiled before lies in ~/.cache/flashinfer and is not looked at.
-    That is no fault, but where it cannot: vLLM then ends at its start. For attention, `attention` says so.
+    That is no fault, but where it cannot: vLLM then ends at its start. For attention,
+    `attention` says so.
 
     Seen in vllm#49349, vllm#54529, vllm#49497.
     """
