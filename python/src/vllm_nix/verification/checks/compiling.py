@@ -161,8 +161,8 @@ def compilers(context: Context) -> Iterator[Finding]:
     libraries find them, in the environment, and a few lines with the same headers are compiled.
     Without them vLLM fails at its start ("Failed to find C compiler", "fatal error: Python.h",
     InvalidCxxCompiler). So it does where the folder for what they make cannot be written to, or is
-    mounted noexec (TRITON_CACHE_DIR, TORCHINDUCTOR_CACHE_DIR, VLLM_CACHE_ROOT, the home). For a device that is not here, this machine's say little: then it is a
-    warning.
+    mounted noexec (TRITON_CACHE_DIR, TORCHINDUCTOR_CACHE_DIR, VLLM_CACHE_ROOT, the home).
+    For a device that is not here, this machine's say little: then it is a warning.
 
     Seen in vllm#2997, sglang#1117, pytorch#92745, triton#518, vllm#10185; triton/runtime/build.py
     and torch/_inductor.
