@@ -169,7 +169,8 @@ def test_a_driver_that_answers_what_no_driver_has(
         (34, "error 34 (STUB_LIBRARY)", "take the toolkit's stub off LD_LIBRARY_PATH: {folder}"),
         (46, "error 46 (DEVICE_UNAVAILABLE)", "nvidia-smi -c DEFAULT"),
         (101, "error 101 (INVALID_DEVICE)", "nvidia-smi -L"),
-        (801, "error 801 (NOT_SUPPORTED)", "WSL"),
+        (304, "error 304 (OPERATING_SYSTEM)", "seccomp=unconfined"),
+        (801, "error 801 (NOT_SUPPORTED)", "enable_uvm=1"),
         (802, "error 802 (SYSTEM_NOT_READY)", "nvidia-fabricmanager"),
         (803, "error 803 (SYSTEM_DRIVER_MISMATCH)", "reboot"),
         (804, "error 804 (COMPAT_NOT_SUPPORTED_ON_DEVICE)", "cuda-compat off"),
@@ -287,6 +288,19 @@ def test_files_that_may_not_be_opened(
     text, advice = found(verify(gpu_sample.root, only=["live-device"]))
     assert text.endswith(f"{device} may not be opened")
     assert str(device) in advice
+
+
+def test_a_container_without_nvidia_uvm(gpu_sample: Sample, driver: Path, tmp_path: Path) -> None:
+    """nvidia-docker#1085: nvidia-smi works there."""
+    stopped(driver, 999)
+    for name in ("nvidia0", "nvidiactl"):
+        (tmp_path / "DEVICES").mkdir(exist_ok=True)
+        (tmp_path / "DEVICES" / name).touch()
+    text, advice = found(verify(gpu_sample.root, only=["live-device"]))
+    assert text.endswith(f"there is no {tmp_path}/DEVICES/nvidia-uvm")
+    assert advice.startswith("as root on the host: nvidia-modprobe -u")
+    (tmp_path / "DEVICES" / "nvidia-uvm").touch()
+    assert "there is no" not in found(verify(gpu_sample.root, only=["live-device"]))[0]
 
 
 def test_nvml_says_that_releases_differ(gpu_sample: Sample, driver: Path) -> None:

@@ -189,6 +189,17 @@ def broken_driver(status: int, nvml: int | None, library: str) -> BrokenDriver:
         return BrokenDriver(found, fix("cuInit", MISMATCH, library))
     if _is_tegra() and status in OF_DEVICES and not os.environ.get("CUDA_VISIBLE_DEVICES"):
         return _of_jetson(found)
+    uvm = DEVICES / "nvidia-uvm"
+    if (
+        not _is_tegra()
+        and status in _WITHOUT_UVM
+        and any(DEVICES.glob("nvidia[0-9]*"))
+        and not uvm.exists()
+    ):
+        return BrokenDriver(
+            f"{found}; there is no {uvm}",
+            f"as root on the host: nvidia-modprobe -u -c=0, or modprobe nvidia-uvm; have the container see {uvm}",
+        )
     if status in (0, NO_DEVICE):
         return _no_device(found, library)
     return BrokenDriver(found, fix("cuInit", status, library))
@@ -196,6 +207,7 @@ def broken_driver(status: int, nvml: int | None, library: str) -> BrokenDriver:
 
 # What cuInit gives where device files are missing: no device, not initialised, the system's, unknown ...
 OF_DEVICES = (0, 3, NO_DEVICE, 304, 801, 999)
+_WITHOUT_UVM = (3, 304, 999)  # nvidia-docker#1085, podman#9926
 
 
 def _is_tegra() -> bool:
@@ -226,7 +238,10 @@ def _no_device(found: str, library: str) -> BrokenDriver:
             is_fault=shown.strip() not in ("", "-1", "NoDevFiles"),
         )
     if any(DEVICES.glob("nvidia[0-9]*")):
-        how = "nvidia-smi says what the driver sees; look at dmesg for NVRM and Xid lines"
+        how = (
+            "with MIG on, make instances (nvidia-smi mig -cgi 0 -C) and let the container see one, or switch it off "
+            "(nvidia-smi -mig 0); if nvidia-smi -L lists no device, look at dmesg for NVRM and Xid lines"
+        )
         return BrokenDriver(f"{found}; there is {DEVICES}/nvidia0", how)
     if cards := _cards():
         return BrokenDriver(
