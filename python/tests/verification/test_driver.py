@@ -325,6 +325,41 @@ def test_nvml_must_start_but_for_a_jetson(gpu_sample: Sample, driver: Path) -> N
     assert "warning : there is no libnvidia-ml.so.1" in faults(report)["live-device"]
 
 
+def release(folder: Path, name: str, number: str) -> None:
+    """Gives a library of a driver's a file name with its release, as its installer does."""
+    file = folder / f"{name.partition('.so')[0]}.so.{number}"
+    (folder / name).rename(file)
+    (folder / name).symlink_to(file.name)
+
+
+@pytest.mark.parametrize(("number", "folder"), [("535.216.01", ""), ("580.95.05", "compat")])
+def test_a_driver_of_two_releases_that_starts(
+    gpu_sample: Sample,
+    driver: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: str,
+    folder: str,
+) -> None:
+    """Its compiler of PTX is first asked for by a library that has no code for the device."""
+    fake(gpu_sample)
+    jit = "libnvidia-ptxjitcompiler.so.1"
+    own = driver / folder
+    own.mkdir(exist_ok=True)
+    monkeypatch.setenv("LD_LIBRARY_PATH", f"{own}:{driver}")
+    compile_driver(own)
+    library(own, jit, "int unused;\n")
+    library(driver, "libnvidia-ml.so.1", NVML % 0)
+    release(driver, "libnvidia-ml.so.1", "535.216.01")
+    for name in ("libcuda.so.1", jit):
+        release(own, name, number)
+    assert "live-device" not in faults(verify(gpu_sample.root, only=["live-device"]))
+    (own / jit).unlink()
+    library(own, jit, "int unused;\n")
+    release(own, jit, "550.54.15")
+    said = faults(verify(gpu_sample.root, only=["live-device"]))["live-device"]
+    assert f"failed : {own}/libnvidia-ptxjitcompiler.so.550.54.15 is of driver 550.54.15" in said
+
+
 @pytest.mark.parametrize("code", ["abort()", "for (;;) sleep(1)"])
 def test_a_driver_that_breaks_its_process(gpu_sample: Sample, driver: Path, code: str) -> None:
     source = "#include <stdlib.h>\n#include <unistd.h>\nint cuInit(unsigned f) { %s; }\n"

@@ -3,7 +3,7 @@
 import os
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -36,11 +36,12 @@ class Gpu:
 @dataclass(frozen=True, slots=True)
 class Driver:
     """`version` is the newest CUDA that the driver runs, as in "12.6"; `nvml` what NVML's start gives,
-    0 if it starts, None if there is no NVML."""
+    0 if it starts, None if there is no NVML; `mixed` says which of its libraries is of another release."""
 
     version: str
     devices: tuple[Gpu, ...]
     nvml: int | None = None
+    mixed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +106,20 @@ def _driver(answer: Mapping[str, Any]) -> Driver | BrokenDriver | str:
     nvml = None if nvml is None else int(nvml)
     if status := int(answer.get("cuInit", 0)):
         return broken_driver(status, nvml, library)
-    driver = Driver(_release(answer["version"]), tuple(map(_gpu, answer["devices"])), nvml)
+    mixed = _mixed(library, [str(part) for part in answer.get("parts", [])[:2]])
+    driver = Driver(_release(answer["version"]), tuple(map(_gpu, answer["devices"])), nvml, mixed)
     return driver if driver.devices else broken_driver(0, nvml, library)
+
+
+def _mixed(library: str, parts: Sequence[str]) -> str:
+    """Which part of a driver is of another release than its libcuda; a compatibility package has no NVML."""
+    own = _release_in(os.path.realpath(library))
+    for part in parts:
+        release = _release_in(os.path.realpath(part))
+        is_kernels = COMPAT in Path(library).parts and "libnvidia-ml" in part
+        if own and release and release != own and not is_kernels:
+            return f"{part} is of driver {release}, and {library} of {own}"
+    return ""
 
 
 def _out_of_reach() -> BrokenDriver | None:

@@ -69,6 +69,13 @@ def live_device(context: Context) -> Iterator[Finding]:
         yield (failed if is_fault else warning)(broken_.found, fix=broken_.fix)
         return
     driver = context.here()
+    if driver.mixed:
+        yield failed(
+            driver.mixed,
+            expected="one release: PTX and NVML fail with another's",
+            fix="take the folder of the one that is not the kernel module's out of LD_LIBRARY_PATH, or out of "
+            "/etc/ld.so.conf.d (then ldconfig), or uninstall that release",
+        )
     yield from _nvml(driver)
     try:
         answer = attempt(context, "device")

@@ -9,6 +9,7 @@ import ctypes
 import json
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ def ask() -> dict[str, Any]:
         missing = str(error).startswith("libcuda.so.1: cannot open")
         return {"absent": True} if missing else {"broken": str(error)}
     said = {"library": path_of("libcuda.so"), "cuInit": cuda.cuInit(0), "nvmlInit": nvml()}
+    with suppress(OSError):
+        ctypes.CDLL("libnvidia-ptxjitcompiler.so.1")  # as libcuda does, when it first meets PTX
+    said["parts"] = [path_of(f"libnvidia-{name}.so") for name in ("ml", "ptxjitcompiler")]
     if said["cuInit"]:
         return said
     version = number(cuda.cuDriverGetVersion)
