@@ -20,7 +20,7 @@ library_in() { # FOLDER LIBRARY RELEASE: REPLY, the library's path
 
 named=() compat=() # the caller's LD_LIBRARY_PATH, and what of it is NVIDIA's forward compatibility
 split_given() {
-  local IFS=: place
+  local IFS=':;' place # ld.so takes either
   set -f
   # shellcheck disable=SC2206 # a list is to be split
   named=($given)
@@ -34,7 +34,7 @@ find_driver() { # FOLDER...: REPLY, the folder that has the first library, of th
   local place
   for place in "$@" /run/opengl-driver/lib /usr/lib/wsl/lib "$system"{,/nvidia/current} "${l4t[@]}" \
     /usr/lib64 /usr/local/nvidia/lib64 "${named[@]}"; do
-    if [[ $place == /* ]] && library_in "$place" "$first" "$any"; then
+    if [[ $place == /* && ${place%/} != */stubs ]] && library_in "$place" "$first" "$any"; then
       REPLY=$place
       return 0
     fi
@@ -70,7 +70,7 @@ find_libraries() { # FOLDER
       break
     done
   done
-  mapfile -t files < <(@coreutils@/bin/readlink -f "${files[@]}")
+  mapfile -t files <<<"$(@coreutils@/bin/readlink -f "${files[@]}")" # no /dev/fd is needed
   for index in "${!names[@]}"; do
     [[ ${files[index]} =~ \.so\.([0-9]{3,}\.[0-9.]+)$ ]] || continue
     ! is_kernels "$1" "${names[index]}" || continue
@@ -120,7 +120,11 @@ link_somewhere() { # REPLY: the folder
   # After su, XDG_RUNTIME_DIR is the other user's.
   for place in "${XDG_RUNTIME_DIR:-}" "${HOME:-}"; do
     [[ $place == /* && -O $place ]] || continue
-    [[ $place == "${XDG_RUNTIME_DIR:-}" ]] || place=${XDG_CACHE_HOME:-$HOME/.cache}
+    if [[ $place != "${XDG_RUNTIME_DIR:-}" ]]; then
+      place=${XDG_CACHE_HOME:-}
+      [[ $place == /* ]] || place=$HOME/.cache # as the XDG specification says
+    fi
+    [[ $place != *[:\;$]* ]] || continue # which would end LD_LIBRARY_PATH there (ld.so(8))
     REPLY=$place/$key
     ! link_libraries "$REPLY" || return 0
   done

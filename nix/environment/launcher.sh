@@ -2,6 +2,7 @@
 # Starts the environment's Python with what vLLM expects around it: tools on the path, a home to write
 # its caches to, and the software that is the host's own. By -p nothing of the caller's shell comes in:
 # the file of BASH_ENV, as clusters set it for their modules, exported functions, options.
+unset FUNCNEST
 
 # Neither what is empty in PATH nor a dot, which bash adds to none at all, nor another relative path:
 # they would have the environment run what lies in the working directory.
@@ -35,6 +36,7 @@ compilers_lists
 unset PYTHONHOME
 if [[ ${_VLLM_NIX_ENVIRONMENT:-} != "@out@" ]]; then
   unset PYTHONPATH PYTHONSTARTUP PYTHONINSPECT PYTHONBREAKPOINT PYTHONUSERBASE PYTHONPLATLIBDIR
+  unset PYTHONEXECUTABLE
   kept '?*' "${VLLM_NIX_PYTHONPATH:-}" # an empty one is the working directory
   [[ -z $REPLY ]] || export PYTHONPATH=$REPLY
 fi
@@ -45,6 +47,8 @@ export _VLLM_NIX_ENVIRONMENT=@out@
 private() { # REPLY: a folder of the user's own, in TMPDIR or where else everybody may write
   local place
   for place in "${TMPDIR:-/tmp}" /tmp /dev/shm; do
+    # What is to stand in LD_LIBRARY_PATH has neither its separators nor a $ORIGIN (ld.so(8)).
+    [[ $place == /* && $place != *[:\;$]* ]] || continue
     REPLY=$place/vllm-nix-$UID
     @coreutils@/bin/mkdir -m 700 "$REPLY" 2>/dev/null
     # Somebody else may have been here first, with a link to a folder of the user's.
@@ -53,7 +57,7 @@ private() { # REPLY: a folder of the user's own, in TMPDIR or where else everybo
   done
   return 1
 }
-if [[ ! -d ${HOME:-} || ! -w $HOME ]] && private; then # a service's user, a sandbox
+if [[ ${HOME:-} != /* || ! -d $HOME || ! -w $HOME ]] && private; then # a service's user, a sandbox
   export HOME=$REPLY
 fi
 

@@ -199,6 +199,83 @@ def test_nothing_of_the_callers_shell_comes_in(cuda: Path, tmp_path: Path) -> No
     assert (result.stdout, result.stderr) == ("good\n", "")
 
 
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"XDG_CACHE_HOME": "cache"},
+        {"HOME": "."},
+        {"HOME": "{0}/a:b"},
+        {"XDG_RUNTIME_DIR": "{0}/a;b"},
+        {"XDG_CACHE_HOME": "{0}/$ORIGIN"},
+        {"HOME": "/nonexistent", "TMPDIR": "tmp"},
+        {"HOME": "/nonexistent", "TMPDIR": "{0}/a:b"},
+    ],
+    ids=str,
+)
+def test_the_folder_of_links_is_found_from_everywhere(
+    cuda: Path, tmp_path: Path, variables: dict[str, str]
+) -> None:
+    """A relative path would be another one in each working directory, a colon the end of it."""
+    for name in ("a:b", "a;b", "cache", "tmp", "home"):
+        (tmp_path / name).mkdir()
+    install(tmp_path / "driver", "580.95.05")
+    changed = {name: value.format(tmp_path) for name, value in variables.items()}
+    inside = ("/usr/bin/env", f"--chdir={tmp_path}", cuda / "bin/python")
+    library_path = f"{tmp_path}/driver"
+    given = {"HOME": f"{tmp_path}/home", **changed, "LD_LIBRARY_PATH": library_path}
+    folder = links(*inside, **given)["folder"]
+    assert folder.startswith("/")
+    assert not set(":;$") & set(folder)
+
+
+def test_both_separators_of_library_path(cuda: Path, tmp_path: Path) -> None:
+    install(tmp_path / "driver", "580.95.05")
+    found = links(
+        cuda / "bin/python",
+        HOME=str(tmp_path),
+        LD_LIBRARY_PATH=f"/nowhere;{tmp_path}/driver;/gone:",
+    )
+    assert ends(found) == {f"{name.partition('.so')[0]}.so.580.95.05" for name in DRIVER}
+
+
+def test_a_toolkits_stub_is_no_driver(cuda: Path, tmp_path: Path) -> None:
+    """Images link stubs/libcuda.so to libcuda.so.1, to link with; it starts no device (error 34)."""
+    install(tmp_path / "lib64/stubs", "580.95.05", "libcuda.so.1")
+    stubs = f"{tmp_path}/lib64/stubs"
+    assert links(cuda / "bin/python", HOME=str(tmp_path), LD_LIBRARY_PATH=stubs) == {"folder": ""}
+    install(tmp_path / "driver", "535.216.01")
+    both = f"{stubs}/:{tmp_path}/driver"
+    found = links(cuda / "bin/python", HOME=str(tmp_path), LD_LIBRARY_PATH=both)
+    assert "libcuda.so.535.216.01" in ends(found)
+
+
+@pytest.mark.parametrize(
+    "variables", [{"FUNCNEST": "1"}, {"PYTHONEXECUTABLE": "/nowhere/python"}], ids=str
+)
+def test_a_variable_that_would_stop_it(
+    cuda: Path, tmp_path: Path, variables: dict[str, str]
+) -> None:
+    """The one bash's own, by which it ended with status 0, the other Python's."""
+    install(tmp_path / "driver", "580.95.05")
+    result = run(
+        *(cuda / "bin/python", "-c", "import sys, vllm; print(sys.executable)"),
+        HOME=str(tmp_path),
+        LD_LIBRARY_PATH=f"{tmp_path}/driver",
+        **variables,
+    )
+    assert (result.stdout, result.stderr) == (f"{cuda}/bin/python\n", "")
+
+
+def test_it_needs_neither_dev_nor_proc(cuda: Path, tmp_path: Path) -> None:
+    """As a chroot has none."""
+    install(tmp_path / "driver", "580.95.05")
+    mounts = [f"mount -t tmpfs none {place}" for place in ("/dev", "/proc")]
+    words = [*host(tmp_path / "root", *mounts), str(cuda / "bin/python")]
+    variables = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+    found = links(*words, LD_LIBRARY_PATH=f"{tmp_path}/driver", **variables)
+    assert found.keys() == {"folder", "libcuda.so", *DRIVER}
+
+
 def test_verl_opens_libnuma_by_the_name_that_it_has_for_it(
     nix: Nix, make_wheel: MakeWheel, tmp_path: Path
 ) -> None:
