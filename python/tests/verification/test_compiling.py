@@ -390,3 +390,13 @@ def test_a_nix_build_has_a_home_of_its_own(
     assert "cannot keep" in compilers(gpu_sample)
     gpu_sample.declare(target="cuda")
     assert "cannot keep" not in compilers(gpu_sample)
+
+
+def test_a_user_without_a_home(sample: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    for name in ("HOME", "XDG_CACHE_HOME", "LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    assert compilers(sample) == ""
