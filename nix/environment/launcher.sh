@@ -37,6 +37,8 @@ unset PYTHONHOME
 if [[ ${_VLLM_NIX_ENVIRONMENT:-} != "@out@" ]]; then
   unset PYTHONPATH PYTHONSTARTUP PYTHONINSPECT PYTHONBREAKPOINT PYTHONUSERBASE PYTHONPLATLIBDIR
   unset PYTHONEXECUTABLE
+  # gcc's wrapper is a script of bash's, too, and looks for its parts where it was built to.
+  unset BASH_ENV GCC_EXEC_PREFIX
   kept '?*' "${VLLM_NIX_PYTHONPATH:-}" # an empty one is the working directory
   [[ -z $REPLY ]] || export PYTHONPATH=$REPLY
 fi

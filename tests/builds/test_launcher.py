@@ -191,6 +191,9 @@ def test_nothing_of_the_callers_shell_comes_in(cuda: Path, tmp_path: Path) -> No
     install(tmp_path / "driver", "580.95.05")
     result = run(cuda / "bin/python", "-c", "print('good')", **variables)
     assert (result.stdout, result.stderr) == ("good\n", "")
+    script = "import subprocess; subprocess.run(['bash', '-c', 'echo good'], check=True)"
+    result = run(cuda / "bin/python", "-c", script, **variables, PATH=os.environ["PATH"])
+    assert result.stdout == "good\n", "as a compiler's wrapper is one"
     result = run(
         *(cuda / "bin/python", "-c", "print('good')"),
         LD_LIBRARY_PATH=f"{tmp_path}/driver",
