@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import EMBEDDED, Nix
 from vllm_nix import process as child
 from vllm_nix.verification.checks.live import BOUND
-from vllm_nix.verification.environment import PROBES
+from vllm_nix.verification.environment import PROBES, START
 
 pytestmark = pytest.mark.nix
 STAND_IN = Path(__file__).with_name("cuda_on_cpu.py")
@@ -24,7 +24,7 @@ def python(nix: Nix, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def answer(python: Path, folder: Path, *step: str, devices: int = 1) -> dict[str, Any]:
-    command: list[str | Path] = [python, "-I", "-B", STAND_IN, "{answers}", *step]
+    command: list[str | Path] = [python, "-c", START, STAND_IN, "{answers}", *step]
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "TMPDIR": str(folder)}
     environment |= {"PROBE": str(PROBES / "gpu.py"), "DEVICES": str(devices)}
     outcome = child.run(command, folder=folder, environment=environment, limit=120)

@@ -29,7 +29,7 @@ _SHARE = 0.75
 _LARGEST = 1 << 24  # bytes of a manifest; real ones have about 50 kB
 _MOST_PRELOADED = 100
 # As its user starts this Python (-I would leave out his packages), but for the working directory's modules.
-_START = (
+START = (
     "import sys; sys.path[:] = filter(None, sys.path); del sys.argv[0]; "
     "import runpy; runpy.run_path(sys.argv[0], run_name='__main__')"
 )
@@ -135,7 +135,7 @@ class Environment:
         if name == "survey":
             self.check_imports()
         program = str(PROBES / f"{name}.py")
-        words = ("-c", _START, program, "{answers}", *arguments)
+        words = ("-c", START, program, "{answers}", *arguments)
         return self.run(self.python, *words, answers=answers)
 
 
