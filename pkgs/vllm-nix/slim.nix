@@ -19,6 +19,7 @@ let
     "light.py"
     "paths.py"
     "process.py"
+    "scratch.py"
     "since_311.py"
     "store.py"
     "supervisor.py"

@@ -850,11 +850,6 @@ def test_what_a_killed_run_left(environment: Path, tmp_path: Path, place: str) -
         check_environment(out)
 
 
-def test_what_another_run_still_writes(tmp_path: Path) -> None:
-    with slim.temporary(tmp_path / "x.so") as (first, _), slim.temporary(tmp_path / "x.so"):
-        assert first.exists()
-
-
 def test_an_environment_that_leads_elsewhere(
     environment: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,12 +3,11 @@
 import os
 import struct
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vllm_nix import process
+from vllm_nix import process, scratch
 from vllm_nix.binaries import elf
 
 # Lazily, as functions of a driver may be missing; ctypes.CDLL would not. Folders of a C library are left
@@ -54,9 +53,9 @@ def load(
     loaded = _load(library, searched, python, limit)
     if not loaded.error.startswith(f"{_DRIVER}: "):
         return loaded
-    with tempfile.TemporaryDirectory(prefix="vllm-nix-") as folder:
-        Path(folder, _DRIVER).write_bytes(_empty_library(elf.read(library).machine))
-        return _load(library, [*searched, folder], python, limit)
+    with scratch.folder("vllm-nix-load-") as folder:
+        (folder / _DRIVER).write_bytes(_empty_library(elf.read(library).machine))
+        return _load(library, [*searched, str(folder)], python, limit)
 
 
 def _load(library: Path, searched: Sequence[str], python: Path | None, limit: float) -> Loaded:

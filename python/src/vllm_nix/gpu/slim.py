@@ -9,18 +9,16 @@ each fatbin found by its wrapper, each kept entry, unpacked, and all else that i
 the byte.
 """
 
-import fcntl
-import glob
 import mmap
 import os
 import shutil
 import struct
-import tempfile
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vllm_nix import scratch
 from vllm_nix.binaries import elf, loading, shrink
 from vllm_nix.binaries.shrink import Content, Part, Refused, Section, Span, size_of
 from vllm_nix.errors import InputError
@@ -158,7 +156,7 @@ def write(
     try:
         with elf.mapped(path) as data, path.open("rb") as source:
             plan = _plan(data, path, devices)
-            with temporary(target) as (new, file):
+            with scratch.file_beside(target) as (new, file):
                 plan.file.write(source.fileno(), file)
                 _check(plan, source.fileno(), new, file)
                 loads = _loads(path, new, around)
@@ -178,41 +176,6 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from None
-
-
-@contextmanager
-def temporary(target: Path) -> Iterator[tuple[Path, int]]:
-    """A new file beside the target, which is gone at the end if it was not renamed."""
-    remove_left(target)
-    descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".new", dir=target.parent)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield Path(name), descriptor
-    finally:
-        os.close(descriptor)
-        with suppress(FileNotFoundError):
-            Path(name).unlink()
-
-
-@contextmanager
-def lock(path: Path) -> Iterator[None]:
-    """While it is held, nobody takes the path for what a killed run has left. Raises OSError."""
-    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(file)
-
-
-def remove_left(target: Path) -> None:
-    """Removes what runs that were killed had begun to write beside the target."""
-    for left in target.parent.glob(f".{glob.escape(target.name)}.*.new"):
-        with suppress(OSError), lock(left):
-            if left.is_dir():
-                shutil.rmtree(left)
-            else:
-                left.unlink()
 
 
 def take_place(new: Path, original: Path, target: Path) -> None:

@@ -10,15 +10,15 @@ import io
 import os
 import shutil
 import stat
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
+from vllm_nix import scratch
 from vllm_nix.binaries import elf, files
 from vllm_nix.errors import InputError, Unavailable
 from vllm_nix.gpu import fatbin, slim
@@ -27,10 +27,7 @@ from vllm_nix.gpu.mark import Mark
 from vllm_nix.gpu.slim import (
     Neighbours,
     Slimmed,
-    lock,
-    remove_left,
     take_place,
-    temporary,
 )
 from vllm_nix.since_311 import file_digest
 
@@ -237,22 +234,10 @@ def _new_folder(out: Path) -> Iterator[Path]:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} is there already; name another --out")
     out.parent.mkdir(parents=True, exist_ok=True)
-    with _temporary_folder(out) as new:
+    with scratch.folder(*scratch.names_beside(out), out.parent) as new:
         yield new
         new.chmod(0o755)
         new.replace(out)
-
-
-@contextmanager
-def _temporary_folder(target: Path) -> Iterator[Path]:
-    """A new folder beside the target, which is gone at the end if it was not renamed."""
-    remove_left(target)
-    new = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".new", dir=target.parent))
-    try:
-        with lock(new):
-            yield new
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
 
 
 def _copy_tree(source: Path, target: Path, without: Collection[Path]) -> None:
@@ -325,7 +310,7 @@ class _Records:
                     if row and os.path.normpath(f"{site}/{row[0]}") == real:
                         _update(row, before, after)
                 _make_real(self._root, record.parent.relative_to(self._root))
-                copy, file = copies.enter_context(temporary(record))
+                copy, file = copies.enter_context(scratch.file_beside(record))
                 with open(file, "w", newline="", encoding="utf-8", closefd=False) as stream:
                     csv.writer(stream, lineterminator="\n").writerows(rows)
                 take_place(copy, record, record)
@@ -376,18 +361,18 @@ def _wheel(
     if out is not None and (out / path.name).exists():
         raise InputError(f"{out / path.name} is there already; name another --out")
     try:
-        with zipfile.ZipFile(path) as wheel, _temporary_folder(_roomy(out) / path.name) as folder:
+        with zipfile.ZipFile(path) as wheel, _unpacked(path, out) as folder:
             return _slim_wheel(path, wheel, folder, devices, out, progress)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise InputError(f"{path}: truncated or damaged: {error}") from None
 
 
-def _roomy(out: Path | None) -> Path:
+def _unpacked(path: Path, out: Path | None) -> AbstractContextManager[Path]:
     """Where a wheel is unpacked: beside its target, for /tmp may be small."""
     if out is None:
-        return Path(tempfile.gettempdir())
+        return scratch.folder("vllm-nix-slim-")
     out.mkdir(parents=True, exist_ok=True)
-    return out
+    return scratch.folder(*scratch.names_beside(out / path.name), out)
 
 
 def _slim_wheel(
@@ -439,7 +424,7 @@ def _write_wheel(
     target: Path,
 ) -> None:
     """The same wheel, member by member, with the changed files and a true RECORD."""
-    with temporary(target) as (new, file):
+    with scratch.file_beside(target) as (new, file):
         with os.fdopen(os.dup(file), "wb") as stream, zipfile.ZipFile(stream, "w") as copy:
             for member in wheel.infolist():
                 info = zipfile.ZipInfo(member.filename, member.date_time)

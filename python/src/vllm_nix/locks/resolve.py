@@ -3,11 +3,10 @@
 import re
 import shutil
 import sys
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
+from vllm_nix import scratch
 from vllm_nix.errors import Error, Unavailable
 from vllm_nix.locks.pylock import Lock
 from vllm_nix.locks.registry import pip_configuration, uv_environment, uv_options
@@ -67,8 +66,7 @@ def _compile(
 ) -> list[dict[str, Any]]:
     configuration = pip_configuration()
     machine = system.removesuffix("-linux")
-    with tempfile.TemporaryDirectory(prefix="vllm-nix-") as name:
-        folder = Path(name)
+    with scratch.folder("vllm-nix-lock-") as folder:
         lock = folder / "pylock.toml"
         (folder / "pyproject.toml").write_text(_project(requirements, index), encoding="utf-8")
         (folder / "overrides.txt").write_text(_overrides(requirements), encoding="utf-8")

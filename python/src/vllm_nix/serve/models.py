@@ -8,11 +8,11 @@ import json
 import re
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
+from vllm_nix import scratch
 from vllm_nix.binaries import files
 from vllm_nix.errors import Error, InputError, Unavailable
 from vllm_nix.paths import expand, read_text, real
@@ -90,7 +90,7 @@ def copy(source: Path, model: str, downloads: Path, *, alone: bool = True) -> Pa
             if not is_whole(place):
                 with suppress(FileNotFoundError):
                     place.rename(begun)  # by a client, and never ended
-                Path(part).rename(place)
+                part.rename(place)
     except OSError as error:
         if is_whole(place):
             return place  # somebody else copied it meanwhile
@@ -135,8 +135,8 @@ def download(model: str, downloads: Path, path: str, variables: Mapping[str, str
     return place
 
 
-def _part(place: Path) -> TemporaryDirectory[str]:
-    return TemporaryDirectory(prefix=f".{place.name}.", dir=place.parent)
+def _part(place: Path) -> AbstractContextManager[Path]:
+    return scratch.folder(*scratch.names_beside(place), place.parent)
 
 
 def _client(model: str, place: Path, path: str, hub: str) -> list[str]:

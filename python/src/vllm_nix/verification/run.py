@@ -1,7 +1,6 @@
 """Runs the checks on an environment, side by side, and collects their report."""
 
 import os
-import tempfile
 import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +8,7 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
+from vllm_nix import scratch
 from vllm_nix.errors import Error, InputError
 from vllm_nix.targets import load_target
 from vllm_nix.verification import cann
@@ -88,11 +88,11 @@ def verify(
     checks = _chosen(only, skip)
     root = Path(os.path.abspath(path))  # noqa: PTH100 -- links stay: $ORIGIN depends on them
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="verify-", ignore_cleanup_errors=True) as scratch:
+    with scratch.folder("vllm-nix-verify-") as place:
         steps = tuple(dict.fromkeys(step for check in checks for step in check.steps))
-        environment = Environment(root, Path(scratch), limit, files_only=files_only, quick=quick)
+        environment = Environment(root, place, limit, files_only=files_only, quick=quick)
         if GENERATE in steps and not (files_only or quick):
-            TinyModel.make().write(Path(scratch, MODEL))
+            TinyModel.make().write(place / MODEL)
         try:
             context = _context(environment, steps, target, Question(device, cuda, jetpack), deep)
         except Error:
