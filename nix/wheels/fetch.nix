@@ -7,6 +7,7 @@
   fetchPypi,
   fetchurl,
   lib,
+  stdenv,
 }:
 { target, index }:
 {
@@ -23,7 +24,7 @@ if providedFile != null then
   providedFile {
     inherit sha256;
     name = file;
-    sentence = "not in the store; run: vllm-nix fetch ${target}";
+    sentence = "not in the store; run: vllm-nix fetch ${target} --system ${stdenv.hostPlatform.system}";
   }
 else if index ? ${name} then
   fetchurl {

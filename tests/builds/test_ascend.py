@@ -59,7 +59,7 @@ def test_triton_for_ascend_is_asked_for(nix: Nix) -> None:
     assert (
         f"{file} of Triton for Ascend is Huawei's to hand out, and has no published hash: download it"
         " from https://mirrors.huaweicloud.com/ascend/repos/pypi/triton-ascend/, write its sha256sum into"
-        " pkgs/triton-ascend/files.toml, then run: vllm-nix fetch ascend_0_23 --from FOLDER"
+        " pkgs/triton-ascend/files.toml, then run: vllm-nix fetch ascend_0_23 --system aarch64-linux --from FOLDER"
     ) in result.stderr
 
 

@@ -120,7 +120,7 @@ def test_a_file_of_the_sdk_says_whose_it_is_and_what_to_run(nix: Nix) -> None:
     assert (
         "not in the store; it is AWS's to hand out: "
         f"https://pip.repos.neuron.amazonaws.com/neuronx-cc/{file}; "
-        "then run: vllm-nix fetch neuron --from FOLDER"
+        "then run: vllm-nix fetch neuron --system x86_64-linux --from FOLDER"
     ) in nix.fail(f"{PACKAGES}.neuron.neuronx-cc")
 
 
@@ -139,7 +139,7 @@ def test_a_file_without_a_published_hash_is_refused(
     assert (
         f"{file} of AWS Neuron's SDK {TARGETS[target]} is AWS's to hand out, and has no published"
         f" hash: download it from {place}, write its sha256sum into pkgs/neuron/sdk.toml, then run:"
-        f" vllm-nix fetch {target} --from FOLDER"
+        f" vllm-nix fetch {target} --system x86_64-linux --from FOLDER"
     ) in nix.fail(f"{PACKAGES}.{target}.{name}")
 
 
@@ -149,7 +149,7 @@ def test_a_wheel_whose_tags_nobody_names_is_asked_for_with_its_name(nix: Nix) ->
     assert (
         f"libtorch-neuronx-lite-{row['version']} of AWS Neuron's SDK 2.32.0 is AWS's to hand out, and has"
         f" no published hash: download it from {place}, write its name (file) and its sha256sum into"
-        " pkgs/neuron/sdk.toml, then run: vllm-nix fetch neuron_0_24 --from FOLDER"
+        " pkgs/neuron/sdk.toml, then run: vllm-nix fetch neuron_0_24 --system x86_64-linux --from FOLDER"
     ) in nix.fail(f"{PACKAGES}.neuron_0_24.libtorch-neuronx-lite")
 
 

@@ -3,6 +3,7 @@ let
   lib = import ../../nix/debian/lib;
   base = {
     inherit lib;
+    stdenv.hostPlatform.system = "aarch64-linux";
     fetchPypi = arguments: { fetchPypi = arguments; };
     fetchurl = arguments: { fetchurl = arguments; };
   };
@@ -125,7 +126,7 @@ in
     expected = {
       sha256 = "00";
       name = numpy.file;
-      sentence = "not in the store; run: vllm-nix fetch cpu";
+      sentence = "not in the store; run: vllm-nix fetch cpu --system aarch64-linux";
     };
   };
 }

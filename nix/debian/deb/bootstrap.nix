@@ -15,7 +15,7 @@ let
     provided {
       inherit (lock.bootstrap) name sha256;
       recursive = true;
-      sentence = "not in the store; run: vllm-nix fetch debian";
+      sentence = "not in the store; run: vllm-nix fetch debian --system ${system}";
     }
     + "/${lock.bootstrap.path}";
 

@@ -10,7 +10,7 @@ let
   lock = builtins.fromJSON (builtins.readFile lockFile);
 
   debs = builtins.mapAttrs (_: package: package.src) (
-    import ./lock.nix { inherit provided; } lockFile "debian"
+    import ./lock.nix { inherit provided system; } lockFile "debian"
   );
 
   bootstrap = import ./bootstrap.nix {

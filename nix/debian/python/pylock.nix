@@ -19,7 +19,7 @@ builtins.listToAttrs (
         src = provided {
           name = wheel.path;
           inherit (wheel.hashes) sha256;
-          sentence = "not in the store; run: vllm-nix fetch ${set}";
+          sentence = "not in the store; run: vllm-nix fetch ${set} --system ${system}";
         };
       };
     }

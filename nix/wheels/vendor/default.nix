@@ -8,6 +8,7 @@
   lib,
   python,
   runCommandLocal,
+  stdenv,
   target,
 }:
 {
@@ -18,7 +19,7 @@
   meta ? { },
 }:
 let
-  isAdded = "then run: vllm-nix fetch ${target.name} --from FOLDER";
+  isAdded = "then run: vllm-nix fetch ${target.name} --system ${stdenv.hostPlatform.system} --from FOLDER";
 
   # Type: String -> { version, file ? null, sha256 ? null, ... } -> Path
   # Of a wheel whose tags are not known, `file` is missing.
