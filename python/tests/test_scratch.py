@@ -39,7 +39,7 @@ def test_it_goes_with_who_made_it_or_is_renamed(tmp_path: Path) -> None:
 
 
 def test_the_next_one_removes_what_a_killed_one_left_and_nothing_else(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", HOLDING, tmp_path]
+    command = [sys.executable, "-c", HOLDING, str(tmp_path)]
     with (
         subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as killed,
         subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running,

@@ -31,7 +31,8 @@ def read_text(file: Path, *, or_pipe: bool = False) -> str:
     if not or_pipe and file.exists() and not file.is_file():
         raise OSError(errno.EINVAL, "not a regular file", str(file))
     # Some of the kernel's files wait until there is something to read.
-    with os.fdopen(os.open(file, os.O_RDONLY | (0 if or_pipe else os.O_NONBLOCK)), "rb") as stream:
+    wait = 0 if or_pipe and file.is_fifo() else os.O_NONBLOCK
+    with os.fdopen(os.open(file, os.O_RDONLY | wait), "rb") as stream:
         data = stream.read(MOST_TEXT + 1)
     if len(data) > MOST_TEXT:
         raise ValueError(f"larger than {MOST_TEXT >> 20} MiB, as none of its kind is")
@@ -87,11 +88,18 @@ def write_whole(option: str, file: Path, content: bytes) -> None:
     """Writes all of the content, or leaves the file as it was. Raises `InputError`."""
     part = file if _is_stream(file) else _part(file)
     try:
+        if part is file:
+            # Else it would wait for somebody to read a pipe.
+            descriptor = os.open(file, os.O_WRONLY | os.O_NONBLOCK)
+            os.set_blocking(descriptor, True)
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(content)
+            return
         part.write_bytes(content)
-        if part is not file:
-            part.replace(file)
+        part.replace(file)
     except OSError as error:
-        raise InputError(f"{option} {file}: {error.strerror}") from None
+        said = "nobody reads this pipe" if error.errno == errno.ENXIO else error.strerror
+        raise InputError(f"{option} {file}: {said}") from None
     finally:
         if part is not file:
             part.unlink(missing_ok=True)

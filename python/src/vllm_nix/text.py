@@ -1,7 +1,10 @@
 """Text to print. That of others is made safe: file names, messages of programs, metadata."""
 
 import os
+import sys
 from collections.abc import Sequence
+
+_NARROWEST = 20  # columns of a row's text
 
 
 def printable(text: object, keep: str = "") -> str:
@@ -53,6 +56,21 @@ def columns() -> int:
         return os.get_terminal_size(1).columns or 80
     except OSError:  # no terminal
         return 80
+
+
+def print_row(head: str, text: str) -> None:
+    """A row of a table. What a terminal has no room for goes on below the text; for programs, a row is a line."""
+    head, text = printable(head), printable(text)
+    is_for_people = sys.stdout.isatty() or os.environ.get("COLUMNS")
+    if not is_for_people or len(head) + len(text) <= columns():
+        print(head + text)
+        return
+    from textwrap import wrap
+
+    width = max(_NARROWEST, columns() - len(head))
+    for line in wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]:
+        print(head + line)
+        head = " " * len(head)
 
 
 def _shell_escape(char: str) -> str:

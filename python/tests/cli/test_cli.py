@@ -73,6 +73,9 @@ def test_an_unknown_command_gets_the_known_ones(capsys: pytest.CaptureFixture[st
         ("slim . --for 8.6 --out=", "slim: error: argument --out: an empty path"),
         ("serve cpu chat --download-dir=", "serve: error: argument --download-dir: an empty path"),
         ("verify . --html=", "verify: error: argument --html: an empty path"),
+        ("fetch cpu --system=", "fetch: error: argument --system: an empty word"),
+        ("lock cpu --check --system=", "lock: error: argument --system: an empty word"),
+        ("fetch cpu --mirror=", "fetch: error: argument --mirror: an empty word"),
     ],
 )
 def test_what_is_wrong_is_named(words: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -124,6 +124,63 @@ def test_letters_that_the_locale_lacks(tmp_path: Path, locale: dict[str, str]) -
     assert result.stderr.isascii()
 
 
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["verify", "nowhere"], 2),
+        (["verify", sys.prefix, "--only", "elf", "--html", "/dev/full"], 2),
+        (["archs", "nowhere"], 2),
+        (["archs", sys.executable, "--html", "/dev/full"], 2),
+        (["slim", "nowhere", "--for", "8.6"], 2),
+        (["serve", "cpu", "chats"], 2),
+        (["fetch", "cpu", "--jobs", "0"], 2),
+    ],
+)
+def test_json_says_what_the_exit_status_says(words: list[str], code: int) -> None:
+    done = subprocess.run([*OURS, *words, "--json"], capture_output=True, text=True, check=False)
+    answer = json.loads(done.stdout)
+    assert (done.returncode, answer["exit_code"]) == (code, code)
+    assert done.stderr == f"vllm-nix: {answer['error']}\n"
+
+
+def test_json_after_an_interruption(hanging: Path) -> None:
+    command = [*OURS, "verify", str(hanging), "--only", "interpreter", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        wait_for(hanging / "bin/daemon")
+        process.terminate()
+        assert process.stdout
+        shown = process.stdout.read()
+    assert process.returncode == 128 + signal.SIGTERM
+    assert shown == "" or json.loads(shown)["exit_code"] == process.returncode
+
+
+def test_a_pipe_that_nobody_reads(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    verify = [*OURS, "verify", sys.prefix, "--files-only", "--only", "placeholders"]
+    command = [*verify, "--html", str(tmp_path / "pipe")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    said = f"vllm-nix: --html {tmp_path}/pipe: nobody reads this pipe\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
+    with subprocess.Popen(["cat", tmp_path / "pipe"], stdout=subprocess.PIPE, text=True) as reader:
+        assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+        assert reader.stdout
+        assert reader.stdout.read().startswith("<!doctype html>")
+
+
+@pytest.mark.parametrize("words", [["targets", "--all"], ["params", "cuda"], ["serve", "cuda"]])
+def test_a_table_fits_a_terminal(words: list[str]) -> None:
+    """For another program each row is a line."""
+    shown = {}
+    for columns in ("", "40", "100"):
+        variables = {**os.environ, "COLUMNS": columns}
+        shown[columns] = subprocess.run(
+            [*OURS, *words], capture_output=True, text=True, check=True, env=variables
+        ).stdout
+    assert max(map(len, shown["100"].splitlines())) <= 100
+    assert len(shown["40"].splitlines()) > len(shown[""].splitlines())
+    assert len({"".join(text.split()) for text in shown.values()}) == 1
+
+
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["slim", "--help"], ["targets"]])
 def test_a_full_disk_is_no_success(words: list[str]) -> None:
     with Path("/dev/full").open("w") as full:

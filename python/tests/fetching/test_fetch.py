@@ -284,18 +284,13 @@ def test_no_such_folder(wheels: list[Path]) -> None:
             fetch(wanted, given=Path("/nowhere"))
 
 
-def test_json_says_what_the_exit_status_says(
-    wheels: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(command, "load_sources", lambda *_: sources(source(wheels[0])))
-    assert run("cpu", "--json") == 0
-    assert json.loads(capsys.readouterr().out)["exit_code"] == 0
-    with pytest.raises(InputError):
-        run("cpu", "--json", "--from", "/nowhere")
-    assert json.loads(capsys.readouterr().out) == {
-        "exit_code": 2,
-        "error": "/nowhere is not a folder",
-    }
+@pytest.mark.parametrize("mirror", ["nonsense", "http://a b", "http://a\nb", "--help"])
+def test_no_such_mirror(mirror: str) -> None:
+    """Whether anything is missing or not; apt would look for a newline's host for minutes."""
+    with pytest.raises(InputError, match="is not an address, such as https://mirror"):
+        fetch(sources(), mirror=mirror)
+    with pytest.raises(InputError, match="is not an address"):
+        run("cpu", "--list", f"--mirror={mirror}")
 
 
 def test_a_client_that_gets_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,7 +93,18 @@ def test_gb10_has_the_hosts_memory_and_is_no_jetson() -> None:
 
 
 def test_every_row_says_what_nvcc_and_the_rules_need() -> None:
-    keys = {"first", "last", "renamed", "jetson", "integrated", "sbsa", "pci", "devices", "grace"}
+    keys = {
+        "first",
+        "last",
+        "renamed",
+        "jetson",
+        "integrated",
+        "sbsa",
+        "pci",
+        "devices",
+        "grace",
+        "also",
+    }
     assert all(set(row) <= keys for row in table().values())
     for one in known():
         first, last = one.compilers
@@ -199,6 +210,29 @@ def test_a_target_can_be_for_any(capability: str, toolkit: str) -> None:
         ("NVIDIA RTX 6000 Ada Generation", "8.9"),
         ("NVIDIA RTX PRO 6000 Blackwell Max-Q Workstation Edition", "12.0"),
         ("NVIDIA GB10", "12.1"),
+        ("GB10 Grace Blackwell Superchip", "12.1"),
+        ("ASUS Ascent GX10", "12.1"),
+        ("Dell Pro Max with GB10", "12.1"),
+        ("Lenovo ThinkStation PGX", "12.1"),
+        ("dgxspark", "12.1"),
+        ("DGX Spark Founders Edition", "12.1"),
+        ("NVIDIA GH200 Grace Hopper Superchip", "9.0"),
+        ("Grace Blackwell GB200", "10.0"),
+        ("NVIDIA B300 SXM6 AC", "10.3"),
+        ("DGX Station GB300", "10.3"),
+        ("NVIDIA H20-3e", "9.0"),
+        ("NVIDIA Jetson AGX Orin Industrial", "8.7"),
+        ("tegra234", "8.7"),
+        ("nvidia,tegra264", "11.0"),
+        ("RTX PRO 6000D", "12.0"),
+        ("6000 pro", "12.0"),
+        ("NVIDIA RTX PRO 1000 Blackwell Generation Laptop GPU", "12.0"),
+        ("GeForce RTX 5090 D v2", "12.0"),
+        ("6000 ada", "8.9"),
+        ("GeForce RTX 3050 A Laptop GPU", "8.9"),
+        ("PNY RTX A6000 48GB", "8.6"),
+        ("NVIDIA A800 40GB Active", "8.0"),
+        ("Quadro P620", "6.1"),
     ],
 )
 def test_devices_as_people_write_them(text: str, capability: str) -> None:
@@ -210,7 +244,9 @@ def test_devices_as_people_write_them(text: str, capability: str) -> None:
     [
         ("rtx5091", "did you mean GeForce RTX 5090"),
         ("h20o", "did you mean H20"),
-        ("RTX 6000", "RTX 6000 Ada"),
+        ("ASUS TUF Gaming GeForce RTX 4090 OC", r"did you mean GeForce RTX 4090\?"),
+        ("H100 CNX", r"did you mean H100\?"),
+        ("RTX 6000", "RTX 6000 Ada or RTX PRO 6000 Blackwell or Quadro RTX 6000"),
         ("jetson orim", "did you mean Jetson Orin"),
         ("toaster", "name it as nvidia-smi does, or by its compute capability, such as 8.7"),
         ("", "name it as nvidia-smi does"),
@@ -233,6 +269,11 @@ def test_any_text_is_a_device_or_an_error_of_a_line(text: str) -> None:
         assert str(error)
 
 
+def test_a_name_without_end() -> None:
+    with pytest.raises(InputError, match="unknown device"):
+        device("rtx a6001 " * 100_000)
+
+
 def test_no_two_devices_have_one_name() -> None:
     titles = [
         title
@@ -244,6 +285,13 @@ def test_no_two_devices_have_one_name() -> None:
     for number, row in table().items():
         for title in (*row.get("devices", ()), *row.get("grace", ())):
             assert str(device(title).capability) == number
+        for title, others in row.get("also", {}).items():
+            assert title in titles
+            for other in others:
+                assert (str(device(other).capability), device(other).machine) == (
+                    number,
+                    device(title).machine,
+                )
     assert {"orin", "orin-nano", "rtx-a6000", "rtx-5090", "h200", "gb10", "t4"} <= set(
         device_names()
     )

@@ -1,5 +1,7 @@
 """nginx's configuration as `vllm-nix serve --format nginx` prints it. nginx itself: tests/fleet/test_balancer.py."""
 
+import json
+
 import pytest
 
 from vllm_nix import cli
@@ -57,7 +59,7 @@ def test_refused(replica: str) -> None:
         (["--replica", "10.0.0.1:8000"], "--replica is for --format nginx"),
         (
             ["--format", "nginx", "--replica", "a:1", "--host", "x y"],
-            "host 'x y' is neither an address nor a name",
+            'host: "x y" is not an address to listen on',
         ),
         (["--format", "nginx", "--replica", "a:1", "--json"], "--json does not go with --format"),
         (["--format", "nginx", "--replica", "a:1", "--rank", "0"], "--rank does not go with"),
@@ -72,7 +74,7 @@ def test_refused_on_a_command_line(
 ) -> None:
     assert cli.main(["serve", "cpu", "chat", *words]) == 2
     output = capsys.readouterr()
-    assert not output.out
+    assert not output.out or json.loads(output.out)["exit_code"] == 2
     assert said in output.err
     assert output.err.count("\n") == 1
 

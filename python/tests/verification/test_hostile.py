@@ -266,6 +266,7 @@ def test_a_model_is_not_printed() -> None:
     assert len(repr(TinyModel.make())) < 100
 
 
+OURS = [sys.executable, "-m", "vllm_nix"]
 SLEEPING = "import os, time; open({!r}, 'w').write(str(os.getpid())); time.sleep(600)"
 
 
@@ -282,7 +283,7 @@ def start(sample: Sample, stage: str) -> tuple[subprocess.Popen[str], Path]:
         (sample.site / "big.bin").touch()
         os.truncate(sample.site / "big.bin", 1 << 34)
         sample.record(f"big.bin,sha256=x,{1 << 34}")
-    command = [sys.executable, "-m", "vllm_nix", "verify", str(sample.root), *options]
+    command = [*OURS, "verify", str(sample.root), *options]
     process = subprocess.Popen(
         # a shell's job in the background ignores these signals, and so would its children
         ["env", "--default-signal=INT,HUP", *command],
@@ -345,7 +346,7 @@ def test_a_signal_ends_all_within_a_second(sample: Sample, stage: str, name: str
     if name != "SIGKILL" and took < 0.5:  # it was not the timer that ended it
         assert not list(places.glob("vllm-nix-*"))
     environment = {**os.environ, "TMPDIR": str(places)}
-    subprocess.run([*process.args[2:6], places / "no"], env=environment, check=False)
+    subprocess.run([*OURS, "verify", places / "no"], env=environment, check=False)
     assert list(places.glob("vllm-nix-*")) == []
 
 

@@ -111,6 +111,7 @@ def _inherit(command: str) -> None:
 
 
 def _run(argv: Sequence[str], begin: Callable[[str], None]) -> int:
+    args = None
     try:
         try:
             args = _parse(argv)
@@ -122,8 +123,7 @@ def _run(argv: Sequence[str], begin: Callable[[str], None]) -> int:
         print(end="", flush=True)  # while it can still be said that nobody can read this
         return code
     except Error as error:
-        _complain(error)
-        return error.exit_code
+        return _fail(args, error, error.exit_code)
     except BrokenPipeError:  # the reader (`| head`) has gone
         _drop_output()
         return 1
@@ -135,10 +135,10 @@ def _run(argv: Sequence[str], begin: Callable[[str], None]) -> int:
                 said = "the current folder is gone; cd to one that is there"
             else:
                 said = f"{said}; name a folder that takes files in TMPDIR"
-        _complain(said)
-        return Unavailable.exit_code
+        return _fail(args, said, Unavailable.exit_code)
     except KeyboardInterrupt as error:
-        return 128 + (error.number if isinstance(error, _Ended) else signal.SIGINT)
+        number = error.number if isinstance(error, _Ended) else signal.SIGINT
+        return _fail(args, f"ended by signal {number}", 128 + number)
 
 
 class _Ended(KeyboardInterrupt):
@@ -184,11 +184,18 @@ def _end_at_last(number: int) -> None:
     os._exit(128 + number)
 
 
-def _complain(text: object) -> None:
-    try:  # noqa: SIM105 -- as above
-        print(f"vllm-nix: {printable(text)}", file=sys.stderr)
+def _fail(args: argparse.Namespace | SimpleNamespace | None, said: object, code: int) -> int:
+    """Says why there is no result, in JSON too if that was asked for; returns the exit status."""
+    try:
+        if code < 128:  # whoever sent a signal knows
+            print(f"vllm-nix: {printable(said)}", file=sys.stderr)
+        if getattr(args, "json", False):
+            import json
+
+            print(json.dumps({"exit_code": code, "error": str(said)}), flush=True)
     except OSError:
         pass
+    return code
 
 
 def _drop_output() -> None:

@@ -99,10 +99,6 @@ def run(args: argparse.Namespace | SimpleNamespace) -> int:
     libraries = [library for library in found if not library.note]
     root = args.paths[0] if len(args.paths) == 1 else None
     rows = report.judge(libraries, None if is_matrix else next(iter(devices), None), root)
-    if is_matrix:
-        is_missing = _show_matrix(args, rows, devices) and bool(args.devices)
-    else:
-        is_missing = _show(args, rows, next(iter(devices), None))
     if args.html is not None:
         from vllm_nix.gpu.matrix import make_matrix
         from vllm_nix.html.archs import archs_page
@@ -110,6 +106,10 @@ def run(args: argparse.Namespace | SimpleNamespace) -> int:
 
         page = archs_page(make_matrix(rows, devices), args.paths, libraries)
         write_whole("--html", args.html, page.encode("utf-8"))
+    if is_matrix:
+        is_missing = _show_matrix(args, rows, devices) and bool(args.devices)
+    else:
+        is_missing = _show(args, rows, next(iter(devices), None))
     for library in libraries:
         if library.damage:
             more = f" (and {len(library.damage) - 1} more)" if len(library.damage) > 1 else ""

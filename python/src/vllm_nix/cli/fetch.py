@@ -14,15 +14,23 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from vllm_nix.errors import Error, InputError
-from vllm_nix.fetching.fetch import Progress, Result, fetch, missing_sources, total_size
+from vllm_nix.cli.parsers import word
+from vllm_nix.errors import InputError
+from vllm_nix.fetching.fetch import (
+    Progress,
+    Result,
+    check_origin,
+    fetch,
+    missing_sources,
+    total_size,
+)
 from vllm_nix.fetching.sources import BASES, Source, Sources, load_sources
 from vllm_nix.text import counted, printable
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("sets", metavar="SET", nargs="+")
-    parser.add_argument("--system", help="for this Nix system instead of this machine's")
+    parser.add_argument("--system", type=word, help="for this Nix system instead of this machine's")
     parser.add_argument(
         "--base", choices=BASES, default="debian", help="(default: debian, the embedded one)"
     )
@@ -33,7 +41,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="take the files from this folder, without network",
     )
-    parser.add_argument("--mirror", metavar="URL", help="a Debian mirror instead of apt's own")
+    parser.add_argument(
+        "--mirror", type=word, metavar="URL", help="a Debian mirror instead of apt's own"
+    )
     parser.add_argument(
         "--jobs", type=int, default=4, metavar="N", help="parallel downloads (default: 4)"
     )
@@ -42,27 +52,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    try:
-        _run(args)
-    except Error as error:
-        if args.json:
-            print(json.dumps({"exit_code": error.exit_code, "error": str(error)}))
-        raise
-    return 0
-
-
-def _run(args: argparse.Namespace) -> None:
     if args.jobs < 1:
         raise InputError(f"--jobs {args.jobs}: give a number of at least 1")
     sources = load_sources(args.sets, args.system, args.base)
+    check_origin(args.mirror, args.given)
     if args.list:
         _print_list(sources, set(missing_sources(sources).files), args.json)
-        return
+        return 0
     with _progress() as progress:
         result = fetch(
             sources, jobs=args.jobs, mirror=args.mirror, given=args.given, progress=progress
         )
     _print_result(result, args.json)
+    return 0
 
 
 def _print_list(sources: Sources, missing: set[Source], as_json: bool) -> None:

@@ -11,6 +11,7 @@ of them, and `lock TARGET --built result` reads it. Without one, the error says 
 import argparse
 from pathlib import Path
 
+from vllm_nix.cli.parsers import word
 from vllm_nix.data import TARGETS
 from vllm_nix.errors import InputError
 from vllm_nix.locks.lock import relock
@@ -20,7 +21,9 @@ from vllm_nix.text import counted, printable
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("targets", metavar="TARGET", nargs="+")
-    parser.add_argument("--system", help="one Nix system instead of all that the target is for")
+    parser.add_argument(
+        "--system", type=word, help="one Nix system instead of all that the target is for"
+    )
     parser.add_argument(
         "--built", type=Path, metavar="DIR", help="the wheels that the target builds from source"
     )

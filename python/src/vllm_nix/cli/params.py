@@ -16,7 +16,7 @@ from dataclasses import replace
 from vllm_nix.errors import InputError
 from vllm_nix.gpu.capability import ComputeCapability, known
 from vllm_nix.targets import Target, load_target
-from vllm_nix.text import printable, quoted
+from vllm_nix.text import print_row, quoted
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
         rows = dict(_rows("", target.parameters()))
         width = max(map(len, rows))
         for key, value in sorted(rows.items()):
-            print(printable(f"{key:<{width}}  {value}"))
+            print_row(f"{key:<{width}}  ", value)
     return 0
 
 

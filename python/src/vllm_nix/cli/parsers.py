@@ -95,6 +95,13 @@ def path(text: str) -> Path:
     return Path(text)
 
 
+def word(text: str) -> str:
+    """An argument that may be anything but nothing."""
+    if not text:
+        raise argparse.ArgumentTypeError("an empty word; is a variable not set?")
+    return text
+
+
 def seconds(text: str) -> float:
     """An argument that is a time."""
     try:

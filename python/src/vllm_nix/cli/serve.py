@@ -21,7 +21,7 @@ from vllm_nix.process import inherit_orphans
 from vllm_nix.serve import Command, Profile, kubernetes, load_profile, nginx
 from vllm_nix.serve.command import check_target_of, read_api_key, release_of
 from vllm_nix.targets import load_target, profile_keys
-from vllm_nix.text import printable
+from vllm_nix.text import print_row, printable
 
 TYPES: dict[str, Any] = {"string": str, "integer": int, "float": float}
 METAVARS = {"string": "TEXT", "integer": "N", "float": "X"}
@@ -162,5 +162,5 @@ def _show(target: str, as_json: bool) -> int:
     for name, values in sorted(profiles.items()):
         models = " with ".join(Profile("", "", "", "", values).models)
         summary = values.get("summary", "")
-        print(printable(f"{name:<12} {models}, port {values['port']}: {summary}"))
+        print_row(f"{name:<12} ", f"{models}, port {values['port']}: {summary}")
     return 0

@@ -8,7 +8,7 @@ import json
 
 from vllm_nix.targets.choice import Choice, Fit, best, choices
 from vllm_nix.targets.detect import Machine, detect
-from vllm_nix.text import printable
+from vllm_nix.text import print_row, printable
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
             target = choice.target
             mark = "*" if target.builds_on(machine.system) else " "
             systems = ", ".join(target.systems)
-            print(printable(f"{mark} {target.name:<12} {target.summary} ({systems})"))
+            print_row(f"{mark} {target.name:<12} ", f"{target.summary} ({systems})")
     else:
         _show(machine, found)
     return 0
@@ -55,11 +55,9 @@ The first is not needed with nixpkgs' own packages: nix build .#vllm-{name}""")
         if some := [choice for choice in others if choice.fit is fit]:
             print(f"\n{title}")
             for choice in some:
-                print(
-                    printable(f"  {choice.target.name:<12} {choice.why or choice.target.summary}")
-                )
+                print_row(f"  {choice.target.name:<12} ", choice.why or choice.target.summary)
                 if choice.way:
-                    print(printable(f"  {'':<12} {choice.way}"))
+                    print_row(f"  {'':<12} ", choice.way)
 
 
 def _row(choice: Choice, machine: Machine) -> dict[str, object]:

@@ -99,12 +99,6 @@ def run(args: argparse.Namespace) -> int:
             quick=args.quick,
             progress=progress,
         )
-    if args.json:
-        print(json.dumps(report.to_json(), indent=2))
-    else:
-        from vllm_nix.verification.report import print_report
-
-        print_report(report)
     if args.junit is not None:
         from vllm_nix.verification.report import write_junit
 
@@ -113,6 +107,12 @@ def run(args: argparse.Namespace) -> int:
         from vllm_nix.html.verify import verify_page
 
         write_whole("--html", args.html, verify_page(report).encode("utf-8"))
+    if args.json:
+        print(json.dumps(report.to_json(), indent=2))
+    else:
+        from vllm_nix.verification.report import print_report
+
+        print_report(report)
     return report.exit_code
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import shutil
 import threading
 import time
@@ -82,14 +83,14 @@ def fetch(
 ) -> Result:
     """Adds to the store what it lacks, with up to `jobs` clients at a time.
 
-    Wheels and source archives come through pip and Debian packages through apt, from `mirror` if it
-    is not None. Files in or below the folder `given` are taken from there alone, without network. A
+    Wheels and source archives come through pip and Debian packages through apt, from `mirror`, or
+    the one of VLLM_NIX_DEBIAN_MIRROR, if there is one. Files in or below the folder `given` are taken from there alone, without network. A
     fetch that ends early, in whichever way, leaves only whole files, and the next one goes on from
     there. Setting `stop` ends it. Raises `Error` and its kinds.
     """
     start, size = time.monotonic(), 0
-    if given and not given.is_dir():
-        raise InputError(f"{given} is not a folder")
+    mirror = mirror or os.environ.get("VLLM_NIX_DEBIAN_MIRROR") or None
+    check_origin(mirror, given)
     folder = cache or cache_folder()
     try:
         missing = missing_sources(sources)
@@ -107,6 +108,16 @@ def fetch(
         raise Error(f"{error.filename or folder}: {error.strerror}") from error
     present = len(sources.files) - len(missing.files)
     return Result(missing.files, present, size, time.monotonic() - start)
+
+
+def check_origin(mirror: str | None, given: Path | None) -> None:
+    """Raises `InputError` unless files can come from there."""
+    if mirror is not None and not re.fullmatch(r"[a-z][a-z0-9+]*:/\S+", mirror):
+        raise InputError(
+            f"mirror '{mirror}' is not an address, such as https://mirror.example/debian"
+        )
+    if given and not given.is_dir():
+        raise InputError(f"{given} is not a folder")
 
 
 class _Fetch:
@@ -152,9 +163,8 @@ class _Fetch:
         check_room(total_size(needed), self.cache.root, store_dir())
         self._add({source: self.cache.place(source) for source in cached})
         debs = [source for source in needed if isinstance(source, DebSource)]
-        chosen = self.mirror or os.environ.get("VLLM_NIX_DEBIAN_MIRROR")
         for suite, component in {(deb.suite, deb.component) for deb in debs}:
-            self.mirrors[suite] = chosen or find_mirror(suite, component)
+            self.mirrors[suite] = self.mirror or find_mirror(suite, component)
         with ThreadPoolExecutor(self.jobs) as pool:
             started = {pool.submit(self._download, batch): batch[0] for batch in batches(needed)}
             pending = set(started)

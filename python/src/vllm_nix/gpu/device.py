@@ -166,7 +166,7 @@ def _find(text: str) -> tuple[str, ComputeCapability]:
             return text.strip(), _names(group)[plain][1]
     written = _CAPABILITY.fullmatch(text.strip().lower())
     if written is None:
-        raise InputError(f"unknown device '{text}'; {_advice(plain)}")
+        raise InputError(f"unknown device '{text}'; {_advice(text)}")
     capability = ComputeCapability.from_sm(int("".join(filter(None, written.groups()))))
     if not capability.is_known:
         there = ", ".join(map(str, known()))
@@ -174,7 +174,9 @@ def _find(text: str) -> tuple[str, ComputeCapability]:
     return str(capability), capability
 
 
-def _advice(plain: str) -> str:
+def _advice(text: str) -> str:
+    words = _words(text)[:_MOST_WORDS]
+    plain = "".join(words)
     if found := re.fullmatch(r"([0-9]{1,2})([0-9])[af]?", plain):
         number = f"{found[1]}.{found[2]}"
         if number in table():
@@ -184,14 +186,22 @@ def _advice(plain: str) -> str:
     import difflib  # takes as long to import as all else that is done here
 
     names = {**_names("devices"), **_names("grace")}
-    close = difflib.get_close_matches(plain, names, n=8, cutoff=0.6)
-    titles = list(dict.fromkeys(names[one][0] for one in close))[:3]
+    runs = [(start, end) for end in range(len(words) + 1) for start in range(end)]
+    parts = ("".join(words[start:end]) for start, end in runs)
+    inside = sorted((part for part in parts if part in names), key=len)[
+        -1:
+    ]  # all but a card's maker
+    wider = sorted((name for name in names if len(plain) > 3 and plain in name), key=len)
+    close = inside or wider or difflib.get_close_matches(plain, names, n=6, cutoff=0.6)
+    titles = list(dict.fromkeys(names[one][0] for one in close))[:4]
     if titles:
         return (
             f"did you mean {' or '.join(titles)}? Its compute capability will do too, such as 8.7"
         )
     return "name it as nvidia-smi does, or by its compute capability, such as 8.7"
 
+
+_MOST_WORDS = 20  # that an unknown name is looked at for
 
 # AMD's, Intel's, Huawei's, AWS's and Google's, of which some are close to names of NVIDIA's.
 _OTHERS = re.compile(
@@ -208,19 +218,25 @@ _CAPABILITY = re.compile(
 _MARKS = frozenset(
     "nvidia geforce tesla jetson agx igx dgx hgx grid superchip gpu nvgpu tegra drive"
     " laptop mobile notebook workstation server edition graphics card developer kit engineering"
-    " reference ti super generation blackwell pcie sff with design".split()
+    " reference industrial station founders version small active ti super generation blackwell pcie fhhl dgxs nvlink"
+    " sff ws se lhr with design asus dell evga gainward galax gigabyte hp lenovo msi palit pny supermicro zotac".split()
 )
 _SIZES = re.compile(
     # a vGPU's profile, such as A40-48Q, A100D-10C, H100L-1-12CME
     r"(?<=[0-9])(?:[dlx]m?)?-(?:[0-9]-)?[0-9]{1,3}[abcq](?:me)?\b|(?<=[0-9][a-z])-[0-9]{1,3}[abcq]\b"
-    r"|\bmig (?:[0-9]c\.)?[0-9]g\.[0-9]+gb(?:\+\w+)?|(?:sxm|hbm|nvl)[0-9]*[a-z]?\b|\b[0-9]+ ?gi?b?\b|\bmax-?q\b"
+    r"|\bmig (?:[0-9]c\.)?[0-9]g\.[0-9]+gb(?:\+\w+)?|sxm6 ac\b|(?:sxm|hbm|nvl)[0-9]*[a-z]?\b|(?<=h20)-3e\b|\b[0-9]+ ?gi?b?\b|\bmax-?q\b"
 )
 
 
 def _plain(name: str) -> str:
     """A name to be compared: "NVIDIA GeForce RTX 4070 Ti SUPER" and "rtx-4070" are "rtx4070"."""
-    words = re.findall(r"[a-z]+|[0-9]+", _SIZES.sub(" ", name.lower().replace("_", " ")))
-    return "".join(word for word in words if word not in _MARKS)
+    return "".join(_words(name))
+
+
+def _words(name: str) -> list[str]:
+    name = re.sub("tegra(?=[0-9])", "t", name.lower().replace("_", " "))  # as device trees have it
+    words = re.findall(r"[a-z]+|[0-9]+", _SIZES.sub(" ", name))
+    return [word for word in words if word not in _MARKS]
 
 
 @cache
@@ -230,7 +246,8 @@ def _names(group: str) -> Mapping[str, tuple[str, ComputeCapability]]:
     for number, row in table().items():
         capability = ComputeCapability.parse(number)
         for title in row.get(group, ()):
-            for plain in _short(title):
+            others = map(_plain, row.get("also", {}).get(title, ()))
+            for plain in (*_short(title), *others):
                 found.setdefault(plain, (title, capability))
     return found
 
@@ -241,5 +258,7 @@ def _short(title: str) -> Iterator[str]:
     # "4090" and "a6000" are said for these alone; an RTX 6000 may be one of three.
     if re.match(r"GeForce [GR]TX [0-9]|RTX A[0-9]", title):
         yield plain[3:]
-    if found := re.match(r"RTX PRO ([0-9]+)", title):
-        yield f"rtx{found[1]}pro"
+    if found := re.match(r"RTX PRO ([0-9]+D?)", title):
+        yield from (f"rtx{found[1]}pro".lower(), f"pro{found[1]}".lower(), f"{found[1]}pro".lower())
+    if found := re.fullmatch(r"RTX ([0-9]+E? Ada)", title):
+        yield _plain(found[1])
