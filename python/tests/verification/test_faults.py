@@ -756,3 +756,22 @@ def test_what_is_no_module_is_not_promised_to_import(sample: Sample) -> None:
     (result,) = verify(sample.root, only=["elf"]).results
     (finding,) = [one for one in result.findings if one.status is Status.WARNING]
     assert "import" not in finding.fix
+
+
+@pytest.mark.parametrize(
+    ("named", "fix"),
+    [
+        ("^lo,docker", "unset GLOO_SOCKET_IFNAME, which names ^lo,docker; name one interface in"),
+        ("eth7", "unset GLOO_SOCKET_IFNAME, which names eth7; name the interface that"),
+    ],
+)
+def test_an_interface_that_gloo_does_not_find(
+    sample: Sample, monkeypatch: pytest.MonkeyPatch, named: str, fix: str
+) -> None:
+    """aws-do-eks#51: NCCL's variable takes a list of what to leave out, gloo's takes one name."""
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", named)
+    name = named.partition(",")[0]
+    fails = f"def all_reduce(values): raise RuntimeError('Unable to find address for: {name}')"
+    fake_torch(sample, distributed=f"{DISTRIBUTED}{fails}")
+    (result,) = verify(sample.root, only=["distributed"]).results
+    assert result.findings[0].fix.startswith(fix)

@@ -507,3 +507,18 @@ def test_vllm_without_a_driver_is_no_fault(gpu_sample: Sample, words: str) -> No
     [result] = verify(gpu_sample.root, only=["vllm-version"]).results
     assert result.status is Status.SKIPPED
     assert result.reason == "no NVIDIA driver here"
+
+
+def test_kernels_for_another_python(gpu_sample: Sample) -> None:
+    """Which Python passes over, as it does the sources' that were compiled for another."""
+    kernels = list((gpu_sample.site / "vllm").glob("**/*.abi3.so"))
+    for file in kernels:
+        file.rename(file.with_name(file.name.replace("abi3", "cpython-37m-x86_64-linux-gnu")))
+    gpu_sample.install("flash-attn", "2.8.3", {"flash_attn_2_cuda.so": carrier([("cubin", 87)])})
+    (gpu_sample.site / "flash_attn_2_cuda.so").rename(
+        gpu_sample.site / "flash_attn_2_cuda.cpython-37m-x86_64-linux-gnu.so"
+    )
+    report = verify(gpu_sample.root, device="8.7", cuda="12.6", only=["gpu-code", "attention"])
+    found = faults(report)
+    assert "vLLM's kernels are for another Python: _C.cpython-37m" in found["gpu-code"]
+    assert "no attention kernels" in found["attention"]

@@ -8,6 +8,7 @@ from vllm_nix.gpu import libraries
 from vllm_nix.gpu.compat import Verdict, judge_library
 from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok
 from vllm_nix.verification.checks.gpu_code import unread
+from vllm_nix.verification.fixes import fix_for
 from vllm_nix.verification.opened import requires
 from vllm_nix.verification.survey import StepError
 
@@ -96,6 +97,7 @@ def _outside(context: Context, file: str) -> Iterator[Finding]:
 
 BACKENDS = ("backends",)
 ALL_REDUCE = ("all-reduce", "gloo")
+INTERFACE = "GLOO_SOCKET_IFNAME"
 REBUILD = "build torch with USE_DISTRIBUTED=1, and USE_NCCL=1 for NVIDIA devices"
 
 
@@ -130,11 +132,13 @@ def _all_reduce(context: Context) -> Iterator[Finding]:
     try:
         values = context.ask(*ALL_REDUCE)["values"]
     except StepError as problem:
-        yield failed(
-            str(problem),
-            where="all-reduce over gloo, world size 1",
-            fix="gloo needs a network interface: is `lo` up? Name one in GLOO_SOCKET_IFNAME",
-        )
+        otherwise = "gloo needs a network interface: is `lo` up? Name one in GLOO_SOCKET_IFNAME"
+        fix = fix_for(str(problem), otherwise)
+        if (named := os.environ.get(INTERFACE)) and named.strip("^").partition(",")[0] in str(
+            problem
+        ):
+            fix = f"unset {INTERFACE}, which names {named}; {fix}"
+        yield failed(str(problem), where="all-reduce over gloo, world size 1", fix=fix)
         return
     if values != [0.0, 1.0, 2.0, 3.0]:
         yield failed(

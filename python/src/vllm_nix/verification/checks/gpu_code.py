@@ -28,6 +28,7 @@ from vllm_nix.verification.installed import Distribution
 from vllm_nix.verification.known import EVERY_START
 from vllm_nix.verification.machine import Driver
 from vllm_nix.verification.report import Status
+from vllm_nix.verification.tags import is_for_another
 
 VLLMS = ("_C.", "_C_stable_libtorch.")
 FIRST = ("vllm", "torch", "nvidia")
@@ -51,13 +52,21 @@ def gpu_code(context: Context) -> Iterator[Finding]:
     if not context.facts.gpu_code():
         context.follow("vllm")
         raise SkipError("no library carries GPU code: see `torch-build`")
-    has_kernels = any(map(_is_vllms, context.facts.gpu_code()))
-    if context.installed("vllm") and not has_kernels and "vllm" not in context.packages.unfollowed:
+    own = [library.path for library in context.facts.gpu_code() if _is_vllms(library)]
+    for_others = [file for file in own if is_for_another(context, file)]
+    if own and own == for_others:
+        yield failed(
+            f"vLLM's kernels are for another Python: {for_others[0].name}",
+            where="vllm",
+            fix="install or compile vLLM with this environment's Python",
+        )
+    if context.installed("vllm") and not own and "vllm" not in context.packages.unfollowed:
         yield failed(
             "vLLM has no kernels of its own: it starts, and fails at the first request",
             where="vllm",
             expected="vllm/_C or vllm/_C_stable_libtorch",
-            fix="install a wheel of vLLM for CUDA; one for the `empty` device has Python files alone",
+            fix="install a wheel of vLLM for CUDA; one for the `empty` device has Python files alone, and so has "
+            "a source tree before it is compiled: VLLM_USE_PRECOMPILED=1 pip install -e .",
         )
     for library in context.facts.gpu_code():
         if problem := unread(library):
@@ -343,7 +352,12 @@ def libraries(context: Context, device: Device) -> list[str]:
 def _files(context: Context) -> dict[str, list[Path]]:
     """By distribution, if it is installed: its libraries of kernels."""
     return {
-        name: [file for pattern in patterns for file in context.packages.glob(pattern)]
+        name: [
+            file
+            for pattern in patterns
+            for file in context.packages.glob(pattern)
+            if not is_for_another(context, file)
+        ]
         for name, patterns in KERNELS.items()
         if context.installed(name)
     }

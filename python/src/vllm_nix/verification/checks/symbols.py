@@ -16,6 +16,7 @@ from vllm_nix.verification.known import is_torchs
 from vllm_nix.verification.linking import Linking
 from vllm_nix.verification.machine import DRIVER_LIBRARIES
 from vllm_nix.verification.overridden import take_out
+from vllm_nix.verification.tags import is_for_another
 
 # Names in the namespaces at, c10 and torch, as the Itanium C++ ABI mangles them.
 OF_TORCH = re.compile(rb"_Z(?:N|NK|TI|TV|TS)(?:2at|3c10|5torch)")
@@ -82,21 +83,11 @@ def _users(context: Context, own: set[str]) -> Iterator[Path]:
         package = context.packages.top(file)
         is_built = (is_torchs(package) or str(file) in loaded) and image.type == _SHARED
         for_torch = image.interpreter is None and (own & set(image.needed) or is_built)
-        if for_torch and not _is_anothers(context, file):
+        if for_torch and not is_for_another(context, file):
             yield file
 
 
 _SHARED = 3  # ET_DYN
-_CPYTHON = re.compile(r"\.cpython-([0-9]+)[a-z]*-[^.]*\.so$")  # PEP 3149
-
-
-def _is_anothers(context: Context, file: Path) -> bool:
-    """Whether this is an extension for another Python: a wheel may have one for each, and Python passes
-    over those whose names have another tag (vLLM 0.24's DeepGEMM)."""
-    tag = _CPYTHON.search(file.name)
-    if tag is None or isinstance(context.interpreter, str):
-        return False
-    return tag[1] != "".join(context.interpreter.version.split(".")[:2])
 
 
 def _undefined(context: Context, file: Path, of_torch: set[bytes]) -> set[bytes]:
