@@ -162,20 +162,21 @@ def library(
     return file
 
 
-def ours(file: Path, library_path: str = "") -> dict[str, str]:
+def ours(file: Path, library_path: str = "", *preload: Path) -> dict[str, str]:
     """Each name that is asked for, and the file that it is."""
     image = elf.read(file)
     loader = read_loader(HOST, elf.read(HOST))
     process = Process(Linker(loader, tuple(filter(None, library_path.split(":")))))
-    absent = process.start(str(file), image)
+    absent = process.start(str(file), image, [str(one) for one in preload])
     found = {name: one.path for name, one in process.names.items() if one and one.path != str(file)}
     found |= {one.name: "not found" for one in absent}
     return {name: os.path.realpath(path) if "/" in path else path for name, path in found.items()}
 
 
-def ld_sos(file: Path, library_path: str = "") -> dict[str, str]:
+def ld_sos(file: Path, library_path: str = "", *preload: Path) -> dict[str, str]:
     """The same as ld.so says it, asked as ldd(1) does."""
     environment = {"LD_LIBRARY_PATH": library_path, "LD_TRACE_LOADED_OBJECTS": "1"}
+    environment["LD_PRELOAD"] = ":".join(map(str, preload))
     output = subprocess.run(
         [str(HOST), str(file)], env=environment, capture_output=True, text=True, check=False
     ).stdout
@@ -187,9 +188,11 @@ def ld_sos(file: Path, library_path: str = "") -> dict[str, str]:
     return {name: os.path.realpath(path) if "/" in path else path for name, path in found.items()}
 
 
-def same(file: Path, library_path: str = "") -> dict[str, str]:
-    """What both say, less the loader itself."""
-    mine, its = ours(file, library_path), ld_sos(file, library_path)
+def same(file: Path, library_path: str = "", *preload: Path) -> dict[str, str]:
+    """What both say, less the loader itself and what is preloaded."""
+    mine, its = ours(file, library_path, *preload), ld_sos(file, library_path, *preload)
+    for one in preload:
+        mine.pop(one.name)
     for found in (mine, its):
         for name in [name for name in found if name.startswith(("ld-linux", "/"))]:
             del found[name]
@@ -226,6 +229,24 @@ def test_library_path_is_after_rpath_and_before_runpath(made: Path) -> None:
     assert same(by_rpath, str(made / "two"))["libx.so.1"] == str(made / "one/libx.so.1")
     assert same(by_runpath, str(made / "two"))["libx.so.1"] == str(two)
     assert same(by_runpath, f"/none:{made}/three")["libx.so.1"] == str(made / "one/libx.so.1")
+
+
+def test_what_is_preloaded_brings_what_it_needs(made: Path) -> None:
+    """Which then goes by its name for all others, as tcmalloc's libstdc++ does."""
+    own = library(made / "own" / "libx.so.1")
+    other = library(made / "other" / "libx.so.1")
+    top = library(made / "top.so", other, runpath="$ORIGIN/other")
+    first = library(made / "libfirst.so", library(made / "only/liby.so.1"), runpath="$ORIGIN/only")
+    assert same(top)["libx.so.1"] == str(other)
+    assert same(top, "", first) == {"libx.so.1": str(other), "liby.so.1": f"{made}/only/liby.so.1"}
+    middle = library(made / "libmiddle.so", own, runpath="$ORIGIN/own")
+    program = library(made / "program.so", first, runpath="$ORIGIN")
+    late = library(made / "late.so", other, runpath="$ORIGIN/other")
+    loader = read_loader(HOST, elf.read(HOST))
+    process = Process(Linker(loader, ()))
+    process.start(str(program), elf.read(program), [str(middle)])
+    scope, _ = process.load(str(late), elf.read(late))
+    assert str(own) in [one.path for one in scope]
 
 
 def test_what_is_loaded_goes_by_its_soname(made: Path) -> None:

@@ -417,6 +417,19 @@ def test_an_older_library_that_torch_loads_first(gpu_sample: Sample, made: Path)
     assert found(gpu_sample) == ""
 
 
+def test_what_is_to_be_preloaded_and_is_not_there(
+    gpu_sample: Sample, made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """vllm#37561: of which the loader says a line, and goes on."""
+    there = library(made / "libthere.so")
+    monkeypatch.setenv("LD_PRELOAD", f"{there}:{made}/libtcmalloc_minimal.so.4")
+    said = found(gpu_sample)
+    assert said.startswith(f"warning {made}/libtcmalloc_minimal.so.4: LD_PRELOAD names it")
+    assert said.count("\n") == 1
+    monkeypatch.setenv("LD_PRELOAD", str(there))
+    assert found(gpu_sample) == ""
+
+
 def test_an_older_version_by_library_path(
     gpu_sample: Sample, made: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -652,7 +665,7 @@ def test_what_is_preloaded(gpu_sample: Sample, made: Path, monkeypatch: pytest.M
     assert "needs libpre.so, which is nowhere" in found(gpu_sample)
     monkeypatch.setenv("LD_PRELOAD", f"{own} /nowhere/lib.so")
     assert "cannot open" not in imports(gpu_sample, "import vllm._C")
-    assert found(gpu_sample) == ""
+    assert "needs libpre.so" not in found(gpu_sample)
     assert found(gpu_sample, "torch-abi") == ""
 
 

@@ -295,17 +295,19 @@ class Process:
     def start(self, path: str, image: Elf, preload: Sequence[str] = ()) -> tuple[Missing, ...]:
         """Loads the program itself, with its loader, and what LD_PRELOAD names before what it needs."""
         self.program = Object(path, image)
-        for name in preload:  # one that is not there is passed over with a message
-            self._named(name, self.program)
-        _, missing = self._load(self.program)
+        # One that is not there is passed over with a message.
+        named = (self._named(name, self.program)[0] for name in preload)
+        _, missing = self._load(self.program, *filter(None, named))
         loader = self.linker.loader.file
         if loader is not None and (own := self.linker.image(str(loader))) is not None:
             self._add(Object(str(loader), own))
         return missing
 
-    def _load(self, first: Object) -> tuple[tuple[Object, ...], tuple[Missing, ...]]:
-        scope, missing = [first], []
-        seen = {first.path}
+    def _load(
+        self, first: Object, *others: Object
+    ) -> tuple[tuple[Object, ...], tuple[Missing, ...]]:
+        scope, missing = [first, *others], []
+        seen = {one.path for one in scope}
         self._add(first)
         for current in scope:
             dynamic = current.image.dynamic

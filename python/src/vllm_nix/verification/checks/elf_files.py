@@ -114,6 +114,14 @@ def elf_files(context: Context) -> Iterator[Finding]:
             )
     for package, libraries in optional.items():
         yield _partly(context, package, list(libraries))
+    if not isinstance(context.interpreter, str):
+        loaded = context.linking().bare.names
+        for name in (name for name in context.interpreter.preload if not loaded.get(name)):
+            yield warning(
+                "LD_PRELOAD names it, and the loader goes on without: it is not there or for another processor",
+                where=name,
+                fix="install it, or take it out of LD_PRELOAD",
+            )
     for folder, names in replaced(context).items():
         yield warning(
             f"torch loads {', '.join(names[:SHOWN])} from there, by LD_LIBRARY_PATH",
