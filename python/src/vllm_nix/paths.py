@@ -51,6 +51,14 @@ def read_toml(file: Path, name: str = "") -> dict[str, Any]:
         raise InputError(f"{name or file}: {error}") from error
 
 
+def reason(error: OSError) -> str:
+    """Why a file cannot be written, in words; and what tells more, where these tell too little."""
+    words = str(error.strerror or error)
+    if error.errno == errno.EPERM:
+        words += " (immutable, append-only or another user's; `lsattr -d` and `ls -ld` say which)"
+    return words
+
+
 def cache_folder() -> Path:
     """`vllm-nix` in the user's folder for caches (XDG Base Directory Specification).
 
@@ -81,7 +89,7 @@ def check_writable(option: str, file: Path) -> None:
             _part(file).touch()
             _part(file).unlink()
     except OSError as error:
-        raise InputError(f"{option} {file}: {error.strerror}; give another file") from None
+        raise InputError(f"{option} {file}: {reason(error)}; give another file") from None
 
 
 def write_whole(option: str, file: Path, content: bytes) -> None:
@@ -98,7 +106,7 @@ def write_whole(option: str, file: Path, content: bytes) -> None:
         part.write_bytes(content)
         part.replace(file)
     except OSError as error:
-        said = "nobody reads this pipe" if error.errno == errno.ENXIO else error.strerror
+        said = "nobody reads this pipe" if error.errno == errno.ENXIO else reason(error)
         raise InputError(f"{option} {file}: {said}") from None
     finally:
         if part is not file:

@@ -936,7 +936,11 @@ def test_an_immutable_file(
     library = environment / "lib/python3.11/site-packages/kernels/_C.so"
     assert cli.main(["slim", str(environment), "--for", "8.6", "--out", str(environment)]) == 3
     error = capsys.readouterr().err
-    assert error == f"vllm-nix: {library}: Operation not permitted; nothing was replaced by it\n"
+    assert error == (
+        f"vllm-nix: {library}: Operation not permitted (immutable, append-only or another user's;"
+        " `lsattr -d` and `ls -ld` say which); nothing was replaced by it; make it your own to write,"
+        " or name another --out\n"
+    )
     assert library.read_bytes() == FILES["kernels/_C.so"]
     assert not [*library.parent.glob(".*")]
 

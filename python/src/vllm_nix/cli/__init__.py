@@ -129,7 +129,9 @@ def _run(argv: Sequence[str], begin: Callable[[str], None]) -> int:
         return 1
     except OSError as error:  # a full disk, a current folder that is no more
         _drop_output()
-        said = ": ".join(filter(None, (error.filename, error.strerror))) or error
+        from vllm_nix.paths import reason
+
+        said = ": ".join(filter(None, (error.filename, reason(error))))
         if isinstance(error, FileNotFoundError) and not error.filename:  # of getcwd and tempfile
             if error.strerror == os.strerror(error.errno or 0):
                 said = "the current folder is gone; cd to one that is there"

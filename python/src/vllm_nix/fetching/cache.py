@@ -15,6 +15,7 @@ from pathlib import Path
 
 from vllm_nix.errors import Error, InputError, Unavailable
 from vllm_nix.fetching.sources import Source
+from vllm_nix.paths import reason
 from vllm_nix.since_311 import file_digest
 from vllm_nix.store import store_name
 
@@ -69,7 +70,7 @@ def open_cache(root: Path) -> Iterator[Cache]:
         lock = (root / "lock").open("w")
     except OSError as error:
         raise InputError(
-            f"cannot use the cache folder {root}: {error.strerror}; set XDG_CACHE_HOME to another"
+            f"cannot use the cache folder {root}: {reason(error)}; set XDG_CACHE_HOME to another"
         ) from error
     with lock:
         try:

@@ -26,7 +26,7 @@ from vllm_nix.fetching.sources import (
     VendorSource,
     WheelSource,
 )
-from vllm_nix.paths import cache_folder
+from vllm_nix.paths import cache_folder, reason
 from vllm_nix.store import add_files, missing_paths, store_dir, store_name
 from vllm_nix.text import counted, some
 
@@ -105,7 +105,7 @@ def fetch(
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise disk_full(folder) from error
-        raise Error(f"{error.filename or folder}: {error.strerror}") from error
+        raise Error(f"{error.filename or folder}: {reason(error)}") from error
     present = len(sources.files) - len(missing.files)
     return Result(missing.files, present, size, time.monotonic() - start)
 

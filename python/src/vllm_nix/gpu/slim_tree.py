@@ -6,6 +6,7 @@ run leaves nothing half-written; in place, each library is replaced when it has 
 
 import base64
 import csv
+import errno
 import io
 import os
 import shutil
@@ -29,6 +30,7 @@ from vllm_nix.gpu.slim import (
     Slimmed,
     take_place,
 )
+from vllm_nix.paths import reason
 from vllm_nix.since_311 import file_digest
 
 _CHUNK = 1 << 20
@@ -70,8 +72,10 @@ def slim_path(
         where = error.filename2 or error.filename or out or path
         if isinstance(error, (FileExistsError, NotADirectoryError)):
             raise InputError(f"{where} is no folder; name another --out") from None
+        may_write = error.errno not in (errno.EPERM, errno.EACCES, errno.EROFS)
+        way_out = "" if may_write else "; make it your own to write, or name another --out"
         raise Unavailable(
-            f"{where}: {error.strerror or error}; nothing was replaced by it"
+            f"{where}: {reason(error)}; nothing was replaced by it{way_out}"
         ) from None
     return found
 

@@ -15,7 +15,7 @@ from typing import Any
 from vllm_nix import scratch
 from vllm_nix.binaries import files
 from vllm_nix.errors import Error, InputError, Unavailable
-from vllm_nix.paths import expand, read_text, real
+from vllm_nix.paths import expand, read_text, real, reason
 from vllm_nix.process import run
 
 # The clients by hub, newest first, and their words for a model and a folder.
@@ -95,8 +95,10 @@ def copy(source: Path, model: str, downloads: Path, *, alone: bool = True) -> Pa
         if is_whole(place):
             return place  # somebody else copied it meanwhile
         # copytree gathers what went wrong, file by file.
-        reason = error.args[0][0][2] if isinstance(error, shutil.Error) else error.strerror
-        raise InputError(f"{place} cannot be written: {reason}") from error
+        why = error.args[0][0][2] if isinstance(error, shutil.Error) else reason(error)
+        raise InputError(
+            f"{place} cannot be written: {why}; name another --download-dir"
+        ) from error
     return place
 
 
@@ -123,7 +125,9 @@ def download(model: str, downloads: Path, path: str, variables: Mapping[str, str
         place.parent.mkdir(parents=True, exist_ok=True)
         result = run(command, environment={**variables, "PATH": path}, shown=True)
     except OSError as error:
-        raise InputError(f"{place} cannot be written: {error.strerror}") from error
+        raise InputError(
+            f"{place} cannot be written: {reason(error)}; name another --download-dir"
+        ) from error
     name = Path(command[0]).name
     if result.end:
         raise Error(
