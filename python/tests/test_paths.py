@@ -7,7 +7,7 @@ import pytest
 
 from vllm_nix.binaries import files
 from vllm_nix.errors import InputError
-from vllm_nix.paths import MOST_TEXT, read_text, read_toml
+from vllm_nix.paths import MOST_TEXT, check_writable, expand, read_text, read_toml
 
 
 def test_a_text_is_a_file_and_has_an_end(tmp_path: Path) -> None:
@@ -23,6 +23,29 @@ def test_a_text_is_a_file_and_has_an_end(tmp_path: Path) -> None:
         read_text(Path("/dev/zero"), or_pipe=True)
     with pytest.raises(InputError, match=r"^x: larger than"):
         read_toml(tmp_path / "hole", "x")
+
+
+def test_a_file_that_cannot_even_be_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^--html .*: File name too long; give another file"):
+        check_writable("--html", tmp_path / ("x" * 300))
+
+
+def test_no_home_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(os, "getuid", lambda: 54321)
+    with pytest.raises(InputError, match=r"^~/models: no home folder is known: set HOME$"):
+        expand("~/models")
+
+
+def test_a_kernels_file_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As /proc/kmsg is, whose reading takes away what is there."""
+    reader, _ = os.pipe()
+    os.set_blocking(reader, False)
+    asked = []
+    monkeypatch.setattr(os, "open", lambda _, how: asked.append(how) or reader)
+    with pytest.raises(OSError, match="it is waited for"):
+        read_text(tmp_path / "kmsg", or_pipe=True)
+    assert asked == [os.O_RDONLY | os.O_NONBLOCK]
 
 
 def test_a_copy_has_the_holes_and_no_more(tmp_path: Path) -> None:

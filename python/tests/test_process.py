@@ -69,6 +69,11 @@ def test_last_words_are_the_message(tmp_path: Path) -> None:
     assert outcome.last_words() == "ValueError: one\ntwo"
 
 
+def test_colours_are_not_kept(tmp_path: Path) -> None:
+    outcome = python(tmp_path, "print('\\33[31;1merror:\\33[0m no'); sys.exit(1)")
+    assert (outcome.stdout, outcome.last_words()) == ("error: no\n", "error: no")
+
+
 def test_half_an_answer_is_none(tmp_path: Path) -> None:
     code = 'os.write(int(sys.argv[1]), b\'[1]\\n{"n": 1}\\n{"n": \')'
     assert python(tmp_path, code).answers == ({"n": 1},)

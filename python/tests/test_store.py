@@ -1,6 +1,7 @@
 """Store paths as Nix computes them, and the store itself."""
 
 import hashlib
+import os
 import subprocess
 from pathlib import Path
 
@@ -50,6 +51,18 @@ def test_an_added_file_is_not_missing_any_more(tmp_path: Path) -> None:
 def test_what_nix_refuses_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(Error, match=r"^nix-store --add-fixed failed: .*no-such-file.*$"):
         add_files([tmp_path / "no-such-file"])
+
+
+@pytest.mark.parametrize("home", ["", "/nowhere"])
+def test_nix_without_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: str) -> None:
+    """It wants one, though there is nothing to be found there."""
+    (tmp_path / "nix-store").write_text('#!/bin/sh\nmkdir -p "$OUT" && echo "$HOME" >"$OUT/home"\n')
+    (tmp_path / "nix-store").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("OUT", str(tmp_path))
+    monkeypatch.setenv("HOME", home or str(tmp_path))
+    missing_paths([Path("/nix/store/x")])
+    assert (tmp_path / "home").read_text() == f"{'/homeless-shelter' if home else tmp_path}\n"
 
 
 def test_without_nix(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,9 @@ def expand(path: str | Path) -> Path:
     try:
         return Path(path).expanduser()
     except RuntimeError as error:  # no such user, or one without a home
-        raise InputError(f"{path}: no home folder is known for {Path(path).parts[0]}") from error
+        user = Path(path).parts[0]
+        way_out = ": set HOME" if user == "~" else f" for {user}"
+        raise InputError(f"{path}: no home folder is known{way_out}") from error
 
 
 def real(path: Path) -> Path:
@@ -34,6 +36,8 @@ def read_text(file: Path, *, or_pipe: bool = False) -> str:
     wait = 0 if or_pipe and file.is_fifo() else os.O_NONBLOCK
     with os.fdopen(os.open(file, os.O_RDONLY | wait), "rb") as stream:
         data = stream.read(MOST_TEXT + 1)
+    if data is None:
+        raise OSError(errno.EAGAIN, "it is waited for", str(file))
     if len(data) > MOST_TEXT:
         raise ValueError(f"larger than {MOST_TEXT >> 20} MiB, as none of its kind is")
     return data.decode()
@@ -77,11 +81,11 @@ def check_writable(option: str, file: Path) -> None:
 
     To be asked before a long run rather than after it.
     """
-    if file.is_dir():
-        raise InputError(f"{option} {file}: this is a folder; give a file")
-    if not file.parent.is_dir():
-        raise InputError(f"{option} {file}: there is no folder {file.parent}")
     try:
+        if file.is_dir():
+            raise InputError(f"{option} {file}: this is a folder; give a file")
+        if not file.parent.is_dir():
+            raise InputError(f"{option} {file}: there is no folder {file.parent}")
         if _is_stream(file):
             if not os.access(file, os.W_OK):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))

@@ -38,6 +38,8 @@ _CHAINED = (
     "|During handling of the above exception, another exception occurred:"
 )
 
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+
 _starting = threading.Lock()
 _supervisors: set[int] = set()  # those that run
 _inherits = False
@@ -255,7 +257,8 @@ class _Reading:
     def outcome(self, program: str) -> Outcome:
         """How it ended. Raises OSError if it did not start."""
         word, _, number = self.data[self.report].decode().partition(" ")
-        texts = [self.data[stream].decode("utf-8", "replace") for stream in self.output]
+        decoded = (self.data[stream].decode("utf-8", "replace") for stream in self.output)
+        texts = [_COLOURS.sub("", text) for text in decoded]
         stdout, stderr = texts or ("", "")
         status, stopped = None, self.stopped
         if not stopped:

@@ -167,4 +167,4 @@ def test_a_user_without_a_home(
     with pytest.raises(InputError, match="no home folder is known: set HOME or XDG_CACHE_HOME"):
         cache_folder()
     assert cli.main(["serve", "cpu", "chat", "--download-dir", "~/models"]) == 2
-    assert capsys.readouterr().err == "vllm-nix: ~/models: no home folder is known for ~\n"
+    assert capsys.readouterr().err == "vllm-nix: ~/models: no home folder is known: set HOME\n"
