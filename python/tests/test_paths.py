@@ -42,7 +42,12 @@ def test_a_kernels_file_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.Mo
     reader, _ = os.pipe()
     os.set_blocking(reader, False)
     asked = []
-    monkeypatch.setattr(os, "open", lambda _, how: asked.append(how) or reader)
+
+    def opened(_: object, how: int) -> int:
+        asked.append(how)
+        return reader
+
+    monkeypatch.setattr(os, "open", opened)
     with pytest.raises(OSError, match="it is waited for"):
         read_text(tmp_path / "kmsg", or_pipe=True)
     assert asked == [os.O_RDONLY | os.O_NONBLOCK]
