@@ -10,7 +10,13 @@ from made_binaries import Part, cubin, elf_file, entry, fatbin_of
 from vllm_nix.errors import InputError
 from vllm_nix.gpu import fatbin
 from vllm_nix.gpu.capability import ComputeCapability
-from vllm_nix.gpu.compat import Judgement, Verdict, judge, judge_library
+from vllm_nix.gpu.compat import (
+    Judgement,
+    Verdict,
+    is_beside_what_runs,
+    judge,
+    judge_library,
+)
 from vllm_nix.gpu.device import Device, device, jetpack_release
 from vllm_nix.gpu.libraries import Library, read_library
 
@@ -311,6 +317,43 @@ def test_nvidias_libraries_pick_from_any_number_of_kernels(
     units = ("sm_100", "sm_100 sm_103", "sm_120")
     on = device("rtx5090", cuda="13.0")
     assert judge_library(library(tmp_path / name, *units), on).verdict == expected
+
+
+def test_nvidias_libraries_need_no_ptx_for_older_devices(tmp_path: Path) -> None:
+    """libcusparse.so.12 of CUDA 12.8 on the driver of 12.4: such pairs are at work everywhere."""
+    on = device("a6000", cuda="12.4")
+    units: tuple[str, ...] = ("sm_50 sm_61 compute_61/8.7", "sm_80 sm_86")
+    assert judge_library(library(tmp_path / "libcusparse.so.12", *units), on).verdict == NATIVE
+    assert judge_library(library(tmp_path / "lib.so", *units), on).verdict == MISSING
+    units = ("sm_50 compute_50/8.7", "sm_80", "sm_86", "sm_90")  # cuSPARSELt has nothing for a T4
+    on = device("t4", cuda="12.4")
+    assert judge_library(library(tmp_path / "libcusparseLt.so.0", *units), on).verdict == OTHER
+    units = ("sm_61 compute_61/8.7",)
+    assert judge_library(library(tmp_path / "libcublas.so.12", *units), on).verdict == MISSING
+
+
+@pytest.mark.parametrize(
+    ("units", "expected"),
+    [
+        (("sm_75 sm_89 compute_89/8.7", "sm_90"), True),
+        (("sm_75 sm_89 compute_89/8.7", "sm_89 compute_89/8.7", "sm_90"), False),
+        (("compute_90/8.7", "sm_90"), False),
+        (("sm_90",), False),
+        (("sm_100",), False),
+    ],
+)
+def test_kernels_for_others_beside_what_runs(
+    tmp_path: Path, units: tuple[str, ...], expected: bool
+) -> None:
+    on = device("h100", cuda="12.4")
+    assert is_beside_what_runs(library(tmp_path / "_C.abi3.so", *units), on) is expected
+
+
+@pytest.mark.parametrize(("package", "expected"), [("vllm", MISSING), ("xformers", OTHER)])
+def test_not_every_c_is_vllms(tmp_path: Path, package: str, expected: Verdict) -> None:
+    (tmp_path / package).mkdir()
+    found = judge_library(library(tmp_path / package / "_C.so", "sm_90a"), A6000)
+    assert found.verdict == expected
 
 
 def test_what_is_not_run_does_not_count(tmp_path: Path) -> None:

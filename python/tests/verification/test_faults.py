@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from made_binaries import elf_file
+from made_binaries import Part, elf_file
 
 from verification.environments import DISTRIBUTED, TORCH, Sample, fake_torch, fake_vllm, faults
 from vllm_nix.verification import Status, verify
@@ -280,6 +280,48 @@ def test_what_goes_with_torch_imports(sample: Sample, name: str) -> None:
     assert f"failed import {module}: " in faults(report)["imports"]
     found = [one for one in report.results[0].findings if one.where == f"import {module}"]
     assert "install the torchvision of this torch" in found[0].fix
+
+
+def test_which_owner_to_keep(sample: Sample) -> None:
+    """A file of nvidia-nccl-cu12 that nvidia-nccl-cu13 wrote over: torch says which it needs."""
+    for name, text in (("nccl-cu12", "12"), ("nccl-cu13", "13")):
+        sample.install(name, "2", {"nvidia/nccl/libnccl.so.2": text, "tests/run.py": text})
+    sample.install("asking", "1", requires=("nccl-cu12==2", "nccl-cu13; extra == 'other'"))
+    report = verify(sample.root, only=["ownership"])
+    found = {finding.where.rpartition("/")[2]: finding for finding in report.results[0].findings}
+    assert found["libnccl.so.2"].status is Status.FAILED
+    assert found["libnccl.so.2"].fix == (
+        "pip uninstall nccl-cu13, then pip install --force-reinstall --no-deps nccl-cu12, in its "
+        "version: asking asks for it"
+    )
+    assert found["run.py"].status is Status.WARNING
+    assert found["run.py"].fix == "leave it: nothing imports it"
+
+
+def test_which_distribution_a_module_is_of(sample: Sample) -> None:
+    sample.install("triton", "3.1.0", {"triton/__init__.py": "import py_regex\n"})
+
+    def fix() -> str:
+        [result] = verify(sample.root, only=["imports"]).results
+        return next(found.fix for found in result.findings if found.where == "import triton")
+
+    sample.install("asking", "1", requires=("py-regex>=1",))
+    assert fix() == "pip install py-regex, which asking asks for"
+    sample.install("regex-all", "1", {"py_regex/__init__.py": ""})
+    (sample.site / "py_regex/__init__.py").unlink()
+    (sample.site / "py_regex").rmdir()
+    assert fix() == "install regex-all again: its py_regex is gone"
+
+
+def test_a_wheel_that_was_patched_before_it_was_published(sample: Sample) -> None:
+    text, dynstr = Part(".text", b"x"), Part(".dynstr", b"\0", 3)
+    for parts, expected in (((text, dynstr), "warning"), ((dynstr, text), "failed")):
+        sample.install("codec", "1", {"codec/a.so": "shorter"})
+        (sample.site / "codec/a.so").write_bytes(elf_file(*parts))
+        assert faults(verify(sample.root, only=["record"]))["record"].startswith(expected)
+    sample.install("numpy", "2.3.5", {"numpy/a.so": "shorter"})
+    (sample.site / "numpy/a.so").write_bytes(elf_file(text, dynstr))
+    assert "failed lib/python3" in faults(verify(sample.root, only=["record"]))["record"]
 
 
 def test_fixes_of_imports(sample: Sample) -> None:

@@ -319,6 +319,59 @@ def test_sbsa(gpu_sample: Sample, jetpack: str, count: int) -> None:
     assert not count or "nvidia-cublas-cu12: 1 libraries of SBSA" in found["sbsa"]
 
 
+def test_stubs_for_aarch64_are_none_of_jetsons(gpu_sample: Sample) -> None:
+    files = {"cutlass/a.so": carrier([("cubin", 87)]), "cutlass/stubs/b.so": carrier(machine=183)}
+    gpu_sample.install("nvidia-cutlass-dsl-libs-cu12", "4.8", files)
+    [result] = on_orin(gpu_sample, only=["sbsa"]).results
+    assert result.reason == "no library is for aarch64"
+
+
+def test_an_old_driver_where_flash_attention_3_runs(gpu_sample: Sample) -> None:
+    """vLLM 0.10.2 on an H100 and a driver for CUDA 12.4, as many run it."""
+    place = "vllm/vllm_flash_attn/_vllm_fa3_C.abi3.so"
+    files: dict[str, str | bytes] = {
+        "vllm/_C.abi3.so": carrier([("cubin", 89), ("ptx", 89, (8, 7))], [("cubin", 90)]),
+        "vllm/vllm_flash_attn/_vllm_fa2_C.abi3.so": carrier([("ptx", 80, (8, 7))]),
+        place: carrier([("cubin", 90)]),
+        "torch/lib/libtorch_cuda.so": carrier([("cubin", 90)]),
+        "nvidia/nccl/lib/libnccl.so.2": carrier([("cubin", 90)]),
+    }
+    gpu_sample.install("for-hopper", "1", files)
+
+    def report() -> Report:
+        checks = ["gpu-code", "ptx", "attention"]
+        return verify(gpu_sample.root, device="h100", cuda="12.4", only=checks)
+
+    found = faults(report())
+    assert found.keys() == {"ptx"}
+    assert found["ptx"].startswith("warning vllm/_C.abi3.so: 1 of 2 fatbins has only sm_89")
+    assert "warning vllm/vllm_flash_attn/_vllm_fa2_C.abi3.so: its one fatbin" in found["ptx"]
+    assert report().status == "warning"
+    gpu_sample.install("for-hopper", "1", {**files, place: carrier([("cubin", 80)])})
+    assert "failed vllm/vllm_flash_attn/_vllm_fa2_C.abi3.so" in faults(report())["ptx"]
+
+
+@pytest.mark.parametrize("has_triton", [True, False])
+def test_kernels_that_are_for_other_devices_alone(gpu_sample: Sample, has_triton: bool) -> None:
+    """A V100, for which no wheel of vLLM's has attention kernels."""
+    files: dict[str, str | bytes] = {
+        "vllm/vllm_flash_attn/_vllm_fa2_C.abi3.so": carrier([("cubin", 80)]),
+        "vllm/vllm_flash_attn/_vllm_fa3_C.abi3.so": carrier([("cubin", 90)]),
+    }
+    if has_triton:
+        files["vllm/v1/attention/backends/triton_attn.py"] = ""
+    gpu_sample.install("for-newer", "1", files)
+    found = faults(verify(gpu_sample.root, device="v100", cuda="12.8", only=["attention"]))
+    assert found["attention"].startswith("warning" if has_triton else "failed")
+    assert "no kernels of vllm are for v100" in found["attention"]
+
+
+def test_what_has_to_be_asked_for(gpu_sample: Sample) -> None:
+    gpu_sample.install("ext", "1", {"nccl/m2n/libnccl_m2n.so": carrier([("cubin", 80)])})
+    found = faults(on_orin(gpu_sample, only=["gpu-code"]))
+    assert found["gpu-code"].startswith("warning nccl/m2n/libnccl_m2n.so: its one fatbin")
+
+
 def test_a_symbol_of_torchs_namespaces_from_a_library_beside(gpu_sample: Sample) -> None:
     """A C++ extension in two parts: the one instantiates at:: templates for the other."""
     own, beside = "_ZN3c104warnEv", "_ZN2at4_ops3newEv"

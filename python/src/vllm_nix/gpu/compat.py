@@ -109,7 +109,7 @@ def judge_library(library: Library, device: Device) -> Judgement:
     judged = _without_extra(library, list(_judge_all(fatbins, device)), device)
     counts = Counter(verdict for _, verdict in judged)
     worst = min(counts, key=lambda verdict: verdict.rank)
-    called_on = rules()["called-on"].get(library.path.name.split(".")[0])
+    called_on = _called_on(library)
     if called_on not in (None, str(device.capability)) and worst is not Verdict.NOT_APPLICABLE:
         archs = _archs(entry for one in fatbins for entry in one.entries)
         why = f"called on {called_on} alone, and compiled for {archs}"
@@ -125,7 +125,48 @@ def judge_library(library: Library, device: Device) -> Judgement:
 
 def is_essential(library: Library) -> bool:
     """Whether nothing of vLLM runs without this library."""
-    return library.path.name.startswith(tuple(rules()["essential"]["libraries"]))
+    last_two = "/".join(library.path.parts[-2:])
+    return any(
+        (last_two if "/" in start else library.path.name).startswith(start)
+        for start in rules()["essential"]["libraries"]
+    )
+
+
+def picks_kernels(library: Library) -> bool:
+    """Whether it holds kernels for several devices, and picks among them."""
+    return _is_listed(library, "picks-kernels")
+
+
+def is_on_request(library: Library) -> bool:
+    """Whether nothing calls it that was not asked for."""
+    return _is_listed(library, "on-request")
+
+
+def _is_listed(library: Library, table: str) -> bool:
+    return library.path.name.startswith(tuple(rules()[table]["libraries"]))
+
+
+def is_called_on(library: Library, device: Device) -> bool:
+    """Whether vLLM calls this one on the device, and on no other."""
+    return _called_on(library) == str(device.capability)
+
+
+def _called_on(library: Library) -> str | None:
+    table: dict[str, str] = rules()["called-on"]
+    return table.get(library.path.name.split(".")[0])
+
+
+def is_beside_what_runs(library: Library, device: Device) -> bool:
+    """Whether what the device misses of a library are kernels, fewer than run there, that were compiled
+    for older devices, and for it as PTX at most; or any, if the library picks among them."""
+    judged = list(_judge_all([one for one in library.fatbins if one.role in RUNS], device))
+    missing = [one for one, verdict in judged if verdict is Verdict.MISSING]
+    running = sum(verdict.runs for _, verdict in judged)
+    if picks_kernels(library) and running:
+        return True
+    return 0 < len(missing) <= running and all(
+        _is_for_others(one, device, "cubin", "ptx") for one in missing
+    )
 
 
 def fix_missing(library: Library, device: Device) -> str:
@@ -195,7 +236,8 @@ def _without_extra(library: Library, judged: Sequence[Judged], device: Device) -
 
     A library that loads code by itself picks what suits the device. And one that runs on the device
     may have kernels for others beside, such as vLLM's Marlin for Turing: the fewer, for most of
-    what was compiled for a device runs there; or any number, if the library picks among them.
+    what was compiled for a device runs there; or any number, and as PTX as well, if the library picks
+    among them.
     """
     running = Counter(one.role for one, verdict in judged if verdict.runs)
     other, missing = Verdict.NOT_APPLICABLE, Verdict.MISSING
@@ -204,9 +246,13 @@ def _without_extra(library: Library, judged: Sequence[Judged], device: Device) -
             (one, other if verdict is missing and one.role == "embedded" else verdict)
             for one, verdict in judged
         ]
-    beside = [verdict is missing and _is_for_others(one, device) for one, verdict in judged]
-    picks = library.path.name.startswith(tuple(rules()["picks-kernels"]["libraries"]))
-    if not running or (sum(beside) > running.total() and not picks):
+    picks = picks_kernels(library)
+    kinds = ("cubin", "ptx") if picks else ("cubin",)
+    beside = [verdict is missing and _is_for_others(one, device, *kinds) for one, verdict in judged]
+    most = running.total()
+    if picks:
+        most = len(judged) if running else len(judged) // 2
+    if sum(beside) > most:
         return list(judged)
     return [
         (one, other if is_beside else verdict)
@@ -214,11 +260,12 @@ def _without_extra(library: Library, judged: Sequence[Judged], device: Device) -
     ]
 
 
-def _is_for_others(fatbin: Fatbin, device: Device) -> bool:
-    """Whether all the code is for devices of older major numbers, or not for this one at all."""
+def _is_for_others(fatbin: Fatbin, device: Device, *kinds: str) -> bool:
+    """Whether all the code is, if of these kinds, for devices of older major numbers, or not for this one
+    at all."""
     major = device.capability.present.major
     return all(
-        (entry.kind == "cubin" and entry.capability.present.major < major)
+        (entry.kind in kinds and entry.capability.present.major < major)
         or _entry(entry, device) is Verdict.NOT_APPLICABLE
         for entry in fatbin.entries
     )

@@ -2,7 +2,7 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +11,11 @@ from vllm_nix.binaries.files import go_on
 from vllm_nix.binaries.linker import LinkerError, Missing, Object, Process
 from vllm_nix.paths import real
 from vllm_nix.verification import symbol_versions
+from vllm_nix.verification.alternatives import unused
 from vllm_nix.verification.check import Context, SkipError
 from vllm_nix.verification.environment import NotRun
 from vllm_nix.verification.known import EVERY_START
-from vllm_nix.verification.linking import Linking
+from vllm_nix.verification.linking import Linking, is_found_as
 from vllm_nix.verification.opened import is_opened_before, requires
 from vllm_nix.verification.survey import StepError
 
@@ -45,8 +46,11 @@ def lacks(context: Context) -> Iterator[tuple[Path, Lack | LinkerError]]:
     stops: dict[Path, dict[str, str]] = {}
     displaced: dict[Path, list[tuple[str, str, str]]] = {}
     whole: set[str] = set()  # what is found to load, by itself or with what needs it
+    others = unused(context)
     for file, image in linking.images.items():
         go_on(context.facts.stop)
+        if file in others:
+            continue
         if image.interpreter is not None and isinstance(context.interpreter, str):
             continue  # a program, which Python's variables may have find what it needs
         try:
@@ -72,20 +76,24 @@ def lacks(context: Context) -> Iterator[tuple[Path, Lack | LinkerError]]:
             by_name[name].append(file)
     for file in sorted(missing.keys() | versions.keys() | stops.keys() | displaced.keys()):
         names = missing.get(file, []) if str(file) not in whole else []
-        elsewhere = {
-            name: by_name[name]
+        left = [
+            name
             for name in names
-            if name in by_name
-            and not any(is_opened_before(context, file, at) for at in by_name[name])
+            if not any(is_opened_before(context, file, at) for at in by_name.get(name, ()))
+        ]
+        if any(name in by_name for name in left):
+            loaded = _mapped(context, missing)
+            left = [
+                name
+                for name in left
+                if loaded.isdisjoint({real(file), *map(real, by_name.get(name, ()))})
+            ]
+        elsewhere = {
+            name: called
+            for name in left
+            if (called := [place for place in by_name.get(name, ()) if is_found_as(place, name)])
         }
-        if elsewhere:
-            loaded = _mapped(context)
-            elsewhere = {
-                name: places
-                for name, places in elsewhere.items()
-                if loaded.isdisjoint({real(file), *map(real, places)})
-            }
-        nowhere = [name for name in names if name not in by_name]
+        nowhere = [name for name in left if name not in elsewhere]
         stopped = stops.get(file, {}) if str(file) not in whole else {}
         if nowhere or elsewhere or stopped or file in versions or file in displaced:
             places = {name: found[0] for name, found in elsewhere.items()}
@@ -133,9 +141,13 @@ def _is_own(context: Context, missed: Missing) -> bool:
     return Path(os.path.normpath(missed.by.path)) in context.linking().images
 
 
-def _mapped(context: Context) -> set[Path]:
-    """The files that `import torch` really loads, where that can be tried."""
+def _mapped(context: Context, missing: Collection[Path]) -> set[Path]:
+    """The files that `import torch` really loads, where that can be tried, or those that it would, if
+    they miss nothing."""
     try:
         return {real(file) for file in context.ask(*TORCHS_MAPS)["files"]}
-    except (SkipError, NotRun, StepError):
+    except StepError:
         return set()
+    except (SkipError, NotRun):
+        files = (Path(one.path) for one in context.linking().torch.objects)
+        return {real(file) for file in files if file not in missing}

@@ -5,6 +5,7 @@ libtorch_global_deps.so, whose symbols all others see, and NVIDIA's wheels where
 (`_preload_cuda_deps`), then torch/_C, and with it all of torch/lib.
 """
 
+import os
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -66,9 +67,13 @@ def link(
     provided = frozenset(_provided(manifest, parameters, distributions))
     known: dict[str, Elf | None] = {str(file): image for file, image in images.items()}
     if own is None or isinstance(interpreter, str):
-        dynamics = [image.dynamic for image in images.values() if image.dynamic]
-        inside = {file.name for file in images} | {dynamic.soname for dynamic in dynamics}
-        provided |= {name for dynamic in dynamics for name in dynamic.needed} - inside
+        inside = {
+            name
+            for file, image in images.items()
+            for name in (file.name, image.soname)
+            if name and is_found_as(file, name)
+        }
+        provided |= {name for image in images.values() for name in image.needed} - inside
         bare = Process(Linker(Loader(None, ()), (), provided, known))
     else:
         loader = read_loader(interpreter.binary, own, alone=manifest is not None)
@@ -76,6 +81,12 @@ def link(
         bare.start(str(interpreter.binary), own, interpreter.preload)
     torch, shared = _with_torch(bare, images, packages)
     return Linking(bare, torch, (*bare.objects, *shared), images, provided)
+
+
+def is_found_as(file: Path, name: str) -> bool:
+    """Whether a loader that looks in a file's folder for a name finds it. What was renamed as a wheel was
+    repaired (torchvision's libz.622bbd06.so.1) may go by its old name all the same, once it is loaded."""
+    return file.name == name or os.path.lexists(file.parent / name)
 
 
 def _commonest(images: Iterable[Elf]) -> int | None:

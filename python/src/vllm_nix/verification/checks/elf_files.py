@@ -1,5 +1,6 @@
 """Whether compiled files find what they load."""
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,6 +10,7 @@ from vllm_nix.binaries.linker import LinkerError
 from vllm_nix.gpu.device import jetpack_release
 from vllm_nix.text import quoted, some
 from vllm_nix.verification import symbol_versions
+from vllm_nix.verification.alternatives import unused
 from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok, warning
 from vllm_nix.verification.environment import NotRun
 from vllm_nix.verification.fixes import fix_for
@@ -16,6 +18,7 @@ from vllm_nix.verification.foreign import host_library
 from vllm_nix.verification.known import ATTENTION, EVERY_START
 from vllm_nix.verification.lacks import TORCHS_MAPS, lacks
 from vllm_nix.verification.overridden import replaced, take_out
+from vllm_nix.verification.owning import fix_gone
 from vllm_nix.verification.report import Status
 from vllm_nix.verification.survey import StepError, Survey
 
@@ -41,10 +44,11 @@ def elf_files(context: Context) -> Iterator[Finding]:
     libstdc++.so.6 before conda's.
 
     A truncated file is found as well; one for another processor is `machine`'s. A plain environment may
-    have libraries that only some uses load, as torchaudio has one for each release of FFmpeg: there,
-    what torch and vLLM need is an error, the rest a warning for each package, with what importing it
-    says. So is in Nix's what part of a package alone misses, if the package imports. The driver's
-    libraries count as found: `live-device` tries them.
+    have libraries that only some uses load: there, what torch and vLLM need is an error, the rest a
+    warning for each package, with what importing it says. So is in Nix's what part of a package alone
+    misses, if the package imports. Of libraries for several releases of FFmpeg or CUDA (torchcodec,
+    bitsandbytes), one that loads is enough, or the one for torch's. The driver's libraries count as
+    found: `live-device` tries them.
 
     What torch loads from LD_LIBRARY_PATH instead of the environment's own is said: another release of
     CUDA's libraries fails when it is called ("CUBLAS_STATUS_INVALID_VALUE").
@@ -53,7 +57,9 @@ def elf_files(context: Context) -> Iterator[Finding]:
     """
     found = context.facts.binaries()
     for file, problem in found.broken.items():
-        yield failed(problem, where=context.place(file), fix="install the wheel that owns it again")
+        owner = context.facts.records().owner(file)
+        fix = f"install {owner.name if owner else 'the wheel that owns it'} again"
+        yield failed(problem, where=context.place(file), fix=fix)
     for path, why in found.tree.left_out.items():
         yield warning(why, where=context.place(path), fix="look there yourself, if it should count")
     yield from _too_new_for_jetpack(context)
@@ -65,7 +71,10 @@ def elf_files(context: Context) -> Iterator[Finding]:
             raise SkipError("no ELF files")
     optional: defaultdict[str, dict[str, Path]] = defaultdict(dict)
     works: dict[str, bool | None] = {}  # packages that do without what a part of them needs
-    for file, lack in lacks(context):
+    found_lacks = list(lacks(context))
+    doubted = {file for file, _ in found_lacks} | unused(context)
+    whole = {_kind(file) for file in found.images if file not in doubted}
+    for file, lack in found_lacks:
         if isinstance(lack, LinkerError):
             fix = "install the wheel that owns it again, from where you trust"
             yield failed(str(lack), where=context.place(file), fix=fix)
@@ -93,7 +102,7 @@ def elf_files(context: Context) -> Iterator[Finding]:
             if context.manifest:
                 fix += "; or list it in wheels.optional-libraries"
             yield failed(_needs(lack.nowhere), where=context.place(file), fix=fix)
-        elif lack.nowhere:
+        elif lack.nowhere and _kind(file) not in whole:
             optional[package].update(dict.fromkeys(lack.nowhere, file))
         for version, library, newest in lack.versions:
             fix = f"install a build of {package} for an older system, or a newer {library}"
@@ -134,6 +143,8 @@ def elf_files(context: Context) -> Iterator[Finding]:
 
 def _fix_missing(context: Context, name: str, file: Path) -> str:
     """For a library that nothing has."""
+    if fix := fix_gone(context, name):
+        return fix
     if "/" not in name:
         message = f"{name}: cannot open shared object file: No such file or directory"
         return host_library(context, message) or fix_for(message, f"install what has {name}")
@@ -146,13 +157,15 @@ def _fix_missing(context: Context, name: str, file: Path) -> str:
 
 def _partly(context: Context, package: str, names: list[str]) -> Finding:
     """The finding for a package that may well do without libraries: that it imports is tried."""
-    needs, fix = _needs(names), f"install what has {names[0]}, if you use that part of {package}"
+    gone = next(filter(None, (fix_gone(context, name) for name in names)), "")
+    install = gone or fix_for(f"{names[0]}: cannot open", f"install what has {names[0]}")
+    needs, fix = _needs(names), f"{install}, if you use that part of {package}"
     problem = _import_error(context, package)
     if problem is None:
         return warning(needs, where=package, fix=fix)
     if problem:
         found = f"{needs}; it does not import: {problem}"
-        fix = host_library(context, problem) or fix_for(problem, f"install what has {names[0]}")
+        fix = host_library(context, problem) or fix_for(problem, install)
         return warning(found, where=package, fix=fix)
     return warning(needs, where=package, fix=f"{fix}; `import {package}` works without")
 
@@ -194,12 +207,20 @@ def _out_of_reach(context: Context, file: Path, package: str, name: str, place: 
         fix = f"install the build of {package} that needs {other}, which torch loads"
     else:
         fix = f"install a build of {package} whose run path leads there"
+    if not other and not context.manifest:
+        fix += f", or put {quoted(str(place.parent))} on LD_LIBRARY_PATH"
     return failed(
         f"needs {name}, which it does not find, and nothing before it loads",
         where=context.place(file),
         expected=f"a run path to {context.place(place.parent)}, where it lies",
         fix=fix,
     )
+
+
+def _kind(file: Path) -> tuple[Path, str]:
+    """What a file has in common with those for other releases of what it needs: torchcodec has one for
+    each of FFmpeg, and loads the first that works."""
+    return file.parent, re.sub(r"[0-9]+", "#", file.name)
 
 
 def _needs(names: list[str]) -> str:

@@ -2,14 +2,23 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 from vllm_nix.binaries.elf import Dynamic
 from vllm_nix.binaries.files import AARCH64
-from vllm_nix.gpu.compat import Verdict, fix_missing, is_essential, judge
+from vllm_nix.gpu.compat import (
+    Judgement,
+    Verdict,
+    fix_missing,
+    is_beside_what_runs,
+    is_called_on,
+    is_essential,
+    is_on_request,
+    judge,
+)
 from vllm_nix.gpu.device import (
     Device,
     first_driver,
@@ -21,6 +30,7 @@ from vllm_nix.gpu.device import (
 from vllm_nix.gpu.fatbin import Fatbin
 from vllm_nix.gpu.libraries import RUNS, Library
 from vllm_nix.targets import load_target, target_names
+from vllm_nix.verification.alternatives import unused
 from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok, warning
 from vllm_nix.verification.checks.compiling import flashinfer, pieces
 from vllm_nix.verification.environment import lookup
@@ -81,17 +91,18 @@ def gpu_code(context: Context) -> Iterator[Finding]:
 
 def _judge(context: Context, device: Device) -> Iterator[Finding]:
     counts = dict.fromkeys(Verdict, 0)
-    judged = context.facts.judged(device)
+    judged = _judged(context, device)
     for library, judgement in sorted(judged, key=lambda pair: _rank(context, pair[0])):
         verdict, where = judgement.verdict, context.place(library.path)
         counts[verdict] += 1
         if verdict is Verdict.MISSING and not has_refused(library, device):
-            yield failed(
+            finding = failed(
                 judgement.why,
                 where=where,
                 expected=f"code for {device}",
                 fix=fix_missing(library, device),
             )
+            yield _eased(finding, library, judged, device)
         elif verdict is Verdict.UNKNOWN:
             yield warning(
                 judgement.why,
@@ -101,6 +112,34 @@ def _judge(context: Context, device: Device) -> Iterator[Finding]:
             )
     summary = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
     yield ok(f"{device}: {summary or 'nothing that can be judged'}")
+
+
+def _judged(context: Context, device: Device) -> list[tuple[Library, Judgement]]:
+    """What the device makes of each library that it may load."""
+    others = unused(context)
+    return [pair for pair in context.facts.judged(device) if pair[0].path not in others]
+
+
+def _eased(
+    finding: Finding,
+    library: Library,
+    judged: Iterable[tuple[Library, Judgement]],
+    device: Device,
+) -> Finding:
+    """A warning only, where nothing calls what the device does not run unless it is asked for."""
+    folder = library.path.parent
+    if is_beside_what_runs(library, device):
+        why = "what you run calls them: its other kernels run"
+    elif is_on_request(library):
+        why = "you ask for it"
+    elif any(
+        other.path.parent == folder and is_called_on(other, device) and found.verdict.runs
+        for other, found in judged
+    ):
+        why = f"you ask for it: what vLLM calls on {device.capability} runs"
+    else:
+        return finding
+    return replace(finding, status=Status.WARNING, fix=f"{finding.fix}, if {why}")
 
 
 def _rank(context: Context, library: Library) -> int:
@@ -202,15 +241,17 @@ def ptx(context: Context) -> Iterator[Finding]:
         if not device.cuda:
             continue
         compiled = 0
-        for library, judgement in context.facts.judged(device):
+        judged = _judged(context, device)
+        for library, judgement in judged:
             compiled += Verdict.JIT in judgement.counts
             if judgement.verdict is Verdict.MISSING and has_refused(library, device):
-                yield failed(
+                finding = failed(
                     judgement.why,
                     where=context.place(library.path),
                     expected=f"PTX {device.ptx_isa} or older",
                     fix=_newer_driver(library, device),
                 )
+                yield _eased(finding, library, judged, device)
         yield ok(f"{device} compiles up to PTX {device.ptx_isa}; {compiled} libraries need it to")
 
 
@@ -222,7 +263,10 @@ def _built_for_newer(context: Context, driver: Runs) -> Iterator[Finding]:
     """What needs a newer CUDA: a fault of what every start of vLLM loads."""
     runs = release(driver.cuda)[0]
     users: defaultdict[tuple[bool, int], list[str]] = defaultdict(list)
+    left_alone = unused(context)
     for file, image in context.facts.binaries().images.items():
+        if file in left_alone:
+            continue
         needed = image.needed
         major = max((int(found[1]) for name in needed if (found := RUNTIME.match(name))), default=0)
         folder = context.packages.top(file)
@@ -233,8 +277,9 @@ def _built_for_newer(context: Context, driver: Runs) -> Iterator[Finding]:
     for distribution in (
         () if any(is_essential for is_essential, _ in users) else context.distributions
     ):
-        if (major := _major(distribution)) > runs:
-            name = distribution.name
+        name, major = distribution.name, _major(distribution)
+        other = name.replace(f"-cu{major}", f"-cu{runs}")  # for either, as CUTLASS has
+        if major > runs and (other == name or not context.installed(other)):
             users[name in wanted or name in EVERY_START, major].append(name)
     for (is_essential, major), names in sorted(users.items(), reverse=True):
         others = f", and {len(names) - 1} others do" if len(names) > 1 else ""
@@ -335,7 +380,12 @@ def attention(context: Context) -> Iterator[Finding]:
         if not usable and not suited:
             for name in KERNELS:
                 context.follow(name)
-            raise SkipError(f"{', '.join(present)}: no code for {device}: see `gpu-code`, `ptx`")
+            if _is_said(context, device, files):
+                raise SkipError(
+                    f"{', '.join(present)}: no code for {device}: see `gpu-code`, `ptx`"
+                )
+            yield _left_to_triton(context, device, present)
+            continue
         if not usable and (lacks := list(flashinfer(context, device))):
             yield from lacks
             continue
@@ -372,6 +422,28 @@ def _runs(context: Context, device: Device, files: list[Path]) -> bool:
     )
 
 
+def _is_said(context: Context, device: Device, files: Mapping[str, list[Path]]) -> bool:
+    """Whether `gpu-code` or `ptx` says what the device misses of kernels, as it does not if they are
+    for other devices."""
+    judged = {library.path: found for library, found in context.facts.judged(device)}
+    return any(
+        file in judged and judged[file].verdict is Verdict.MISSING
+        for several in files.values()
+        for file in several
+    )
+
+
+def _left_to_triton(context: Context, device: Device, present: Iterable[str]) -> Finding:
+    """The finding for a device that no kernels are compiled for: what vLLM has in Triton is left to it."""
+    has_own = any(context.packages.glob("vllm/v1/attention/backends/triton_attn.py"))
+    return (warning if has_own else failed)(
+        f"no kernels of {', '.join(present)} are for {device}"
+        + (": vLLM has Triton's left, or none for some models" if has_own else ""),
+        expected=f"attention kernels with code for {device}",
+        fix="install xformers for this torch, built for the device, or take an older vLLM that has it",
+    )
+
+
 @check("sbsa", "On Jetson, CUDA's libraries are those of its JetPack")
 def sbsa(context: Context) -> Iterator[Finding]:
     """On Jetson, CUDA's libraries are those of its own system (L4T), or SBSA's where it takes them.
@@ -404,8 +476,13 @@ def sbsa(context: Context) -> Iterator[Finding]:
 
 
 def _libraries(context: Context) -> Iterator[tuple[Path, Dynamic]]:
-    for file, image in context.facts.binaries().images.items():
-        if image.machine == AARCH64 and image.dynamic:
+    """Those for aarch64, but for the stubs that packages for another processor have beside."""
+    images = context.facts.binaries().images
+    records = context.facts.records()
+    others = {records.owner(file) for file, image in images.items() if image.machine != AARCH64}
+    for file, image in images.items():
+        owner = records.owner(file)
+        if image.machine == AARCH64 and image.dynamic and (owner is None or owner not in others):
             yield file, image.dynamic
 
 

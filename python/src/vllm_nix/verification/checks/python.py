@@ -15,6 +15,7 @@ from vllm_nix.verification.fixes import fix_for
 from vllm_nix.verification.foreign import host_library
 from vllm_nix.verification.installed import Distribution
 from vllm_nix.verification.machine import DRIVER_LIBRARIES, Driver
+from vllm_nix.verification.owning import fix_module
 from vllm_nix.verification.shadows import shadows
 from vllm_nix.verification.survey import StepError
 
@@ -147,8 +148,8 @@ def _failed(context: Context, problem: str, command: str) -> Finding:
     by_hand = f'all of what it says: {context.environment.python} -c "{command}"'
     if not context.manifest:
         by_hand = f"pip install --force-reinstall --no-deps {name}, in its version; {by_hand}"
-    fix = host_library(context, problem) or fix_for(problem, by_hand)
-    return failed(problem, where=command, fix=fix)
+    fix = host_library(context, problem) or fix_module(context, problem)
+    return failed(problem, where=command, fix=fix or fix_for(problem, by_hand))
 
 
 DEVICE = ("libcuda.so", "NVIDIA driver", "No CUDA", "no CUDA", "requires GPUs", *DRIVER_LIBRARIES)

@@ -4,10 +4,11 @@ import base64
 import errno
 import hashlib
 import os
+import re
 import stat
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from io import BufferedReader
@@ -24,6 +25,8 @@ from vllm_nix.verification.installed import (
     Records,
     read_entry_points,
 )
+from vllm_nix.verification.known import ATTENTION, EVERY_START
+from vllm_nix.verification.owning import asks
 
 BATCH = 64  # files that a thread takes at a time
 CHUNK = 1 << 20  # bytes that are hashed at a time
@@ -32,6 +35,13 @@ DEEPEST = 100  # folders in one another, which are looked up one by one
 MOST_HASHED = 1 << 36  # bytes of all files; vllm-cuda has 8.5 GB
 # What the specification allows: nothing weaker than SHA-256.
 ALGORITHMS = ("sha256", "sha384", "sha512")
+
+# What projects leave beside their packages by mistake: no module that anything imports.
+STRAY = re.compile(
+    r"(?:tests?|docs?|examples?|samples|benchmarks?|scripts|setup|conftest|build_backend|licen[cs]e|readme"
+    r"|changelog|notice)(?:\.(?:py|md|rst|txt|toml))?",
+    re.IGNORECASE,
+)
 
 
 @check("record", "Every installed file has its recorded size and hash", slow=True)
@@ -120,7 +130,9 @@ class _Comparison:
             where = path.removeprefix(f"{self._context.root}{os.sep}")
             distribution = owners[path][0].distribution
             name = distribution.name
-            if complaints[path] != "missing" and (change := _usual_change(path, distribution)):
+            if complaints[path] != "missing" and (
+                change := _usual_change(path, distribution) or self._moved(path, owners[path])
+            ):
                 yield warning(
                     complaints[path],
                     where=where,
@@ -177,6 +189,20 @@ class _Comparison:
         if same == entry.digest.rstrip("="):
             return ""
         return f"its {entry.algorithm} is not the recorded one: it was changed"
+
+    def _moved(self, path: str, owners: Sequence[Owner]) -> str:
+        """What explains a whole library that has grown by a string table behind its code, as patchelf
+        leaves it; "" for what every start of vLLM loads."""
+        file = Path(path)
+        image = self._context.facts.binaries().images.get(file)
+        package = self._context.packages.top(file).partition(".")[0]
+        if image is None or package in EVERY_START or package.startswith(ATTENTION):
+            return ""
+        at = {section.name: section.offset for section in image.sections}
+        has_grown = all((entry.size or 0) < file.stat().st_size for _, entry in owners)
+        if has_grown and at.get(".dynstr", 0) > at.get(".text", 0) > 0:
+            return "its wheel came so, as PyNvVideoCodec 2.2's, or you used patchelf on it"
+        return ""
 
     def _original(self, path: str, owner: Owner) -> str:
         """A Nix-built environment has scripts of its own, made from those of the wheels."""
@@ -267,7 +293,8 @@ def ownership(context: Context) -> Iterator[Finding]:
 
     The one that was installed last won, and removing either breaks the other: `triton` and
     `triton-ascend`, opencv and its headless twin, two builds of one library. Read from the RECORDs;
-    files that are equal in both, such as licences, are no fault.
+    files that are equal in both are no fault, and tests, documents and parts of a build that several
+    leave beside their packages, as FlashInfer its build_backend.py, are a warning.
     """
     owners = context.facts.records().owners
     for path, claims in owners.items():
@@ -275,10 +302,22 @@ def ownership(context: Context) -> Iterator[Finding]:
             continue
         names = {claim.distribution.name for claim in claims}
         if len(names) > 1 and len({claim.entry.digest for claim in claims}) > 1:
-            yield failed(
+            is_stray = STRAY.fullmatch(context.packages.top(Path(path)))
+            fix = "leave it: nothing imports it" if is_stray else _keep(context, names)
+            yield (warning if is_stray else failed)(
                 f"owned by {' and '.join(sorted(names))}",
                 where=path.removeprefix(f"{context.root}{os.sep}"),
                 expected="one owner, or equal contents",
-                fix="keep one of them, then install it again: the last one installed won",
+                fix=fix,
             )
     yield ok(f"{len(owners)} files")
+
+
+def _keep(context: Context, names: Collection[str]) -> str:
+    """Which of several to keep: the one that others ask for."""
+    wanted = [name for name in sorted(names) if asks(context, name)]
+    if len(wanted) != 1:
+        return "keep one of them, then install it again: the last one installed won"
+    others = " ".join(sorted({*names} - {wanted[0]}))
+    again = f"pip install --force-reinstall --no-deps {wanted[0]}, in its version"
+    return f"pip uninstall {others}, then {again}: {asks(context, wanted[0])} asks for it"

@@ -9,6 +9,7 @@ from packaging.utils import canonicalize_name
 
 from vllm_nix.binaries.files import go_on
 from vllm_nix.verification.check import Context, Finding, SkipError, check, ok, warning
+from vllm_nix.verification.known import EVERY_START
 
 # Each requirement is evaluated for all extras that others ask for. vllm-cuda's have 129,000 characters.
 MOST_REQUIREMENTS, MOST_CHARACTERS, MOST_EXTRAS = 2_000, 1 << 20, 32
@@ -52,7 +53,8 @@ def requirements(context: Context) -> Iterator[Finding]:
             if name in left_out:
                 continue
             if version is None or not _accepts(requirement, version):
-                fix = f'pip install "{requirement.name}{requirement.specifier}", if you use it'
+                use = "" if name in EVERY_START else ", if you use it"
+                fix = f'pip install "{requirement.name}{requirement.specifier}"{use}'
                 if version and (other := pinned.get(name, "")):
                     fix = f"install the {distribution.name} for {name} {version}, which {other} asks for"
                 yield warning(

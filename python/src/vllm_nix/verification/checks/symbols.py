@@ -11,6 +11,7 @@ from vllm_nix.binaries.files import go_on
 from vllm_nix.binaries.linker import LinkerError, Object
 from vllm_nix.binaries.symbols import demangle
 from vllm_nix.text import some
+from vllm_nix.verification.alternatives import unused
 from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok
 from vllm_nix.verification.known import is_torchs
 from vllm_nix.verification.linking import Linking
@@ -79,11 +80,12 @@ def _users(context: Context, own: set[str]) -> Iterator[Path]:
     """The libraries of torch, vLLM and flash-attention, what torch loads, and what loads one of torch's."""
     found = context.facts.binaries().images
     loaded = {os.path.normpath(one.path) for one in context.linking().torch.objects}
+    others = unused(context)
     for file, image in found.items():
         package = context.packages.top(file)
         is_built = (is_torchs(package) or str(file) in loaded) and image.type == _SHARED
         for_torch = image.interpreter is None and (own & set(image.needed) or is_built)
-        if for_torch and not is_for_another(context, file):
+        if for_torch and file not in others and not is_for_another(context, file):
             yield file
 
 
@@ -165,7 +167,11 @@ _OWNERS = (
     (re.compile(rb"_{0,2}nvJitLink"), "libnvJitLink", "install it in the release of torch's lock"),
     (re.compile(rb"cublas|cusparse|cusolver|cufft|curand|nvrtc|cudnn"), "CUDA's libraries", ""),
     (re.compile(rb"nccl[A-Z]"), "libnccl", "install NVIDIA's NCCL in the release of torch's lock"),
-    (re.compile(rb"_Z(?:T[VIS])?N?K?St|__cxa|__gxx"), "libstdc++", "install a newer libstdc++"),
+    (
+        re.compile(rb"_Z(?:T[VIS])?N?K?S[abdiost]|__cxa|__gxx"),
+        "libstdc++",
+        "install a newer libstdc++",
+    ),
 )
 # How the libraries of an owner begin.
 _STEMS = {name: name for name in ("libcudart", "libnccl", "libnvJitLink", "libstdc++")}
