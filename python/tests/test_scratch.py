@@ -73,6 +73,22 @@ def test_what_is_somebody_elses_stays(tmp_path: Path) -> None:
     assert (tmp_path / "mine-1").is_dir()
 
 
+def test_what_is_deeper_than_python_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def deepen(place: Path) -> None:
+        monkeypatch.chdir(place)
+        for _ in range(1500):
+            os.mkdir("d" * 200)  # noqa: PTH102
+            os.chdir("d" * 200)
+        os.chdir(tmp_path)
+
+    (tmp_path / "mine-left").mkdir()
+    deepen(tmp_path / "mine-left")
+    with scratch.folder("mine-", parent=tmp_path) as place:
+        assert not (tmp_path / "mine-left").exists()
+        deepen(place)
+    assert not [*tmp_path.iterdir()]
+
+
 def test_many_at_once_keep_their_own(tmp_path: Path) -> None:
     """A new folder is nobody's for a moment: whoever loses it then makes another."""
     faults: list[str] = []

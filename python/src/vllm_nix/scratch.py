@@ -8,9 +8,12 @@ import glob
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
+
+from vllm_nix.process import run
 
 
 @contextmanager
@@ -23,14 +26,14 @@ def folder(prefix: str, suffix: str = "", parent: Path | None = None) -> Iterato
     _remove_left(parent, prefix, suffix)
     with ExitStack() as stack:
         while True:
-            new = stack.enter_context(
-                tempfile.TemporaryDirectory(suffix, prefix, parent, ignore_cleanup_errors=True)
-            )
+            made = tempfile.TemporaryDirectory(suffix, prefix, parent, ignore_cleanup_errors=True)
+            new = Path(made.name)
+            stack.callback(_remove, new, made.cleanup)
             descriptor = os.open(new, os.O_RDONLY)
             stack.callback(os.close, descriptor)
-            if _is_taken(Path(new), descriptor):
+            if _is_taken(new, descriptor):
                 break
-        yield Path(new)
+        yield new
 
 
 @contextmanager
@@ -61,9 +64,19 @@ def _remove_left(parent: Path, prefix: str, suffix: str) -> None:
             if not (is_own and _is_taken(left, descriptor, or_lockless=False)):
                 continue
             if left.is_dir():
-                shutil.rmtree(left, ignore_errors=True)
+                _remove(left, partial(shutil.rmtree, left, ignore_errors=True))
             else:
                 left.unlink()
+
+
+def _remove(folder: Path, remove: Callable[[], None]) -> None:
+    try:
+        remove()
+    except (
+        RecursionError
+    ):  # programs may have put there what is deeper than Python goes, before 3.13
+        with suppress(OSError):
+            run(["rm", "-rf", "--", folder], environment=os.environ)
 
 
 @contextmanager

@@ -39,6 +39,7 @@ STARTING = ("demo", "fetch", "lock", "outdated", "verify", "slim", "model", "bun
 _YOUNG = (
     100_000  # objects until Python looks for cycles, of which we make next to none; 700 by itself
 )
+_ended: list[int] = []  # signals that have come, which ask to end
 _GRACE, _LAST = 0.7, 0.95  # seconds for unwinding after a signal
 
 
@@ -94,6 +95,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _run(sys.argv[1:], _inherit)
     except SystemExit as end:  # of argparse, after a fault or --help
         code = end.code if isinstance(end.code, int) else 1
+    except Exception:  # one in whose place a signal's came, as in a module that is compiled
+        if not _ended:
+            raise
+    if _ended:
+        os._exit(128 + _ended[0])  # nothing more is written: it would say something else
     try:  # noqa: SIM105 -- contextlib takes 3 ms
         print(end="", flush=True)
     except OSError:
@@ -138,17 +144,8 @@ def _run(argv: Sequence[str], begin: Callable[[str], None]) -> int:
             else:
                 said = f"{said}; name a folder that takes files in TMPDIR"
         return _fail(args, said, Unavailable.exit_code)
-    except KeyboardInterrupt as error:
-        number = error.number if isinstance(error, _Ended) else signal.SIGINT
-        return _fail(args, f"ended by signal {number}", 128 + number)
-
-
-class _Ended(KeyboardInterrupt):
-    """One of the signals that ask a program to end."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__()
-        self.number = number
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
 
 
 def _prepare() -> None:
@@ -174,11 +171,12 @@ def _end(number: int, _: object) -> None:
 
     Children end with us, however we end.
     """
+    _ended.append(number)
     _thread.start_new_thread(_end_at_last, (number,))
     # A thread, which others may keep waiting; the kernel does not.
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_REAL, _LAST)
-    raise _Ended(number)
+    raise KeyboardInterrupt
 
 
 def _end_at_last(number: int) -> None:
@@ -188,9 +186,10 @@ def _end_at_last(number: int) -> None:
 
 def _fail(args: argparse.Namespace | SimpleNamespace | None, said: object, code: int) -> int:
     """Says why there is no result, in JSON too if that was asked for; returns the exit status."""
+    if _ended:
+        return code
     try:
-        if code < 128:  # whoever sent a signal knows
-            print(f"vllm-nix: {printable(said)}", file=sys.stderr)
+        print(f"vllm-nix: {printable(said)}", file=sys.stderr)
         if getattr(args, "json", False):
             import json
 

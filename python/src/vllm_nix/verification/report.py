@@ -315,4 +315,4 @@ def to_junit(report: Report) -> ET.Element:
 
 
 def _text(text: str) -> str:
-    return _FORBIDDEN.sub("\N{REPLACEMENT CHARACTER}", text)
+    return _FORBIDDEN.sub("\ufffd", text)
