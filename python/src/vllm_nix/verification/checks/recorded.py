@@ -7,7 +7,7 @@ import os
 import re
 import stat
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from vllm_nix.binaries.files import check_regular, go_on, open_regular
 from vllm_nix.store import store_dir
-from vllm_nix.text import counted
+from vllm_nix.text import counted, some
 from vllm_nix.verification.check import Context, Finding, check, failed, ok, warning
 from vllm_nix.verification.installed import (
     Distribution,
@@ -201,7 +201,7 @@ class _Comparison:
         at = {section.name: section.offset for section in image.sections}
         has_grown = all((entry.size or 0) < file.stat().st_size for _, entry in owners)
         if has_grown and at.get(".dynstr", 0) > at.get(".text", 0) > 0:
-            return "its wheel came so, as PyNvVideoCodec 2.2's, or you used patchelf on it"
+            return "its wheel came so, as PyNvVideoCodec 2.0's, or you used patchelf on it"
         return ""
 
     def _original(self, path: str, owner: Owner) -> str:
@@ -293,24 +293,31 @@ def ownership(context: Context) -> Iterator[Finding]:
 
     The one that was installed last won, and removing either breaks the other: `triton` and
     `triton-ascend`, opencv and its headless twin, two builds of one library. Read from the RECORDs;
-    files that are equal in both are no fault, and tests, documents and parts of a build that several
-    leave beside their packages, as FlashInfer its build_backend.py, are a warning.
+    files that are equal in both are no fault, nor are tests, documents and parts of a build that several
+    leave beside their packages, as FlashInfer its build_backend.py.
     """
     owners = context.facts.records().owners
+    strays = []
+    shared: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
     for path, claims in owners.items():
         if len(claims) == 1:
             continue
-        names = {claim.distribution.name for claim in claims}
+        names = tuple(sorted({claim.distribution.name for claim in claims}))
         if len(names) > 1 and len({claim.entry.digest for claim in claims}) > 1:
-            is_stray = STRAY.fullmatch(context.packages.top(Path(path)))
-            fix = "leave it: nothing imports it" if is_stray else _keep(context, names)
-            yield (warning if is_stray else failed)(
-                f"owned by {' and '.join(sorted(names))}",
-                where=path.removeprefix(f"{context.root}{os.sep}"),
-                expected="one owner, or equal contents",
-                fix=fix,
-            )
-    yield ok(f"{len(owners)} files")
+            if STRAY.fullmatch(context.packages.top(Path(path))):
+                strays.append(context.place(Path(path)))
+            else:
+                shared[names].append(path.removeprefix(f"{context.root}{os.sep}"))
+    for names, paths in shared.items():
+        others = f", with {counted(len(paths) - 1, 'other')}" if len(paths) > 1 else ""
+        yield failed(
+            f"owned by {' and '.join(names)}{others}",
+            where=next((path for path in paths if ".so" in path), paths[0]),
+            expected="one owner, or equal contents",
+            fix=_keep(context, names),
+        )
+    left = f"; of several, and imported by none: {some(strays, 3)}" if strays else ""
+    yield ok(f"{len(owners)} files{left}")
 
 
 def _keep(context: Context, names: Collection[str]) -> str:
