@@ -141,6 +141,28 @@ def test_torchs_own_table_of_what_it_preloads(gpu_sample: Sample, made: Path) ->
         assert list(_preloaded(file.parent, images, needed)) == expected, text  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("first", ["libtorch_global_deps.so", "_C.so"])
+def test_what_torch_itself_does_not_find_at_its_time(
+    gpu_sample: Sample, made: Path, first: str
+) -> None:
+    """Though another library of torch's, which is loaded later, would find it."""
+    lib = gpu_sample.site / "torch/lib"
+    part = library(gpu_sample.site / "nvidia/part/lib/libpart.so.1")
+    path = ["-Wl,--enable-new-dtags,-rpath,$ORIGIN/../../nvidia/part/lib"]
+    library(lib / "libtorch_cuda.so", "int t;\n", part, options=path)
+    file = lib / first if "deps" in first else lib.parent / first
+    library(file, "int PyInit__C_x;\n", part)
+    text = (gpu_sample.site / "torch/__init__.py").read_text()
+    load = f"import ctypes\nctypes.CDLL({str(file)!r}, ctypes.RTLD_GLOBAL)\n"
+    (gpu_sample.site / "torch/__init__.py").write_text(load + text)
+    assert "libpart.so.1: cannot open" in imports(gpu_sample, "import torch")
+    name = file.relative_to(gpu_sample.site)
+    assert found(gpu_sample).startswith(f"failed {name}: needs libpart.so.1, which it does not")
+    library(file, "int PyInit__C_x;\n", part, options=[f"-Wl,-rpath,{part.parent}"])
+    assert imports(gpu_sample, "import torch") == "ok"
+    assert found(gpu_sample) == ""
+
+
 def test_a_run_path_is_the_librarys_own(gpu_sample: Sample, made: Path) -> None:
     """DT_RUNPATH does not hold for what a library loads; DT_RPATH does."""
     deep = library(gpu_sample.site / "extra/deep/libdeep.so.1")

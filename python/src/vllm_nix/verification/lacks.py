@@ -46,7 +46,7 @@ def lacks(context: Context) -> Iterator[tuple[Path, Lack | LinkerError]]:
     stops: dict[Path, dict[str, str]] = {}
     displaced: dict[Path, list[tuple[str, str, str]]] = {}
     whole: set[str] = set()  # what is found to load, by itself or with what needs it
-    others = unused(context)
+    others, early = unused(context), _early(context)
     for file, image in linking.images.items():
         go_on(context.facts.stop)
         if file in others:
@@ -58,6 +58,7 @@ def lacks(context: Context) -> Iterator[tuple[Path, Lack | LinkerError]]:
         except LinkerError as error:
             yield file, error
             continue
+        absent = (*absent, *early.get(file, ()))
         lacking = {missed.by.path for missed in absent}
         whole |= {os.path.normpath(one.path) for one in scope if one.path not in lacking}
         own = [one for one in absent if one.by.path == str(file) or not _is_own(context, one)]
@@ -70,6 +71,7 @@ def lacks(context: Context) -> Iterator[tuple[Path, Lack | LinkerError]]:
             versions[file] = found
         elif image.interpreter is None and (found := list(_displaced(context, process, file))):
             displaced[file] = found
+    whole -= set(map(str, early))
     by_name: defaultdict[str, list[Path]] = defaultdict(list)
     for file, image in linking.images.items():
         for name in {file.name, image.soname or ""}:
@@ -134,6 +136,18 @@ def _displaced(context: Context, process: Process, file: Path) -> Iterator[tuple
 def _requires_torch(context: Context, file: Path) -> bool:
     owner = context.facts.records().owner(file)
     return owner is not None and any(requires(text, "torch") for text in owner.requires)
+
+
+def _early(context: Context) -> Mapping[Path, list[Missing]]:
+    """What `import torch` does not find at its time, by the file that asks for it, or by the one that it
+    loads where the other is not the environment's."""
+    found: defaultdict[Path, list[Missing]] = defaultdict(list)
+    for first, missed in context.linking().missed.items():
+        for one in missed:
+            found[Path(os.path.normpath(one.by.path)) if _is_own(context, one) else first].append(
+                one
+            )
+    return found
 
 
 def _is_own(context: Context, missed: Missing) -> bool:

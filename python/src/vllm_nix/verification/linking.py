@@ -16,7 +16,15 @@ from typing import Any
 from vllm_nix.binaries import elf
 from vllm_nix.binaries.elf import Elf
 from vllm_nix.binaries.files import PROCESSORS, open_regular
-from vllm_nix.binaries.linker import Linker, LinkerError, Loader, Object, Process, read_loader
+from vllm_nix.binaries.linker import (
+    Linker,
+    LinkerError,
+    Loader,
+    Missing,
+    Object,
+    Process,
+    read_loader,
+)
 from vllm_nix.targets import load_target, target_names
 from vllm_nix.verification import cann
 from vllm_nix.verification.environment import Interpreter, Manifest, lookup
@@ -37,14 +45,16 @@ _PRELOADED = re.compile(
 class Linking:
     """`bare` is a process of Python alone, `torch` one that has imported torch; `shared` are the
     objects whose symbols every library sees, `images` the environment's files that such a process can
-    load, `provided` the names that count as found wherever they are. Where Python is not known, what
-    the environment does not have counts as found as well."""
+    load, `provided` the names that count as found wherever they are; `missed` is what `import torch` itself
+    does not find at its time, though it may be loaded later, by the file that it then loads. Where
+    Python is not known, what the environment does not have counts as found as well."""
 
     bare: Process
     torch: Process
     shared: tuple[Object, ...]
     images: Mapping[Path, Elf]
     provided: Collection[str]
+    missed: Mapping[Path, tuple[Missing, ...]]
 
 
 def link(
@@ -79,8 +89,8 @@ def link(
         loader = read_loader(interpreter.binary, own, alone=manifest is not None)
         bare = Process(Linker(loader, interpreter.library_path, provided, known))
         bare.start(str(interpreter.binary), own, interpreter.preload)
-    torch, shared = _with_torch(bare, images, packages)
-    return Linking(bare, torch, (*bare.objects, *shared), images, provided)
+    torch, shared, missed = _with_torch(bare, images, packages)
+    return Linking(bare, torch, (*bare.objects, *shared), images, provided, missed)
 
 
 def is_found_as(file: Path, name: str) -> bool:
@@ -96,9 +106,11 @@ def _commonest(images: Iterable[Elf]) -> int | None:
 
 def _with_torch(
     bare: Process, images: Mapping[Path, Elf], packages: Packages
-) -> tuple[Process, tuple[Object, ...]]:
-    """The process after `import torch`, and the objects whose symbols are seen from then on."""
+) -> tuple[Process, tuple[Object, ...], dict[Path, tuple[Missing, ...]]]:
+    """The process after `import torch`, the objects whose symbols are seen from then on, and what its
+    first files do not find."""
     process = bare.copy()
+    missed: dict[Path, tuple[Missing, ...]] = {}
     folder = next(iter(packages.find("torch")), packages.folders[0] / "torch")
     shared: tuple[Object, ...] = ()
     deps = folder / "lib" / "libtorch_global_deps.so"
@@ -106,22 +118,24 @@ def _with_torch(
         shared, missing = process.copy().load(str(deps), images[deps])
         for file in _preloaded(folder, images, is_needed=bool(missing)):
             _load(process, file, images[file])
-        shared = _load(process, deps, images[deps])
+        shared, missed[deps] = _load(process, deps, images[deps])
     for file, image in images.items():
         if file.parent == folder and file.name.startswith("_C."):
-            _load(process, file, image)
+            _, missed[file] = _load(process, file, image)
     for file, image in images.items():
         if file.parent == folder / "lib":
             _load(process, file, image)
             process.names.setdefault(file.name, Object(str(file), image))
-    return process, shared
+    return process, shared, missed
 
 
-def _load(process: Process, file: Path, image: Elf) -> tuple[Object, ...]:
+def _load(
+    process: Process, file: Path, image: Elf
+) -> tuple[tuple[Object, ...], tuple[Missing, ...]]:
     try:
-        return process.load(str(file), image)[0]
+        return process.load(str(file), image)
     except LinkerError:
-        return ()  # a finding of `elf`, by itself
+        return (), ()  # a finding of `elf`, by itself
 
 
 def _preloaded(folder: Path, images: Mapping[Path, Elf], is_needed: bool) -> Iterator[Path]:
