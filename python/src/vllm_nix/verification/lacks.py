@@ -3,6 +3,7 @@
 import os
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,11 +85,13 @@ def lacks(context: Context) -> Iterator[tuple[Path, Lack | LinkerError]]:
             if not any(is_opened_before(context, file, at) for at in by_name.get(name, ()))
         ]
         if any(name in by_name for name in left):
-            loaded = _mapped(context, missing)
+            loaded, is_tried = _mapped(context, missing)
+            certain = () if is_tried else {one.name for one in early.get(file, ())}
             left = [
                 name
                 for name in left
-                if loaded.isdisjoint({real(file), *map(real, by_name.get(name, ()))})
+                if name in certain
+                or loaded.isdisjoint({real(file), *map(real, by_name.get(name, ()))})
             ]
         elsewhere = {
             name: called
@@ -155,13 +158,15 @@ def _is_own(context: Context, missed: Missing) -> bool:
     return Path(os.path.normpath(missed.by.path)) in context.linking().images
 
 
-def _mapped(context: Context, missing: Collection[Path]) -> set[Path]:
-    """The files that `import torch` really loads, where that can be tried, or those that it would, if
-    they miss nothing."""
-    try:
-        return {real(file) for file in context.ask(*TORCHS_MAPS)["files"]}
-    except StepError:
-        return set()
-    except (SkipError, NotRun):
-        files = (Path(one.path) for one in context.linking().torch.objects)
-        return {real(file) for file in files if file not in missing}
+def _mapped(context: Context, missing: Collection[Path]) -> tuple[set[Path], bool]:
+    """The files that `import torch` really loads, and whether that was tried: if it cannot be, those that it
+    would load that miss nothing."""
+    with suppress(StepError, SkipError):
+        try:
+            return {real(file) for file in context.ask(*TORCHS_MAPS)["files"]}, True
+        except NotRun:
+            pass
+    if not (isinstance(context.interpreter, str) or context.environment.quick):
+        return set(), True  # it does not import
+    files = (Path(one.path) for one in context.linking().torch.objects)
+    return {real(file) for file in files if file not in missing}, False
