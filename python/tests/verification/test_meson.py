@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,18 @@ def test_a_loader_may_be_anything(sample: Sample, loader: str) -> None:
     (sample.site / "_demo_ext_editable_loader.py").write_text(loader)
     (found,) = (one for one in read_distributions(sample.site) if one.name == "demo-ext")
     assert planned_files(found) == {}
+
+
+@pytest.mark.parametrize("files", [[], ["left.txt"], ["x.py"]])
+def test_a_folder_without_end(
+    sample: Sample, monkeypatch: pytest.MonkeyPatch, files: list[str]
+) -> None:
+    """As / has, of which a plan may take all, or name what it does not take."""
+    to = {"destination": "{py_platlib}/demo", "exclude_files": ["left.txt"]}
+    install(sample, LOADERS["finder"], {"install_subdirs": {"/": to}})
+    (found,) = (one for one in read_distributions(sample.site) if one.name == "demo-ext")
+    monkeypatch.setattr(os, "walk", lambda _: (("/", [], files) for _ in count()))
+    assert len(planned_files(found)) == ("x.py" in files)
 
 
 def test_files_only_does_not_follow(sample: Sample) -> None:

@@ -9,6 +9,7 @@ import ast
 import json
 import os
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -36,8 +37,8 @@ def planned_files(distribution: Distribution) -> Mapping[str, Path]:
         modules, folder = _told(_read(loader, _MOST_LOADER))
         plan = json.loads(_read(Path(folder, _PLAN), _MOST_PLAN))
         found: dict[str, Path] = {}
-        for path, place in _files(plan):
-            if path.partition("/")[0].partition(".")[0] in modules and len(found) < _MOST_FILES:
+        for path, place in islice(_files(plan), _MOST_FILES):
+            if path.partition("/")[0].partition(".")[0] in modules:
                 found[path] = place
         return found
     except (
@@ -65,7 +66,7 @@ def _told(loader: str) -> tuple[set[str], str]:
 
 
 def _files(plan: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Iterator[tuple[str, Path]]:
-    """Of all that goes below site-packages, the path there and the file."""
+    """Of all that goes below site-packages, the path there and the file; without a path, what was looked at beside."""
     for kind, targets in plan.items():
         for source, target in targets.items():
             first, *rest = PurePosixPath(target["destination"]).parts
@@ -74,13 +75,13 @@ def _files(plan: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Iterator[tupl
             path, place = "/".join(rest), Path(_absolute(source))
             if kind == "install_subdirs" or (kind == "targets" and place.is_dir()):
                 for below in _below(place, target):
-                    yield f"{path}/{below}", place / below
+                    yield below and f"{path}/{below}", place / below
             else:
                 yield path, place
 
 
 def _below(folder: Path, target: Mapping[str, Any]) -> Iterator[str]:
-    """The files of a folder that is installed whole, but for those that are named."""
+    """The files of a folder that is installed whole; "" for those that are named, and for each folder."""
     without = {os.path.normpath(one) for one in target.get("exclude_files", [])}
     folders_without = {os.path.normpath(one) for one in target.get("exclude_dirs", [])}
     for place, folders, files in os.walk(folder):
@@ -88,8 +89,9 @@ def _below(folder: Path, target: Mapping[str, Any]) -> Iterator[str]:
         folders[:] = sorted(
             one for one in folders if os.path.normpath(f"{here}/{one}") not in folders_without
         )
+        yield ""
         names = (os.path.normpath(f"{here}/{one}") for one in sorted(files))
-        yield from (name for name in names if name not in without)
+        yield from ("" if name in without else name for name in names)
 
 
 def _read(file: Path, most: int) -> str:
