@@ -18,7 +18,7 @@ from vllm_nix.verification.known import is_torchs
 # What a package's __init__ imports, and calls of ctypes, torch.ops and NumPy.
 _IMPORTS_C = re.compile(rb"^(?:(?:import|from) [\w.]*\._C|from [\w.]+ import _C)\b", re.MULTILINE)
 _OPENS = re.compile(rb"CDLL|load_library")
-_MOST_SOURCES = 2000  # of a package, that are searched
+_MOST_FILES = 20_000  # of a package, whose folder may be a link to all of the machine
 
 
 def is_opened_before(context: Context, file: Path, library: Path) -> bool:
@@ -73,9 +73,11 @@ def _opens_libraries(context: Context, package: str) -> bool:
     """Whether a package's Python opens libraries by their paths."""
     # In Nix's environments folders are links, which glob does not follow; its files lead to the whole package.
     folders = (real(folder / "__init__.py").parent for folder in context.packages.find(package))
-    sources = (file for folder in folders for file in folder.glob("**/*.py"))
-    for file in islice(sources, _MOST_SOURCES):
+    files = (file for folder in folders for file in folder.glob("**/*"))
+    for file in islice(files, _MOST_FILES):
         go_on(context.facts.stop)
+        if file.suffix != ".py":
+            continue
         with suppress(OSError), open_regular(file) as stream:
             if _OPENS.search(stream.read(1 << 20)):
                 return True
