@@ -108,6 +108,8 @@ def test_broken_library_of_an_editable_install(gpu_sample: Sample) -> None:
     found = faults(verify(gpu_sample.root, only=["elf"]))["elf"]
     assert str(source / "vllm/_C.abi3.so") in found
     assert "other.so" not in found
+    [finding] = verify(gpu_sample.root, only=["elf"]).results[0].findings[:1]
+    assert finding.fix == f"compile it again: pip install -e {source}"
 
 
 @pytest.mark.parametrize("install", [by_path, by_finder, by_link])
@@ -128,6 +130,18 @@ def test_editable_that_is_not_followed(
     assert results["attention"].status is Status.SKIPPED
     assert f"vllm is installed from {source}" in results["attention"].reason
     assert not results["attention"].harmless
+
+
+@pytest.mark.parametrize("install", [by_path, by_finder, by_egg_link])
+def test_editable_whose_project_is_gone(
+    gpu_sample: Sample, install: Callable[[Sample], Path]
+) -> None:
+    """Python passes over it without a word."""
+    source = install(gpu_sample)
+    source.rename(source.with_name("elsewhere"))
+    found = faults(verify(gpu_sample.root, only=["wheel-set"]))["wheel-set"]
+    assert found.startswith(f"failed vllm: installed from {source}, which is not there")
+    assert faults(verify(gpu_sample.root, only=["wheel-set"], files_only=True)) == {}
 
 
 def test_editable_whose_finder_breaks(gpu_sample: Sample) -> None:

@@ -1,13 +1,26 @@
 """Which distribution has what is missed, as far as the environment itself says."""
 
 import re
+from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
+from vllm_nix.text import quoted
 from vllm_nix.verification.check import Context
 from vllm_nix.verification.opened import requires
 
 _MODULE = re.compile(r"No module named '(\w{1,100})'")
+
+
+def fix_again(context: Context, file: Path) -> str:
+    """The fix for a file that is damaged: what owns it, or what it was compiled by."""
+    if owner := context.facts.records().owner(file):
+        return f"install {owner.name} again"
+    for found in context.distributions:
+        project = Path(found.editable or found.place)
+        if project not in context.packages.folders and file.is_relative_to(project):
+            return f"compile it again: pip install -e {quoted(str(project))}"
+    return "install the wheel that owns it again"
 
 
 def fix_gone(context: Context, name: str) -> str:

@@ -1,9 +1,12 @@
 """The distributions that are there, beside what the manifest and their own text say."""
 
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 
+from vllm_nix.binaries.files import open_regular
 from vllm_nix.data import TARGETS
 from vllm_nix.paths import read_toml
 from vllm_nix.text import quoted
@@ -58,14 +61,16 @@ def wheel_set(context: Context) -> Iterator[Finding]:
     They are those that importlib.metadata finds: .dist-info, the .egg-info of older installers, of
     other folders in sys.path as well. Each must be readable, agree with its folder's name, and be the
     only version of it in its folder: with two, chance decides which Python reports, the usual end of an
-    interrupted upgrade. A Nix build's are compared with the manifest, so with the lock (PyPA, recording
-    installed projects).
+    interrupted upgrade. The project of an editable one must still be where it was. A Nix build's are
+    compared with the manifest, so with the lock (PyPA, recording installed projects).
     """
     by_name: defaultdict[str, list[Distribution]] = defaultdict(list)
     for distribution in context.distributions:
         yield from _metadata(distribution)
         if not distribution.problem:
             by_name[distribution.name].append(distribution)
+    if not isinstance(context.interpreter, str):  # else they may be another machine's
+        yield from _gone(context)
     for name, several in by_name.items():
         if len({found.version for found in several}) > 1:
             yield failed(
@@ -79,6 +84,23 @@ def wheel_set(context: Context) -> Iterator[Finding]:
         wanted = {wheel.name: wheel.version for wheel in context.manifest.wheels}
         yield from _compare(installed, wanted)
     yield ok(f"{len(by_name)} distributions")
+
+
+def _gone(context: Context) -> Iterator[Finding]:
+    """Editable installs whose project was moved or deleted: Python passes over them without a word."""
+    projects = {found.name: found.editable for found in context.distributions}
+    for folder in context.packages.folders:
+        for link in sorted(folder.glob("*.egg-link")):
+            with suppress(OSError), open_regular(link) as stream:
+                text = stream.read(LARGEST).decode("utf-8", "replace")
+                projects.setdefault(link.stem, text.partition("\n")[0].strip())
+    for name, project in projects.items():
+        if project.startswith("/") and "\0" not in project and not os.path.lexists(project):
+            yield failed(
+                f"installed from {project}, which is not there",
+                where=name,
+                fix=f"pip uninstall {name}, then pip install -e it from where it is now",
+            )
 
 
 def _metadata(distribution: Distribution) -> Iterator[Finding]:

@@ -18,7 +18,7 @@ from vllm_nix.verification.foreign import host_library
 from vllm_nix.verification.known import ATTENTION, EVERY_START
 from vllm_nix.verification.lacks import TORCHS_MAPS, lacks
 from vllm_nix.verification.overridden import replaced, take_out
-from vllm_nix.verification.owning import fix_gone
+from vllm_nix.verification.owning import fix_again, fix_gone
 from vllm_nix.verification.report import Status
 from vllm_nix.verification.survey import StepError, Survey
 
@@ -57,9 +57,7 @@ def elf_files(context: Context) -> Iterator[Finding]:
     """
     found = context.facts.binaries()
     for file, problem in found.broken.items():
-        owner = context.facts.records().owner(file)
-        fix = f"install {owner.name if owner else 'the wheel that owns it'} again"
-        yield failed(problem, where=context.place(file), fix=fix)
+        yield failed(problem, where=context.place(file), fix=fix_again(context, file))
     for path, why in found.tree.left_out.items():
         yield warning(why, where=context.place(path), fix="look there yourself, if it should count")
     yield from _too_new_for_jetpack(context)
@@ -76,7 +74,7 @@ def elf_files(context: Context) -> Iterator[Finding]:
     whole = {_kind(file) for file in found.images if file not in doubted}
     for file, lack in found_lacks:
         if isinstance(lack, LinkerError):
-            fix = "install the wheel that owns it again, from where you trust"
+            fix = f"{fix_again(context, file)}, from where you trust"
             yield failed(str(lack), where=context.place(file), fix=fix)
             continue
         package = context.packages.top(file)
