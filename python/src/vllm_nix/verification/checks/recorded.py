@@ -293,8 +293,8 @@ def ownership(context: Context) -> Iterator[Finding]:
 
     The one that was installed last won, and removing either breaks the other: `triton` and
     `triton-ascend`, opencv and its headless twin, two builds of one library. Read from the RECORDs;
-    files that are equal in both are no fault, nor are tests, documents and parts of a build that several
-    leave beside their packages, as FlashInfer its build_backend.py.
+    files that are equal in both are no fault, nor are tests, documents and parts of a build that
+    several leave beside their packages, as FlashInfer its build_backend.py.
     """
     owners = context.facts.records().owners
     strays = []
