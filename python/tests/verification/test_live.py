@@ -297,6 +297,15 @@ def test_driver_that_lacks_a_library_of_its_own(live: Sample, tmp_path: Path) ->
     assert "does not answer: libpart.so.1: cannot open" in found.found
 
 
+def test_driver_of_which_an_image_has_an_empty_file(live: Sample, tmp_path: Path) -> None:
+    """libnvidia-container#140."""
+    (tmp_path / "libcuda.so.1").write_bytes(b"")
+    found = ask_driver(Environment(live.root, tmp_path, 20))
+    assert isinstance(found, BrokenDriver)
+    assert "file too short" in found.found
+    assert "--gpus all" in found.fix
+
+
 def test_driver(live: Sample, tmp_path: Path) -> None:
     environment = Environment(live.root, tmp_path, 20)
     assert ask_driver(environment) == Driver("12.6", (Gpu("Orin", "8.7", True, 64 << 30),))

@@ -236,6 +236,99 @@ REPORTS = [
     ("", "pynvml.NVMLError_DriverNotLoaded: Driver Not Loaded", "modprobe nvidia"),
     ("", "pynvml.NVMLError_Unknown: Unknown Error", "native.cgroupdriver"),
     ("", "pynvml.NVMLError_FunctionNotFound: Function Not Found", "nvidia-ml-py"),
+    (
+        "nvidia-container-toolkit#146",
+        "failed to inject CDI devices: unresolvable CDI devices nvidia.com/gpu=all: unknown",
+        "nvidia-ctk cdi generate",
+    ),
+    (
+        "nvidia-container-toolkit#885",
+        'Error: failed to stat CDI host device "/dev/nvidia-modeset": no such file or directory',
+        "nvidia-ctk cdi generate",
+    ),
+    (
+        "nvidia-container-toolkit#106",
+        "nvidia-container-cli: mount error: failed to add device rules: bpf_prog_query(BPF_CGROUP_DEVICE) failed: operation not permitted",
+        "no-cgroups",
+    ),
+    (
+        "nvidia-docker#1155",
+        "nvidia-container-cli: mount error: open failed: /sys/fs/cgroup/devices/user.slice/devices.allow: permission denied",
+        "no-cgroups",
+    ),
+    ("nvidia-docker#1283", "nvidia-container-cli: device error: 1: unknown device", "1 is no GPU"),
+    (
+        "nvidia-container-toolkit#147",
+        "nvidia-container-cli: ldcache error: process /sbin/ldconfig.real failed with error code: 1: unknown.",
+        "config.toml",
+    ),
+    ("vllm#10556", "RuntimeError: numa_migrate_pages failed. errno: 1", "SYS_NICE"),
+    ("vllm#24016", "get_mempolicy: Operation not permitted", "SYS_NICE"),
+    (
+        "vllm#16514",
+        "[/pytorch/third_party/gloo/gloo/transport/tcp/unbound_buffer.cc:133] Timed out waiting 1800000ms for send operation to complete",
+        "another rank",
+    ),
+    (
+        "nccl#1925",
+        "NCCL WARN MNNVL (cliqueSize 8) is available but not working on this system. Check the IMEX channel configuration (/dev/nvidia-caps-imex-channels).",
+        "NCCL_MNNVL_ENABLE=0",
+    ),
+    ("vllm#34573", "RuntimeError: No HIP GPUs are available", "/dev/kfd"),
+    (
+        "nougat#105",
+        "Could not load library libcudnn_cnn_infer.so.8. Error: libcuda.so: cannot open shared object file: No such file or directory",
+        "ln -s libcuda.so.1",
+    ),
+    (
+        "R3Det_Tensorflow#78",
+        "ImportError: /usr/lib/x86_64-linux-gnu/libcuda.so.1: file too short",
+        "--gpus all",
+    ),
+    (
+        "vllm#48397",
+        "ImportError: cannot import name 'direct_register_custom_op' from partially initialized module 'vllm.utils.torch_utils' (most likely due to a circular import)",
+        "under WSL",
+    ),
+    (
+        "vllm#1719",
+        "ImportError: cannot import name 'cuda_utils' from partially initialized module 'vllm' (most likely due to a circular import) (/w/vllm/__init__.py)",
+        "another folder",
+    ),
+    (
+        "vllm#24289",
+        "AttributeError: module 'triton.language' has no attribute 'constexpr_function'",
+        "triton_kernels",
+    ),
+    (
+        "pytorch#129954",
+        'RuntimeError: NVML_SUCCESS == DriverAPI::get()->nvmlInit_v2_() INTERNAL ASSERT FAILED at "../c10/cuda/CUDACachingAllocator.cpp":799',
+        "--gpu-memory-utilization",
+    ),
+    (
+        "vllm#2544",
+        'RuntimeError: NVML_SUCCESS == DriverAPI::get()->nvmlDeviceGetHandleByPciBusId_v2_( pci_id, &nvml_device) INTERNAL ASSERT FAILED at "../c10/cuda/CUDACachingAllocator.cpp":1139',
+        "another device",
+    ),
+    (
+        "vllm#36802",
+        "triton.runtime.errors.OutOfResources: out of resource: shared memory, Required: 81920, Hardware limit: 65536. Reducing block sizes or `num_stages` may help.",
+        "65536 bytes",
+    ),
+    ("flash-attention#1549", 'Killed                  "$CICC_PATH/cicc" --c++17', "MAX_JOBS"),
+    ("flashinfer#3634", "FAILED: [code=137] fp4_gemm_cutlass_sm120.cuda.o", "MAX_JOBS"),
+    ("", "g++: fatal error: Killed signal terminated program cc1plus", "MAX_JOBS"),
+    (
+        "vision#8540",
+        "gcc: fatal error: cannot execute 'cc1plus': execvp: No such file or directory",
+        "g++",
+    ),
+    ("", "gcc: error trying to exec 'cc1plus': execvp: No such file or directory", "g++"),
+    (
+        "",
+        "OSError: [Errno 98] error while attempting to bind on address ('0.0.0.0', 8000): address already in use",
+        "--port",
+    ),
 ]
 
 

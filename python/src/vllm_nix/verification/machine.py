@@ -15,6 +15,7 @@ from vllm_nix.gpu.capability import ComputeCapability
 from vllm_nix.gpu.device import Device, cuda_release, device, is_release, jetpack_release
 from vllm_nix.paths import read_toml, real
 from vllm_nix.verification.environment import Environment, lookup, texts
+from vllm_nix.verification.fixes import fix_for
 
 # What only a driver has, under the sonames that CUDA libraries ask for; on Jetson, L4T's as well.
 DRIVER_LIBRARIES = frozenset(
@@ -100,8 +101,12 @@ def _driver(answer: Mapping[str, Any]) -> Driver | BrokenDriver | str:
     if "absent" in answer:
         return _out_of_reach() or _left_outside() or ABSENT
     if "broken" in answer:
-        said = f"the NVIDIA driver's library does not answer: {answer['broken']}"
-        return BrokenDriver(said, "install the driver again, all of its libraries in one release")
+        why = str(answer["broken"])
+        whole = "install the driver again, all of its libraries in one release"
+        # Neither is mended by another installation: an image's empty file, one that is not readable.
+        is_whole = "file too short" in why or "Permission denied" in why
+        said = f"the NVIDIA driver's library does not answer: {why}"
+        return BrokenDriver(said, fix_for(why, whole) if is_whole else whole)
     library, nvml = str(answer.get("library", "")), answer.get("nvmlInit")
     nvml = None if nvml is None else int(nvml)
     if status := int(answer.get("cuInit", 0)):
