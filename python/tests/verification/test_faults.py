@@ -282,6 +282,54 @@ def test_what_goes_with_torch_imports(sample: Sample, name: str) -> None:
     assert "install the torchvision of this torch" in found[0].fix
 
 
+@pytest.mark.parametrize(
+    "first", ["#!{0}/bin/python\n", "#!/bin/sh\n'''exec' \"{0}/bin/python3.11\" \"$0\"\n"]
+)
+def test_commands_of_an_environment_that_was_moved(sample: Sample, first: str) -> None:
+    """Its Python starts all the same, and `vllm serve` does not, or starts the other one's."""
+    entries = {
+        "vllm-0.32.0+cpu.dist-info/entry_points.txt": "[console_scripts]\nvllm = vllm.cli:main\n"
+    }
+    sample.install("vllm", "0.32.0+cpu", entries)
+    other = sample.root.with_name("other place")
+    command = sample.root / "bin/vllm"
+
+    def found() -> str:
+        return faults(verify(sample.root, only=["interpreter"])).get("interpreter", "")
+
+    for place, expected in ((sample.root, ""), (other, "which is not there")):
+        if " " not in str(place) or "exec" in first:
+            command.write_text(first.format(place))
+            assert (expected in found()) if expected else (found() == "")
+    command.write_text(first.format(other.with_name("other")))
+    assert found().startswith(
+        f"failed {sample.root}/bin: vllm: started by {other.with_name('other')}/bin/"
+    )
+    command.write_text("#!/usr/bin/env python3\n")
+    assert found() == ""
+
+
+def test_caches_are_not_compared(sample: Sample) -> None:
+    """virtualenv's RECORD of pip has their folders, too, whether they are there or not."""
+    (sample.site / "numpy/__pycache__").mkdir()
+    for row in (
+        "numpy/__pycache__",
+        "numpy/core/__pycache__",
+        "numpy/__pycache__/a.cpython-311.pyc",
+    ):
+        sample.record(f"{row},,")
+    assert faults(verify(sample.root, only=["record"])) == {}
+
+
+def test_metadata_that_linked_to_a_cache(sample: Sample) -> None:
+    """As `uv pip install --link-mode symlink` has them, and `uv cache clean` leaves them."""
+    file = sample.metadata("numpy", "2.3.5") / "METADATA"
+    file.unlink()
+    file.symlink_to("/cache/of/uv/METADATA")
+    found = faults(verify(sample.root, only=["wheel-set"]))["wheel-set"]
+    assert "METADATA is a link to /cache/of/uv/METADATA, which is gone" in found
+
+
 def test_which_owner_to_keep(sample: Sample) -> None:
     """A file of nvidia-nccl-cu12 that nvidia-nccl-cu13 wrote over: torch says which it needs."""
     for name, text in (("nccl-cu12", "12"), ("nccl-cu13", "13")):

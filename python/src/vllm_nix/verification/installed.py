@@ -167,7 +167,8 @@ def _read(folder: Path, conda: Collection[str]) -> Distribution:
     except KeyError as error:
         problem = f"{file.name} has no {error.args[0].capitalize()}"
     except FileNotFoundError:
-        problem = f"{file.name} is missing"
+        gone = f"a link to {file.readlink()}, which is gone" if file.is_symlink() else "missing"
+        problem = f"{file.name} is {gone}"
     except (ValueError, RecursionError) as error:
         problem = f"{file.name} cannot be read: {error}"
     return Distribution(folder, *called, problem=problem)

@@ -1,19 +1,23 @@
 """The environment's Python, and what it imports."""
 
+import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from packaging.version import Version
 
 from vllm_nix.binaries import elf
+from vllm_nix.binaries.files import open_regular
 from vllm_nix.binaries.linker import Linker, Process, read_loader
 from vllm_nix.paths import real
-from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok
-from vllm_nix.verification.environment import NotRun
+from vllm_nix.text import some
+from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok, warning
+from vllm_nix.verification.environment import Interpreter, NotRun
 from vllm_nix.verification.fixes import fix_for
 from vllm_nix.verification.foreign import host_library
-from vllm_nix.verification.installed import Distribution
+from vllm_nix.verification.installed import Distribution, read_entry_points
 from vllm_nix.verification.machine import DRIVER_LIBRARIES, Driver
 from vllm_nix.verification.owning import fix_module
 from vllm_nix.verification.shadows import shadows
@@ -29,7 +33,8 @@ def interpreter(context: Context) -> Iterator[Finding]:
     `bin/python` is started and asked who it is: its version beside the target's, its prefix beside the
     folder that was given, and the libraries of its binary. If it does not start, the reason is named
     (a link's end, a loader or a shell that is gone), all that needs it is skipped, and verify exits
-    with 3. An environment that was moved or copied shows here: virtual environments are bound to paths.
+    with 3. An environment that was moved or copied shows here: virtual environments are bound to paths,
+    by the first lines of their commands at least.
     It is started as its user starts it, but for PYTHONPATH: folders there that hide its packages are
     named. What `pip install --user` has put in ~/.local, conda's and the system's Python put before
     their own; it is looked at with theirs, and what it hides of them is named.
@@ -56,8 +61,48 @@ def interpreter(context: Context) -> Iterator[Finding]:
             fix="it uses another environment's packages: make this one where it is to stay",
         )
     yield from _libraries(context, found.binary)
+    yield from _commands(context, found)
     yield from shadows(context, found)
     yield ok(f"{found.implementation} {found.version}", str(found.binary))
+
+
+# As pip and uv write it into commands: the second where the path is long or has spaces.
+_STARTS = re.compile(
+    rb"#!(/[^\s\0]+/python[0-9.]*)[\r\n]|#!/bin/sh\n'{3}exec' [\"']?(/[^\"'\0\n]+)[\"']"
+)
+_HEAD = 4096  # bytes of a command
+
+
+def _commands(context: Context, python: Interpreter) -> Iterator[Finding]:
+    """Commands of a virtual environment that was moved or copied: they start the Python of where it was."""
+    if context.manifest or not (context.root / "pyvenv.cfg").exists():
+        return
+    scripts = python.below(context.root, python.scripts)
+    names = {name for found in context.distributions for name in _registered(found)}
+    others = {}
+    for name in sorted(names):
+        with suppress(OSError, ValueError), open_regular(scripts / name) as stream:
+            if starts := _STARTS.match(stream.read(_HEAD)):
+                other = Path(os.fsdecode(starts[1] or starts[2]))
+                if real(other.parent) != real(scripts):
+                    others[name] = other
+    if others:
+        other = next(iter(others.values()))
+        whose = "another environment's" if os.access(other, os.F_OK) else "which is not there"
+        yield (failed if "vllm" in others else warning)(
+            f"{some(list(others), 4)}: started by {other}, {whose}",
+            where=str(scripts),
+            expected="this environment's own Python",
+            fix="make the environment again where it is to stay (`uv venv --relocatable` may be moved)",
+        )
+
+
+def _registered(distribution: Distribution) -> tuple[str, ...]:
+    try:
+        entries = read_entry_points(distribution)
+    except ValueError:
+        return ()  # see `platform-plugin`
+    return tuple(one.name for one in entries if one.group == "console_scripts")
 
 
 def _libraries(context: Context, binary: Path) -> Iterator[Finding]:

@@ -105,8 +105,8 @@ class _Comparison:
         for number, (path, claims) in enumerate(owners.items()):
             if not number & 0xFF:
                 go_on(self._context.facts.stop)
-            if path.endswith(".pyc"):
-                continue  # a cache, which Python makes anew
+            if path.endswith((".pyc", "/__pycache__")):
+                continue  # a cache, which Python makes anew; virtualenv lists their folders
             try:
                 real, status = self._real(self._original(path, claims[0]))
                 check_regular(status, real)
