@@ -38,6 +38,23 @@ def test_it_goes_with_who_made_it_or_is_renamed(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["whole", "x.so"]  # noqa: PTH208
 
 
+def test_two_that_start_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other one removes what is made and not yet locked."""
+    others = [True]
+
+    def after_the_other(path: Path, flags: int, *rest: int, **options: int) -> int:
+        if others:
+            others.pop()
+            path.rmdir()
+        return open_file(path, flags, *rest, **options)
+
+    open_file = os.open
+    monkeypatch.setattr(os, "open", after_the_other)
+    with scratch.folder("mine-", parent=tmp_path) as place:
+        assert place.is_dir()
+    assert not any(tmp_path.iterdir())
+
+
 def test_the_next_one_removes_what_a_killed_one_left_and_nothing_else(tmp_path: Path) -> None:
     command = [sys.executable, "-c", HOLDING, str(tmp_path)]
     with (

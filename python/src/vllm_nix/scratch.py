@@ -29,7 +29,10 @@ def folder(prefix: str, suffix: str = "", parent: Path | None = None) -> Iterato
             made = tempfile.TemporaryDirectory(suffix, prefix, parent, ignore_cleanup_errors=True)
             new = Path(made.name)
             stack.callback(_remove, new, made.cleanup)
-            descriptor = os.open(new, os.O_RDONLY)
+            try:
+                descriptor = os.open(new, os.O_RDONLY)
+            except FileNotFoundError:  # another, that starts just now, took it for left
+                continue
             stack.callback(os.close, descriptor)
             if _is_taken(new, descriptor):
                 break
