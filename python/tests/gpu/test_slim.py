@@ -740,6 +740,30 @@ def test_a_wheel_that_unpacks_to_more_than_wheels_do(
     assert not [*(tmp_path / "out").iterdir()]
 
 
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("pipe", "not a regular file"),
+        ("device", "a file of the kernel's"),
+        ("gone", "No such file or directory"),
+        ("many", "10001 libraries: more than a wheel has"),
+    ],
+)
+def test_what_is_no_wheel(tmp_path: Path, kind: str, said: str) -> None:
+    path = tmp_path / "kernels-1.0-py3-none-any.whl"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "many":
+        with zipfile.ZipFile(path, "w") as wheel:
+            for number in range(10_001):
+                wheel.writestr(f"{number}.so", b"")
+    for out in (None, tmp_path / "out"):
+        with pytest.raises(InputError, match=f"^{path}: {said}"):
+            slim_path(path, [device("8.6")], out)
+
+
 def test_an_environment_that_a_device_finds_nothing_in(environment: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nothing in it runs on 7\.0; it would have no code"):
         slim_path(environment, [device("8.6"), device("7.0")], tmp_path / "slim")

@@ -38,6 +38,7 @@ _CHUNK = 1 << 20
 _MOST_RECORD, _MOST_ROWS = 1 << 26, 300_000
 # What a wheel's libraries may unpack to: zeros grow a thousand times.
 _MOST_TIMES, _LEAST_LIMIT = 100, 1 << 30
+_MOST_LIBRARIES = 10_000  # torch has 30
 # What a wheel that is signed has (PEP 427): the signature is of RECORD, which changes.
 _SIGNATURES = ("RECORD.jws", "RECORD.p7s")
 _ALGORITHMS = ("sha256", "sha384", "sha512")  # of RECORD: md5 and sha1 are not allowed there
@@ -365,7 +366,11 @@ def _wheel(
     if out is not None and (out / path.name).exists():
         raise InputError(f"{out / path.name} is there already; name another --out")
     try:
-        with zipfile.ZipFile(path) as wheel, _unpacked(path, out) as folder:
+        opened = files.open_regular(path)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from None
+    try:
+        with opened, zipfile.ZipFile(opened) as wheel, _unpacked(path, out) as folder:
             return _slim_wheel(path, wheel, folder, devices, out, progress)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise InputError(f"{path}: truncated or damaged: {error}") from None
@@ -402,6 +407,8 @@ def _slim_wheel(
             with wheel.open(member) as file:
                 records[name] = list(_parsed(file, member.file_size, path / name))
     libraries = [one for one in members if ".so" in one.filename.rpartition("/")[2]]
+    if len(libraries) > _MOST_LIBRARIES:
+        raise InputError(f"{path}: {len(libraries)} libraries: more than a wheel has")
     size = sum(one.file_size for one in libraries)
     if size > max(_MOST_TIMES * path.stat().st_size, _LEAST_LIMIT):
         raise InputError(f"{path}: its libraries unpack to {size} bytes: more than a wheel's do")
