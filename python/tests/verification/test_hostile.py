@@ -1,18 +1,20 @@
 """Environments made to take all time or memory, or to lead the checks elsewhere."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from made_binaries import elf_file
 
 from verification.environments import Sample, faults
-from vllm_nix.errors import InputError
+from vllm_nix.errors import InputError, Unavailable
 from vllm_nix.verification import Report, Status, installed, verify
 from vllm_nix.verification.checks import recorded
 from vllm_nix.verification.checks.requirements import MOST_CHARACTERS, MOST_REQUIREMENTS
@@ -260,6 +262,14 @@ def test_a_start_without_an_end_to_its_memory(
     report = verify(sample.root, only=["interpreter", "record"])
     assert report.exit_code == 3
     assert "more than 0.3 GiB of memory" in faults(report)["interpreter"]
+
+
+def test_no_room_for_temporary_files(sample: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
+    """nvcc would say that the compiler of the machine is unfit."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=4096))
+    with pytest.raises(Unavailable, match=r"^/.* is full; name a folder with room in TMPDIR$"):
+        verify(sample.root, only=["kernels"])
+    assert verify(sample.root, only=["record"], files_only=True).exit_code == 0
 
 
 def test_a_model_is_not_printed() -> None:

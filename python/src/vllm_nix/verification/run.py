@@ -1,6 +1,7 @@
 """Runs the checks on an environment, side by side, and collects their report."""
 
 import os
+import shutil
 import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from vllm_nix import scratch
-from vllm_nix.errors import Error, InputError
+from vllm_nix.errors import Error, InputError, Unavailable
 from vllm_nix.targets import load_target
 from vllm_nix.verification import cann
 from vllm_nix.verification.arguments import check_arguments
@@ -42,6 +43,7 @@ from vllm_nix.verification.survey import Step, StepError, Survey
 from vllm_nix.verification.tiny_model import TinyModel
 
 LIMIT = 180.0
+_ROOM = 1 << 24  # bytes for temporary files
 MOST_FINDINGS = 10_000  # of a check: a RECORD may name any number of files that are not there
 PATIENCE = 0.5  # seconds that programs have to end; their supervisors kill them
 
@@ -76,7 +78,8 @@ def verify(
     torch or vLLM, which is most of the time. `progress` is called, from any
     thread, as a check starts (without a result) and ends. Raises `InputError` for an unknown
     target, check or device, a folder that is not an environment, or a broken manifest, and its kind
-    `InputTypeError` for an argument of a wrong type; all else is a finding of the report.
+    `InputTypeError` for an argument of a wrong type, and `Unavailable` where no temporary file has room; all
+    else is a finding of the report.
     """
     check_arguments(
         path,
@@ -91,6 +94,9 @@ def verify(
     with scratch.folder("vllm-nix-verify-") as place:
         steps = tuple(dict.fromkeys(step for check in checks for step in check.steps))
         environment = Environment(root, place, limit, files_only=files_only, quick=quick)
+        if not files_only and shutil.disk_usage(place).free < _ROOM:
+            # What compiles or imports there would fail, in words of its own.
+            raise Unavailable(f"{place.parent} is full; name a folder with room in TMPDIR")
         if GENERATE in steps and not (files_only or quick):
             TinyModel.make().write(place / MODEL)
         try:
