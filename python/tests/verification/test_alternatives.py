@@ -62,6 +62,9 @@ def test_their_gpu_code_and_their_driver(gpu_sample: Sample) -> None:
     files = {
         "bnb/cuda118/x.so": carrier(OTHERS),
         "bnb/cuda128/x.so": carrier(ON_ORIN),
+        "saver_cu12.so": carrier(ON_ORIN),
+        "saver_cu13.so": carrier(OTHERS),
+        "saver.so": carrier(OTHERS, tags=("libcudart.so.13",)),
         "bnb/cuda130/x.so": carrier(OTHERS, tags=("libcudart.so.13",)),
     }
     gpu_sample.install("bnb", "1", files)
@@ -104,7 +107,15 @@ def test_one_ffmpeg_is_enough(sample: Sample) -> None:
     files = {f"codec/core{n}.so": needs(f"libavutil.so.{n}") for n in (56, 57)}
     sample.install("codec", "1", files)
     assert "codec: needs libavutil.so.56, libavutil.so.57, which are nowhere" in found(sample)
-    sample.install("codec-all", "1", {"codec/core58.so": needs("libc.so.6")})
+    opens = "import ctypes\nctypes.CDLL('libavutil')\n"
+    opened: dict[str, str | bytes] = {
+        "codec/__init__.py": opens,
+        "codec/core60.so": needs("libavutil.so.60"),
+    }
+    sample.install("codec-all", "1", opened)
+    sample.install("other", "1", {"other/libavutil.so.60": needs("libc.so.6")})
+    assert "codec: needs libavutil.so.56" in found(sample), "that one is opened is not certain"
+    sample.install("codec-all", "1", {"codec/core60.so": needs("libc.so.6")})
     assert found(sample) == ""
     sample.install("numpy", "2.3.5", {"numpy/a1.so": needs("libx.so.1"), "numpy/a2.so": needs()})
     assert "failed numpy/a1.so: needs libx.so.1" in found(sample), "what every start loads"

@@ -22,11 +22,15 @@ _MOST = 1 << 16  # bytes of torch/version.py, which has 500
 def unused(context: Context) -> frozenset[Path]:
     """Those for another torch. Those of another toolkit than torch's only where there is one for that: of
     just its release, or else of its major one."""
-    groups: defaultdict[tuple[str, str], dict[Path, tuple[str, str]]] = defaultdict(dict)
-    for file in context.facts.binaries().images:
-        if label := _LABEL.search(place := context.place(file)):
+    groups: defaultdict[str, dict[Path, tuple[str, str]]] = defaultdict(dict)
+    files = {context.place(file): file for file in context.facts.binaries().images}
+    for place, file in files.items():
+        if label := _LABEL.search(place):
             kind = _FAMILIES.get(label[1], label[1]) or "cpu"
-            groups[place[: label.start()], place[label.end() :]][file] = kind, label[2] or ""
+            name = place[: label.start()].rstrip("_-.") + place[label.end() :]
+            groups[name][file] = kind, label[2] or ""
+    for name in groups.keys() & files.keys():  # that of torch_memory_saver has none
+        groups[name][files[name]] = "", ""
     several = [group for group in groups.values() if len(group) > 1]
     own = _torchs(context) if several else {}
     found: set[Path] = set()

@@ -1,6 +1,7 @@
 """What files of an environment do not get, looked up as ld.so(8) would."""
 
 import os
+import re
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
@@ -15,7 +16,7 @@ from vllm_nix.verification import symbol_versions
 from vllm_nix.verification.alternatives import unused
 from vllm_nix.verification.check import Context, SkipError
 from vllm_nix.verification.environment import NotRun
-from vllm_nix.verification.known import EVERY_START
+from vllm_nix.verification.known import ATTENTION, EVERY_START
 from vllm_nix.verification.linking import Linking, is_found_as
 from vllm_nix.verification.opened import is_opened_before, requires
 from vllm_nix.verification.survey import StepError
@@ -73,6 +74,7 @@ def lacks(context: Context) -> Iterator[tuple[Path, Lack | LinkerError]]:
         elif image.interpreter is None and (found := list(_displaced(context, process, file))):
             displaced[file] = found
     whole -= set(map(str, early))
+    kinds = {_kind(Path(path)) for path in whole}
     by_name: defaultdict[str, list[Path]] = defaultdict(list)
     for file, image in linking.images.items():
         for name in {file.name, image.soname or ""}:
@@ -99,11 +101,25 @@ def lacks(context: Context) -> Iterator[tuple[Path, Lack | LinkerError]]:
             if (called := [place for place in by_name.get(name, ()) if is_found_as(place, name)])
         }
         nowhere = [name for name in left if name not in elsewhere]
+        if not is_essential(context, file) and _kind(file) in kinds:
+            nowhere = []
         stopped = stops.get(file, {}) if str(file) not in whole else {}
         if nowhere or elsewhere or stopped or file in versions or file in displaced:
             places = {name: found[0] for name, found in elsewhere.items()}
             later = displaced.get(file, [])
             yield file, Lack(nowhere, places, versions.get(file, []), stopped, later)
+
+
+def is_essential(context: Context, file: Path) -> bool:
+    """Whether a file is of what every start of vLLM loads, as far as is known."""
+    package = context.packages.top(file)
+    return bool(context.manifest) or package in EVERY_START or package.startswith(ATTENTION)
+
+
+def _kind(file: Path) -> tuple[Path, str]:
+    """What a file has in common with those for other releases of what it needs: torchcodec has one for
+    each of FFmpeg, and loads the first that works."""
+    return file.parent, re.sub(r"[0-9]+", "#", file.name)
 
 
 def _loaded(

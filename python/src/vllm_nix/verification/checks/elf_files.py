@@ -1,6 +1,5 @@
 """Whether compiled files find what they load."""
 
-import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,13 +9,12 @@ from vllm_nix.binaries.linker import LinkerError
 from vllm_nix.gpu.device import jetpack_release
 from vllm_nix.text import quoted, some
 from vllm_nix.verification import symbol_versions
-from vllm_nix.verification.alternatives import unused
 from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok, warning
 from vllm_nix.verification.environment import NotRun
 from vllm_nix.verification.fixes import fix_for
 from vllm_nix.verification.foreign import host_library
 from vllm_nix.verification.known import ATTENTION, EVERY_START
-from vllm_nix.verification.lacks import TORCHS_MAPS, lacks
+from vllm_nix.verification.lacks import TORCHS_MAPS, is_essential, lacks
 from vllm_nix.verification.overridden import replaced, take_out
 from vllm_nix.verification.owning import fix_again, fix_gone
 from vllm_nix.verification.report import Status
@@ -69,18 +67,12 @@ def elf_files(context: Context) -> Iterator[Finding]:
             raise SkipError("no ELF files")
     optional: defaultdict[str, dict[str, Path]] = defaultdict(dict)
     works: dict[str, bool | None] = {}  # packages that do without what a part of them needs
-    found_lacks = list(lacks(context))
-    doubted = {file for file, _ in found_lacks} | unused(context)
-    whole = {_kind(file) for file in found.images if file not in doubted}
-    for file, lack in found_lacks:
+    for file, lack in lacks(context):
         if isinstance(lack, LinkerError):
             fix = f"{fix_again(context, file)}, from where you trust"
             yield failed(str(lack), where=context.place(file), fix=fix)
             continue
         package = context.packages.top(file)
-        is_essential = (
-            bool(context.manifest) or package in EVERY_START or package.startswith(ATTENTION)
-        )
         for name, place in lack.elsewhere.items():
             finding = _out_of_reach(context, file, package, name, place)
             if package not in works:
@@ -90,24 +82,24 @@ def elf_files(context: Context) -> Iterator[Finding]:
                 finding = replace(finding, fix=fix)
             yield finding if works[package] is False else replace(finding, status=Status.WARNING)
         for name, at in lack.stops.items():
-            yield (failed if is_essential else warning)(
+            yield (failed if is_essential(context, file) else warning)(
                 f"needs {name}; the loader finds {context.place(Path(at))} first, and stops: it is no ELF file",
                 where=context.place(file),
                 fix="install what owns that file again (a download that git-lfs or a mirror cut short), or delete it",
             )
-        if lack.nowhere and is_essential:
+        if lack.nowhere and is_essential(context, file):
             fix = _fix_missing(context, lack.nowhere[0], file)
             if context.manifest:
                 fix += "; or list it in wheels.optional-libraries"
             yield failed(_needs(lack.nowhere), where=context.place(file), fix=fix)
-        elif lack.nowhere and _kind(file) not in whole:
+        elif lack.nowhere:
             optional[package].update(dict.fromkeys(lack.nowhere, file))
         for version, library, newest in lack.versions:
             fix = f"install a build of {package} for an older system, or a newer {library}"
             if version.startswith("GLIBC_"):
                 fix = fix_for(f"version `{version}' not found", fix)
             fix = take_out(context, file, library.partition(".so")[0]) or fix
-            yield (failed if is_essential else warning)(
+            yield (failed if is_essential(context, file) else warning)(
                 f"needs {version} of {library}, which has up to {newest}",
                 where=context.place(file),
                 fix=fix,
@@ -213,12 +205,6 @@ def _out_of_reach(context: Context, file: Path, package: str, name: str, place: 
         expected=f"a run path to {context.place(place.parent)}, where it lies",
         fix=fix,
     )
-
-
-def _kind(file: Path) -> tuple[Path, str]:
-    """What a file has in common with those for other releases of what it needs: torchcodec has one for
-    each of FFmpeg, and loads the first that works."""
-    return file.parent, re.sub(r"[0-9]+", "#", file.name)
 
 
 def _needs(names: list[str]) -> str:
