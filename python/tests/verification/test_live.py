@@ -297,6 +297,16 @@ def test_driver_that_lacks_a_library_of_its_own(live: Sample, tmp_path: Path) ->
     assert "does not answer: libpart.so.1: cannot open" in found.found
 
 
+def test_driver_without_its_ptx_compiler(live: Sample, tmp_path: Path) -> None:
+    """jetpack-nixos#184. It is asked for where a library has PTX alone."""
+    assert "compiler is not there" in faults(verify(live.root, only=["ptx"]))["ptx"]
+    here = compile_driver(tmp_path)
+    here.rename(tmp_path / "libcuda.so.1.1")
+    here.symlink_to("libcuda.so.1.1")
+    shutil.copy(tmp_path / "libcuda.so.1.1", tmp_path / "libnvidia-ptxjitcompiler.so.1")
+    assert faults(verify(live.root, only=["ptx"])) == {}
+
+
 def test_driver_of_which_an_image_has_an_empty_file(live: Sample, tmp_path: Path) -> None:
     """libnvidia-container#140."""
     (tmp_path / "libcuda.so.1").write_bytes(b"")
@@ -308,7 +318,9 @@ def test_driver_of_which_an_image_has_an_empty_file(live: Sample, tmp_path: Path
 
 def test_driver(live: Sample, tmp_path: Path) -> None:
     environment = Environment(live.root, tmp_path, 20)
-    assert ask_driver(environment) == Driver("12.6", (Gpu("Orin", "8.7", True, 64 << 30),))
+    assert ask_driver(environment) == Driver(
+        "12.6", (Gpu("Orin", "8.7", True, 64 << 30),), compiles=False
+    )
     (tmp_path / "libcuda.so.1").write_bytes(b"not a library")
     assert isinstance(ask_driver(environment), BrokenDriver)
     (tmp_path / "libcuda.so.1").unlink()

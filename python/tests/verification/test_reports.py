@@ -329,6 +329,76 @@ REPORTS = [
         "OSError: [Errno 98] error while attempting to bind on address ('0.0.0.0', 8000): address already in use",
         "--port",
     ),
+    (
+        "pydantic#9637",
+        "TypeError: ForwardRef._evaluate() missing 1 required keyword-only argument: 'recursive_guard'",
+        "pydantic",
+    ),
+    (
+        "vllm#8650",
+        "AttributeError: module 'cv2.dnn' has no attribute 'DictValue'",
+        "opencv-python-headless",
+    ),
+    (
+        "",
+        "ImportError: Error importing numpy: you should not try to import numpy from its source directory",
+        "not whole",
+    ),
+    (
+        "Second-Me#161",
+        "ImportError: /e/lib-dynload/_sqlite3.cpython-312-x86_64-linux-gnu.so: undefined symbol: sqlite3_deserialize",
+        "libsqlite3",
+    ),
+    (
+        "",
+        "UnicodeEncodeError: 'ascii' codec can't encode character '\\u2588' in position 3: ordinal not in range(128)",
+        "PYTHONUTF8",
+    ),
+    ("", "AttributeError: module 'torch.library' has no attribute 'custom_op'", "custom_op"),
+    (
+        "",
+        "TypeError: infer_schema() got an unexpected keyword argument 'mutates_args'",
+        "another torch",
+    ),
+    (
+        "vllm#8207",
+        "RuntimeError: Tried to instantiate class '_core_C.ScalarType', but it does not exist!",
+        "another torch",
+    ),
+    ("", "/usr/bin/ld: cannot find -lpython3.12", "libpython3.12-dev"),
+    (
+        "llama.cpp#11787",
+        "/tmp/x.s:15: Assembler messages: Error: no such instruction: `vpdpbusd'",
+        "binutils",
+    ),
+    ("vllm#16336", "RuntimeError: `ptxas` failed with error code 255", "TRITON_PTXAS_PATH"),
+    (
+        "",
+        "`ptxas` failed with error code 255\n`ptxas` stderr:\nptxas fatal   : Value 'sm_120' is not defined for option 'gpu-name'",
+        "newer ptxas",
+    ),
+    ("", "FileNotFoundError: [Errno 2] No such file or directory: 'ptxas'", "triton wheel"),
+    (
+        "cudarc#253",
+        'DriverError(CUDA_ERROR_INVALID_PTX, "a PTX JIT compilation failed")',
+        "update the driver",
+    ),
+    (
+        "jetpack-nixos#184",
+        "RuntimeError: CUDA error: PTX JIT compiler library not found",
+        "libnvidia-ptxjitcompiler.so.1",
+    ),
+    ("", "/usr/bin/env: 'python': No such file or directory", "python-is-python3"),
+    (
+        "",
+        "bash: /home/u/venv/bin/vllm: /old/bin/python3: bad interpreter: No such file or directory",
+        "was moved",
+    ),
+    (
+        "LocalAI#11370",
+        "/lib/x86_64-linux-gnu/libc.so.6: version `GLIBC_2.38' not found (required by /x/libnuma.so.1)",
+        "glibc is older",
+    ),
 ]
 
 

@@ -37,12 +37,14 @@ class Gpu:
 @dataclass(frozen=True, slots=True)
 class Driver:
     """`version` is the newest CUDA that the driver runs, as in "12.6"; `nvml` what NVML's start gives,
-    0 if it starts, None if there is no NVML; `mixed` says which of its libraries is of another release."""
+    0 if it starts, None if there is no NVML; `mixed` says which of its libraries is of another release,
+    `compiles` whether the one is there that compiles PTX."""
 
     version: str
     devices: tuple[Gpu, ...]
     nvml: int | None = None
     mixed: str = ""
+    compiles: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +113,14 @@ def _driver(answer: Mapping[str, Any]) -> Driver | BrokenDriver | str:
     nvml = None if nvml is None else int(nvml)
     if status := int(answer.get("cuInit", 0)):
         return broken_driver(status, nvml, library)
-    mixed = _mixed(library, [str(part) for part in answer.get("parts", [])[:2]])
-    driver = Driver(_release(answer["version"]), tuple(map(_gpu, answer["devices"])), nvml, mixed)
+    parts = [str(part) for part in answer.get("parts", [])[:2]]
+    driver = Driver(
+        _release(answer["version"]),
+        tuple(map(_gpu, answer["devices"])),
+        nvml,
+        _mixed(library, parts),
+        _compiles(library, parts),
+    )
     return driver if driver.devices else broken_driver(0, nvml, library)
 
 
@@ -125,6 +133,13 @@ def _mixed(library: str, parts: Sequence[str]) -> str:
         if own and release and release != own and not is_kernels:
             return f"{part} is of driver {release}, and {library} of {own}"
     return ""
+
+
+def _compiles(library: str, parts: Sequence[str]) -> bool:
+    """Whether its PTX compiler is loaded, or beside it, where its own RUNPATH may have it."""
+    name = "libnvidia-ptxjitcompiler.so.1"
+    beside = (Path(library).parent, Path(os.path.realpath(library)).parent)
+    return not parts or bool(parts[-1]) or any((folder / name).exists() for folder in beside)
 
 
 def _out_of_reach() -> BrokenDriver | None:

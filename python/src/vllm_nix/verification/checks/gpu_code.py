@@ -34,6 +34,7 @@ from vllm_nix.verification.alternatives import unused
 from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok, warning
 from vllm_nix.verification.checks.compiling import flashinfer, pieces
 from vllm_nix.verification.environment import lookup
+from vllm_nix.verification.fixes import fix_for
 from vllm_nix.verification.installed import Distribution
 from vllm_nix.verification.known import EVERY_START
 from vllm_nix.verification.machine import Driver
@@ -227,7 +228,9 @@ def ptx(context: Context) -> Iterator[Finding]:
     does not cover it. A driver that is too old says "the provided PTX was compiled with an unsupported
     toolchain".
 
-    Seen in FunASR#2973, verl-omni#133, vllm#31700, lmdeploy#759; the rules are NVIDIA's: CUDA
+    Without its compiler, a library of its own, the driver says "PTX JIT compiler library not found".
+
+    Seen in FunASR#2973, verl-omni#133, vllm#31700, lmdeploy#759, jetpack-nixos#184; the rules are NVIDIA's: CUDA
     Compatibility, "Minor Version Compatibility", and the CUDA C++ Programming Guide.
     """
     context.gpus()
@@ -252,6 +255,13 @@ def ptx(context: Context) -> Iterator[Finding]:
                     fix=_newer_driver(library, device),
                 )
                 yield _eased(finding, library, judged, device)
+        here = context.driver
+        if compiled and context.is_here and isinstance(here, Driver) and not here.compiles:
+            yield failed(
+                f"{compiled} libraries have PTX alone for {device}, and the driver's compiler is not there",
+                expected="libnvidia-ptxjitcompiler.so.1",
+                fix=fix_for("PTX JIT compiler library not found"),
+            )
         yield ok(f"{device} compiles up to PTX {device.ptx_isa}; {compiled} libraries need it to")
 
 
