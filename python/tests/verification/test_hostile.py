@@ -1,5 +1,6 @@
 """Environments made to take all time or memory, or to lead the checks elsewhere."""
 
+import errno
 import os
 import shutil
 import signal
@@ -15,7 +16,7 @@ from made_binaries import elf_file
 
 from verification.environments import Sample, faults
 from vllm_nix.errors import InputError, Unavailable
-from vllm_nix.verification import Report, Status, installed, verify
+from vllm_nix.verification import Report, Status, installed, run, verify
 from vllm_nix.verification.checks import recorded
 from vllm_nix.verification.checks.requirements import MOST_CHARACTERS, MOST_REQUIREMENTS
 from vllm_nix.verification.tiny_model import TinyModel
@@ -270,6 +271,38 @@ def test_no_room_for_temporary_files(sample: Sample, monkeypatch: pytest.MonkeyP
     with pytest.raises(Unavailable, match=r"^/.* is full; name a folder with room in TMPDIR$"):
         verify(sample.root, only=["kernels"])
     assert verify(sample.root, only=["record"], files_only=True).exit_code == 0
+
+
+def test_no_room_for_libraries(sample: Sample) -> None:
+    """They would be called damaged."""
+    command = ["bash", "-c", 'ulimit -v 3000000; exec "$@"', "-", *OURS, "verify", str(sample.root)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    assert done.stderr.startswith("vllm-nix: this shell has 2.9 GiB of address space (ulimit -v)")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.EMFILE, "Too many open files"), "ulimit -n"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "ulimit -v"),
+        (MemoryError(), "ulimit -v"),
+        (RuntimeError("can't start new thread"), "ulimit -u"),
+    ],
+)
+def test_a_limit_is_not_the_environments_fault(
+    sample: Sample, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    def raise_it(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(recorded, "_strangers", raise_it)
+    finding = faults(verify(sample.root, only=["record"]))["record"]
+    assert said in finding
+    assert "report this" not in finding
+    monkeypatch.setattr(run, "read_packages", raise_it)
+    with pytest.raises(Unavailable, match=said):
+        verify(sample.root, only=["record"])
 
 
 def test_a_model_is_not_printed() -> None:

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from vllm_nix.errors import Error, Unavailable
+from vllm_nix.errors import Error, Unavailable, limit_met
 from vllm_nix.text import printable
 
 TYPE_CHECKING = False  # see vllm_nix/__init__.py
@@ -146,6 +146,10 @@ def _run(argv: Sequence[str], begin: Callable[[str], None]) -> int:
         return _fail(args, said, Unavailable.exit_code)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+    except (MemoryError, RuntimeError) as error:
+        if not (said := limit_met(error)):
+            raise
+        return _fail(args, said, Unavailable.exit_code)
 
 
 def _prepare() -> None:

@@ -1,6 +1,7 @@
 """Runs the checks on an environment, side by side, and collects their report."""
 
 import os
+import resource
 import shutil
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -10,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 from vllm_nix import scratch
-from vllm_nix.errors import Error, InputError, Unavailable
+from vllm_nix.errors import Error, InputError, Unavailable, limit_met
 from vllm_nix.targets import load_target
 from vllm_nix.verification import cann
 from vllm_nix.verification.arguments import check_arguments
@@ -44,6 +45,7 @@ from vllm_nix.verification.tiny_model import TinyModel
 
 LIMIT = 180.0
 _ROOM = 1 << 24  # bytes for temporary files
+_ADDRESSES = 1 << 34  # bytes of libraries and of what is read of them; CUDA itself takes far more
 MOST_FINDINGS = 10_000  # of a check: a RECORD may name any number of files that are not there
 PATIENCE = 0.5  # seconds that programs have to end; their supervisors kill them
 
@@ -89,6 +91,7 @@ def verify(
         progress,
     )
     checks = _chosen(only, skip)
+    _check_room()
     root = Path(os.path.abspath(path))  # noqa: PTH100 -- links stay: $ORIGIN depends on them
     started = time.monotonic()
     with scratch.folder("vllm-nix-verify-") as place:
@@ -104,6 +107,8 @@ def verify(
         except Error:
             raise
         except Exception as error:  # an environment in a state nobody thought of
+            if met := limit_met(error):
+                raise Unavailable(met) from error
             raise InputError(
                 f"{root} cannot be looked at: {type(error).__name__}: {error}; "
                 "make the environment again"
@@ -120,6 +125,16 @@ def verify(
         gpus=context.devices,
         gpu_code=lambda: [(context.place(one.path), one) for one in context.facts.gpu_code()],
     )
+
+
+def _check_room() -> None:
+    """Raises `Unavailable` where libraries that are good could not be read."""
+    size, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if size != resource.RLIM_INFINITY and size < _ADDRESSES:
+        raise Unavailable(
+            f"this shell has {size / (1 << 30):.1f} GiB of address space (ulimit -v): neither CUDA nor"
+            " large libraries fit in there; start again without that limit"
+        )
 
 
 def _chosen(only: Collection[str], skip: Collection[str]) -> tuple[Check, ...]:
@@ -251,10 +266,12 @@ def _run(check: Check, context: Context, progress: Progress) -> Result:
     except InterruptedError:
         raise  # Ctrl-C: nobody waits for this result
     except Exception as error:  # noqa: BLE001 -- an environment in a state nobody thought of
+        unknown = "report this, with the environment's wheels; it may be the environment's fault"
+        met = limit_met(error)
         findings = (
             failed(
-                f"the check broke off: {type(error).__name__}: {error}",
-                fix="report this, with the environment's wheels; it may be the environment's fault",
+                f"the check broke off: {met or f'{type(error).__name__}: {error}'}",
+                fix="raise that limit, and start again" if met else unknown,
             ),
         )
     seconds = time.monotonic() - started
