@@ -59,6 +59,11 @@ def names_beside(target: Path) -> tuple[str, str]:
     return f".{target.name}.", ".new"
 
 
+def is_beside(file: Path) -> bool:
+    """Whether it has such a name."""
+    return file.name.startswith(".") and file.suffix == ".new"
+
+
 def _remove_left(parent: Path, prefix: str, suffix: str) -> None:
     """Removes what was made with these names by processes that were killed."""
     for left in parent.glob(f"{glob.escape(prefix)}*{glob.escape(suffix)}"):

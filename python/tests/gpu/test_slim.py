@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 from made_binaries import NEEDS_DRIVER, TEXT_AFTER, archive, cubin, entry, fatbin_of, shared_library
 
-from vllm_nix import cli, process
+from vllm_nix import cli, process, scratch
 from vllm_nix.binaries import elf, loading, shrink
 from vllm_nix.errors import Error, InputError, Unavailable
 from vllm_nix.gpu import compression, fatbin, slim, slim_tree
@@ -872,6 +872,14 @@ def test_what_a_killed_run_left(environment: Path, tmp_path: Path, place: str) -
         assert not [*library.parent.glob(".*")]
     if place != "wheels":
         check_environment(out)
+
+
+def test_what_another_run_still_writes(environment: Path, tmp_path: Path) -> None:
+    library = environment / "lib/python3.11/site-packages/kernels/_C.so"
+    with scratch.file_beside(library) as (new, _):
+        new.write_bytes(library.read_bytes())
+        found = slim_path(environment, [device("8.6")])
+        assert new.name not in {one.path.name for one in found}
 
 
 def test_an_environment_that_leads_elsewhere(

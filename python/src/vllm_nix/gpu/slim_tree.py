@@ -213,7 +213,11 @@ def _libraries(root: Path, tree: files.Tree) -> Iterator[Path]:
     seen: set[str] = set()
     top = os.path.realpath(root)
     for file in tree.files:
-        if ".so" not in file.name or (real := os.path.realpath(file)) in seen:
+        if (
+            scratch.is_beside(file)
+            or ".so" not in file.name
+            or (real := os.path.realpath(file)) in seen
+        ):
             continue
         seen.add(real)
         if _has_code(file):
