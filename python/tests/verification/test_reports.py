@@ -399,6 +399,89 @@ REPORTS = [
         "/lib/x86_64-linux-gnu/libc.so.6: version `GLIBC_2.38' not found (required by /x/libnuma.so.1)",
         "glibc is older",
     ),
+    (
+        "vllm#34199",
+        "ValueError: VLLM_PORT 'tcp://169.169.193.120:6785' appears to be a URI.",
+        "enableServiceLinks",
+    ),
+    (
+        "GenAIInfra#612",
+        "ValueError: invalid literal for int() with base 10: 'tcp://10.100.120.175:80'",
+        "enableServiceLinks",
+    ),
+    (
+        "DeepGEMM#427",
+        "RuntimeError: Assertion error (csrc/apis/../jit_kernels/impls/../../jit/kernel_runtime.hpp:45): exit_code == 0",
+        "cuobjdump",
+    ),
+    (
+        "vllm#49051",
+        'RuntimeError: Assertion error (/x/jit/compiler.hpp:187): (major > 12 or (major == 12 and minor >= 3)) and "NVCC version should be >= 12.3"',
+        "12.3 or newer",
+    ),
+    (
+        "vllm-gb10#27",
+        "RuntimeError: Assertion error (csrc/apis/hyperconnection.hpp:56): Unsupported architecture",
+        "VLLM_USE_DEEP_GEMM=0",
+    ),
+    ("vllm#2406", "ValueError: Ray does not allocate any GPUs on the driver node.", "ray status"),
+    (
+        "vllm#7815",
+        "Error: No available node types can fulfill resource request {'node:10.0.0.1': 0.001, 'GPU': 1.0}",
+        "VLLM_HOST_IP",
+    ),
+    (
+        "vllm#1937",
+        "RuntimeError: The actor with name RayWorkerVllm failed to import on the worker.",
+        "same environment",
+    ),
+    (
+        "vllm#7699",
+        "RuntimeError: Every node should have a unique IP address. Got 2 nodes",
+        "every host",
+    ),
+    (
+        "",
+        "ray.exceptions.OutOfMemoryError: Task was killed due to the node running low on memory.",
+        "host's memory",
+    ),
+    (
+        "vllm#9728",
+        "UnboundLocalError: cannot access local variable 'mem' where it is not associated with a value",
+        "0.6.5",
+    ),
+    (
+        "vllm#11739",
+        "RuntimeError: Only one platform plugin can be activated, but got: ['cuda', 'cpu']",
+        "VLLM_PLUGINS",
+    ),
+    (
+        "",
+        "ValueError: Weight output_size_per_partition = 1216 is not divisible by min_thread_n = 64.",
+        "--tensor-parallel-size",
+    ),
+    (
+        "",
+        "ImportError: Please install bitsandbytes>=0.46.1 by running `pip install bitsandbytes>=0.46.1` to use bitsandbytes quantizer.",
+        "'bitsandbytes>=0.46.1'",
+    ),
+    ("vllm#22331", "AssertionError: Sinks are only supported in FlashAttention 3", "TRITON_ATTN"),
+    (
+        "",
+        "RuntimeError: CUDA error: operation not permitted when stream is capturing",
+        "--enforce-eager",
+    ),
+    ("", "Invalid handle. Cannot load symbol cublasLtGetVersion", "LD_LIBRARY_PATH"),
+    (
+        "lbann#768",
+        "OMP: Error #179: Function pthread_setaffinity_np failed:",
+        "VLLM_CPU_OMP_THREADS_BIND",
+    ),
+    (
+        "",
+        "ValueError: User-specified max_model_len (40960) is greater than the derived max_model_len (max_position_embeddings=32768)",
+        "--max-model-len",
+    ),
 ]
 
 
