@@ -332,10 +332,32 @@ def test_a_device_is_called_as_it_was_asked_for() -> None:
         ("CUDA 12.8", "12.8"),
         ("cuda12.4", "12.4"),
         ("cuda-12.9", "12.9"),
+        ("CUDA_12.9", "12.9"),
+        ("CUDA Version: 12.8", "12.8"),  # as nvidia-smi prints it
+        ("V12.6", "12.6"),
+        ("cu13", "13.0"),
+        ("cu12.6", "12.6"),
+        (" 12.06\n", "12.6"),
     ],
 )
 def test_cuda_releases(text: str, expected: str) -> None:
     assert cuda_release(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "its"),
+    [
+        ("580.65.06", ", 13.0 but"),
+        ("580", ", 13.0 but"),
+        ("575.51", ", 12.9 but"),
+        ("9999", ", 13.3 but"),
+        ("390.157", "$"),
+    ],
+)
+def test_a_driver_is_no_cuda_release(text: str, its: str) -> None:
+    """All that is as new as CUDA 580 would be said to run."""
+    with pytest.raises(InputError, match=rf"'{text}' is a driver's release; .* prints{its}"):
+        cuda_release(text)
 
 
 @pytest.mark.parametrize(
@@ -346,13 +368,11 @@ def test_cuda_releases(text: str, expected: str) -> None:
         "13.",
         ".6",
         "11.3",
-        "1000",
         "12.6.",
         "13.0a",
         "-12.6",
-        "cu13",
-        "cu12.6",
         "cu1300",
+        "100.",
     ],
 )
 def test_what_is_no_cuda_release(text: str) -> None:

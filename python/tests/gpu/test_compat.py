@@ -186,6 +186,12 @@ def test_devices() -> None:
         ("r36.4", "6.1"),
         ("R35.6", "5.1"),
         ("39.0", "7.2"),
+        ("jetpack-6.2", "6.2"),
+        ("JP6.2", "6.2"),
+        ("6.2+b77", "6.2"),
+        ("l4t-r36.4.3", "6.2"),
+        ("36.4.7-20250918154033", "6.2"),
+        ("# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic", "6.2"),
     ):
         assert jetpack_release(written).release == release_, written
     assert jetpack_release("6.2").libraries == "l4t"

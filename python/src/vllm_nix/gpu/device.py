@@ -77,17 +77,34 @@ def device_names() -> tuple[str, ...]:
 def cuda_release(text: str) -> str:
     """A CUDA release as "12.6", from that, "12.6.3", PyTorch's "cu126", or "12", which is 12.0. Raises
     `InputError`."""
-    found = _RELEASE.fullmatch(text) or _LABEL.fullmatch(text)
+    written = text.strip().lower()
+    found = _LABEL.fullmatch(written) or _RELEASE.fullmatch(written)
     first = next(iter(rules()["ptx-isa"]))
     if found:
-        release_ = f"{found[1]}.{found[2] or 0}"
+        release_ = f"{int(found[1])}.{int(found[2] or 0)}"
         if release(release_) >= release(first):
             return release_
+    if _DRIVER.fullmatch(written):
+        runs = _of_driver(_numbers(written))
+        its = f", {runs} but on a Jetson" if runs else ""
+        raise InputError(
+            f"'{text}' is a driver's release; its CUDA stands beside it in what nvidia-smi prints{its}"
+        )
     raise InputError(f"unknown CUDA release '{text}'; give one as 12.6, {first} or later")
 
 
-_RELEASE = re.compile(r"(?:CUDA ?|cuda ?-?|v)?([0-9]{1,3})(?:\.([0-9]{1,3}))?(?:\.[0-9]{1,3}){0,2}")
+_RELEASE = re.compile(
+    r"(?:(?:cuda(?: version:?)?|cu|release|v)[ _-]?)?([0-9]{1,2})(?:\.([0-9]{1,3}))?(?:\.[0-9]{1,3}){0,2}"
+)
 _LABEL = re.compile(r"cu([0-9]{2})([0-9])")
+_DRIVER = re.compile(r"[0-9]{3,4}(?:\.[0-9]{1,4}){0,2}")
+
+
+def _of_driver(numbers: tuple[int, ...]) -> str:
+    """The newest CUDA that a driver of these numbers, or of this branch, runs; "" if it is older than all."""
+    drivers: dict[str, str] = rules()["driver"]
+    known = [cuda for cuda, first in drivers.items() if _numbers(first)[: len(numbers)] <= numbers]
+    return known[-1] if known else ""
 
 
 def is_release(cuda: str) -> bool:
@@ -102,10 +119,10 @@ def jetpack_release(text: str) -> JetPack:
     """A JetPack release by its number, updates such as 6.2.1 count as 6.2, or by its L4T, as "r36.4.3"
     or "L4T 36.4". Raises InputError."""
     releases = rules()["jetpack"]
-    written = text.strip().lower().removeprefix("jetpack").strip()
+    written = re.sub(r"^(?:jetpack|jp|v)[ _-]?|[-+]b[0-9]+$", "", text.strip().lower())
     number = ".".join(written.split(".")[:2])
-    if l4t := re.fullmatch(r"(?:l4t ?)?r?([0-9]{2}(?:\.[0-9]{1,2}){1,2})", written):
-        asked = _numbers(l4t[1])
+    if l4t := _L4T.search(written):
+        asked = _numbers(".".join(filter(None, l4t.groups())))
         known = [one for one, row in releases.items() if _numbers(row["l4t"]) <= asked]
         alike = [one for one in known if _numbers(releases[one]["l4t"])[0] == asked[0]]
         number = alike[-1] if alike else number
@@ -120,6 +137,13 @@ def jetpack_release(text: str) -> JetPack:
         libraries=row["libraries"],
         capabilities=tuple(map(ComputeCapability.parse, row["capabilities"])),
     )
+
+
+# "r36.4.3", the version of its package, 36.4.7-20250918154033, and what /etc/nv_tegra_release begins with.
+_L4T = re.compile(
+    r"^(?:l4t[ _-]?)?r?([0-9]{2}(?:\.[0-9]{1,2}){1,2})(?:-[0-9]{14})?$"
+    r"|^# ?r([0-9]{2}) \(release\), revision: ([0-9]{1,2}(?:\.[0-9]{1,2})?)"
+)
 
 
 def _numbers(text: str) -> tuple[int, ...]:
