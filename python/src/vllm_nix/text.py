@@ -58,6 +58,12 @@ def columns() -> int:
         return 80
 
 
+def has_colours() -> bool:
+    """Whether standard output is a terminal that shows them, to somebody who wants them (no-color.org)."""
+    is_plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") in ("dumb", "unknown")
+    return sys.stdout.isatty() and not is_plain
+
+
 def print_row(head: str, text: str) -> None:
     """A row of a table. What a terminal has no room for goes on below the text; for programs, a row is a line."""
     head, text = printable(head), printable(text)

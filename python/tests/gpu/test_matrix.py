@@ -1,6 +1,7 @@
 """Libraries by devices, in a terminal and as JSON."""
 
 import argparse
+import io
 import json
 from pathlib import Path
 
@@ -66,6 +67,22 @@ def test_without_a_driver(tree: Path, capsys: pytest.CaptureFixture[str]) -> Non
     out = capsys.readouterr().out
     assert next(reversed(table(out).values())) == ["?", "?", "C", "?", "?", "?", "?", "?"]
     assert "8.6: depends on its driver's CUDA: say --cuda or --jetpack (1 unknown)" in out
+
+
+@pytest.mark.parametrize(
+    ("variables", "coloured"),
+    [({}, True), ({"NO_COLOR": "1"}, False), ({"NO_COLOR": ""}, True), ({"TERM": "dumb"}, False)],
+)
+def test_colours(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], coloured: bool
+) -> None:
+    for name, value in {"TERM": "xterm", "NO_COLOR": "", **variables}.items():
+        monkeypatch.setenv(name, value)
+    screen = io.StringIO()
+    monkeypatch.setattr(screen, "isatty", lambda: True)
+    monkeypatch.setattr("sys.stdout", screen)
+    run(tree, "--matrix")
+    assert ("\x1b[" in screen.getvalue()) is coloured
 
 
 def test_json(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,7 +1,6 @@
 """Libraries by devices: what each of several devices does with each library's GPU code."""
 
 import json
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from vllm_nix.gpu import report
 from vllm_nix.gpu.compat import Judgement, Verdict, judge_library
 from vllm_nix.gpu.device import Device, device, rules
 from vllm_nix.gpu.libraries import Library
+from vllm_nix.text import has_colours
 
 LETTERS = {
     Verdict.NATIVE: "N",
@@ -127,7 +127,7 @@ def print_matrix(matrix: Matrix) -> None:
         return
     titles, *rows = lines(matrix)
     widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
-    colour = sys.stdout.isatty()
+    colour = has_colours()
     for line in (titles, *rows):
         cells = (
             _styled(f"{cell:>{width}}", cell, colour)
