@@ -482,6 +482,17 @@ REPORTS = [
         "ValueError: User-specified max_model_len (40960) is greater than the derived max_model_len (max_position_embeddings=32768)",
         "--max-model-len",
     ),
+    (
+        "vllm#28741",
+        "torch._inductor.exc.InductorError: PermissionError: [Errno 13] Permission denied: 'nvcc'",
+        "out of PATH",
+    ),
+    ("", "PermissionError: [Errno 13] Permission denied: '/dev/kfd'", "render"),
+    (
+        "vllm#15174",
+        "python3: error while loading shared libraries: /root/.local/share/uv/python/cpython-3.12.9-linux-x86_64-gnu/bin/../lib/libpython3.12.so.1.0: cannot open shared object file: Permission denied",
+        "may not read it",
+    ),
 ]
 
 

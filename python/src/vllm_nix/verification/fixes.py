@@ -45,6 +45,12 @@ def rows() -> tuple[Row, ...]:
     )
 
 
+def fix_closed(problem: str, otherwise: str) -> str:
+    """The fix for a file or folder that this user may not read, which no installation mends."""
+    opened = "as its owner, chmod -R a+rX it, and a+x the folders above it; or start as its owner"
+    return opened if "Permission denied" in problem else otherwise
+
+
 def fix_for(message: str, otherwise: str = "") -> str:
     """The fix of the first row that fits a message; `otherwise` if there is none. Of a chain of
     exceptions, the first cause that a row fits counts (`probes/errors.py`)."""

@@ -85,6 +85,10 @@ _RELEASE = re.compile(r"(?<![0-9])[0-9]{3,4}\.[0-9]{1,4}(?:\.[0-9]{1,4})?(?![0-9
 def ask_driver(environment: Environment) -> Driver | BrokenDriver | str:
     """Asks in a child process, for a broken driver may crash or hang; else why there is none."""
     outcome = environment.probe("driver")
+    words = outcome.reasons() if outcome.end else ""
+    if "ImportError" in words or "ModuleNotFoundError" in words:  # this Python has no ctypes
+        said = f"the NVIDIA driver cannot be asked: {words}"
+        return BrokenDriver(said, fix_for(words, "install that Python again"))
     if outcome.end or len(outcome.answers) != 1:
         return BrokenDriver(
             f"the NVIDIA driver's library breaks its process: {outcome.end or 'no answer'}",

@@ -26,7 +26,7 @@ from vllm_nix.verification.environment import (
     read_manifest,
 )
 from vllm_nix.verification.facts import Facts, Once
-from vllm_nix.verification.fixes import fix_for
+from vllm_nix.verification.fixes import fix_closed, fix_for
 from vllm_nix.verification.installed import Distribution
 from vllm_nix.verification.linking import Linking, link
 from vllm_nix.verification.machine import (
@@ -111,7 +111,7 @@ def verify(
                 raise Unavailable(met) from error
             raise InputError(
                 f"{root} cannot be looked at: {type(error).__name__}: {error}; "
-                "make the environment again"
+                f"{fix_closed(str(error), 'make the environment again')}"
             ) from error
         results = _run_all(checks, context, progress)
     return Report(
@@ -268,10 +268,11 @@ def _run(check: Check, context: Context, progress: Progress) -> Result:
     except Exception as error:  # noqa: BLE001 -- an environment in a state nobody thought of
         unknown = "report this, with the environment's wheels; it may be the environment's fault"
         met = limit_met(error)
+        fix = fix_closed(str(error), unknown)
         findings = (
             failed(
                 f"the check broke off: {met or f'{type(error).__name__}: {error}'}",
-                fix="raise that limit, and start again" if met else unknown,
+                fix="raise that limit, and start again" if met else fix,
             ),
         )
     seconds = time.monotonic() - started

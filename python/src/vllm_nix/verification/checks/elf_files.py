@@ -11,7 +11,7 @@ from vllm_nix.text import quoted, some
 from vllm_nix.verification import symbol_versions
 from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok, warning
 from vllm_nix.verification.environment import NotRun
-from vllm_nix.verification.fixes import fix_for
+from vllm_nix.verification.fixes import fix_closed, fix_for
 from vllm_nix.verification.foreign import host_library
 from vllm_nix.verification.known import ATTENTION, EVERY_START
 from vllm_nix.verification.lacks import TORCHS_MAPS, is_essential, lacks
@@ -55,7 +55,8 @@ def elf_files(context: Context) -> Iterator[Finding]:
     """
     found = context.facts.binaries()
     for file, problem in found.broken.items():
-        yield failed(problem, where=context.place(file), fix=fix_again(context, file))
+        fix = fix_closed(problem, fix_again(context, file))
+        yield failed(problem, where=context.place(file), fix=fix)
     for path, why in found.tree.left_out.items():
         yield warning(why, where=context.place(path), fix="look there yourself, if it should count")
     yield from _too_new_for_jetpack(context)

@@ -34,7 +34,7 @@ from vllm_nix.verification.alternatives import unused
 from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok, warning
 from vllm_nix.verification.checks.compiling import flashinfer, pieces
 from vllm_nix.verification.environment import lookup
-from vllm_nix.verification.fixes import fix_for
+from vllm_nix.verification.fixes import fix_closed, fix_for
 from vllm_nix.verification.installed import Distribution
 from vllm_nix.verification.known import EVERY_START
 from vllm_nix.verification.machine import Driver
@@ -84,7 +84,10 @@ def gpu_code(context: Context) -> Iterator[Finding]:
             yield (failed if is_essential(library) else warning)(
                 f"its GPU code cannot be read: {problem}",
                 where=context.place(library.path),
-                fix="install the wheel that owns it again; or it is of a CUDA newer than we know",
+                fix=fix_closed(
+                    problem,
+                    "install the wheel that owns it again; or it is of a CUDA newer than we know",
+                ),
             )
     for device in devices:
         yield from _judge(context, device)

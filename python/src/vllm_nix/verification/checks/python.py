@@ -15,9 +15,10 @@ from vllm_nix.paths import real
 from vllm_nix.text import some
 from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok, warning
 from vllm_nix.verification.environment import Interpreter, NotRun
-from vllm_nix.verification.fixes import fix_for
+from vllm_nix.verification.fixes import fix_closed, fix_for
 from vllm_nix.verification.foreign import host_library
 from vllm_nix.verification.installed import Distribution, read_entry_points
+from vllm_nix.verification.known import EVERY_START
 from vllm_nix.verification.machine import DRIVER_LIBRARIES, Driver
 from vllm_nix.verification.owning import fix_module
 from vllm_nix.verification.shadows import shadows
@@ -37,7 +38,8 @@ def interpreter(context: Context) -> Iterator[Finding]:
     by the first lines of their commands at least.
     It is started as its user starts it, but for PYTHONPATH: folders there that hide its packages are
     named. What `pip install --user` has put in ~/.local, conda's and the system's Python put before
-    their own; it is looked at with theirs, and what it hides of them is named.
+    their own; it is looked at with theirs, and what it hides of them is named. Folders of packages that
+    only their owner may enter, as root's umask 077 leaves them, are named: Python passes them over.
     """
     found = context.interpreter
     python = context.environment.python
@@ -60,6 +62,11 @@ def interpreter(context: Context) -> Iterator[Finding]:
             expected=str(context.root),
             fix="it uses another environment's packages: make this one where it is to stay",
         )
+    if closed := tuple(_closed(context)):
+        for folder in closed:
+            why = "Permission denied for this user, for whom Python does not find it"
+            yield failed(why, where=str(folder), fix=fix_closed(why, AGAIN))
+        return
     yield from _libraries(context, found.binary)
     yield from _commands(context, found)
     yield from shadows(context, found)
@@ -103,6 +110,17 @@ def _registered(distribution: Distribution) -> tuple[str, ...]:
     except ValueError:
         return ()  # see `platform-plugin`
     return tuple(one.name for one in entries if one.group == "console_scripts")
+
+
+def _closed(context: Context) -> Iterator[Path]:
+    """Folders of packages that this user may not enter or list."""
+    may = os.R_OK | os.X_OK
+    for folder in context.packages.folders:
+        if not os.access(folder, may):
+            yield folder
+            continue
+        tops = (folder / name for name in EVERY_START)
+        yield from (top for top in tops if top.is_dir() and not os.access(top, may))
 
 
 def _libraries(context: Context, binary: Path) -> Iterator[Finding]:
@@ -193,7 +211,10 @@ def _failed(context: Context, problem: str, command: str) -> Finding:
     by_hand = f'all of what it says: {context.environment.python} -c "{command}"'
     if not context.manifest:
         by_hand = f"pip install --force-reinstall --no-deps {name}, in its version; {by_hand}"
-    fix = host_library(context, problem) or fix_module(context, problem)
+    if closed := next(_closed(context), None):
+        fix = f"{closed} is closed: {fix_closed('Permission denied', '')}"
+    else:
+        fix = host_library(context, problem) or fix_module(context, problem)
     return failed(problem, where=command, fix=fix or fix_for(problem, by_hand))
 
 

@@ -18,6 +18,7 @@ from vllm_nix.binaries.files import check_regular, go_on, open_regular
 from vllm_nix.store import store_dir
 from vllm_nix.text import counted, some
 from vllm_nix.verification.check import Context, Finding, check, failed, ok, warning
+from vllm_nix.verification.fixes import fix_closed
 from vllm_nix.verification.installed import (
     Distribution,
     Entry,
@@ -284,7 +285,7 @@ def _strangers(context: Context, records: Records) -> Iterator[Finding]:
 
 
 def _failed(found: str, where: str, name: str) -> Finding:
-    return failed(found, where=where, fix=f"install {name} again")
+    return failed(found, where=where, fix=fix_closed(found, f"install {name} again"))
 
 
 @check("ownership", "No file belongs to two distributions that disagree on it")

@@ -6,7 +6,7 @@ from packaging.version import Version
 
 from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok
 from vllm_nix.verification.checks.host import lacks_neuron
-from vllm_nix.verification.fixes import fix_for
+from vllm_nix.verification.fixes import fix_closed, fix_for
 from vllm_nix.verification.installed import prefix_of
 from vllm_nix.verification.machine import Driver
 from vllm_nix.verification.survey import StepError
@@ -60,7 +60,9 @@ def vllm_version(context: Context) -> Iterator[Finding]:
         yield failed(
             f"does not start: {error.strerror}",
             where=str(command),
-            fix="install vLLM again: its first line names an interpreter that is gone",
+            fix=fix_closed(
+                str(error), "install vLLM again: its first line names an interpreter that is gone"
+            ),
         )
         return
     where = f"{command} --version"
