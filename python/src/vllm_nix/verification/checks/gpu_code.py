@@ -233,8 +233,8 @@ def ptx(context: Context) -> Iterator[Finding]:
 
     Without its compiler, a library of its own, the driver says "PTX JIT compiler library not found".
 
-    Seen in FunASR#2973, verl-omni#133, vllm#31700, lmdeploy#759, jetpack-nixos#184; the rules are NVIDIA's: CUDA
-    Compatibility, "Minor Version Compatibility", and the CUDA C++ Programming Guide.
+    Seen in FunASR#2973, verl-omni#133, vllm#31700, lmdeploy#759, jetpack-nixos#184; the rules are
+    NVIDIA's: CUDA Compatibility, "Minor Version Compatibility", and the CUDA C++ Programming Guide.
     """
     context.gpus()
     known = tuple(drivers(context))
