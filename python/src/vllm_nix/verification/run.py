@@ -2,7 +2,6 @@
 
 import os
 import resource
-import shutil
 import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -97,7 +96,7 @@ def verify(
     with scratch.folder("vllm-nix-verify-") as place:
         steps = tuple(dict.fromkeys(step for check in checks for step in check.steps))
         environment = Environment(root, place, limit, files_only=files_only, quick=quick)
-        if not files_only and shutil.disk_usage(place).free < _ROOM:
+        if not files_only and _free(place) < _ROOM:
             # What compiles or imports there would fail, in words of its own.
             raise Unavailable(f"{place.parent} is full; name a folder with room in TMPDIR")
         if GENERATE in steps and not (files_only or quick):
@@ -125,6 +124,12 @@ def verify(
         gpus=context.devices,
         gpu_code=lambda: [(context.place(one.path), one) for one in context.facts.gpu_code()],
     )
+
+
+def _free(place: Path) -> int:
+    """Bytes that this user may still write there."""
+    status = os.statvfs(place)
+    return status.f_bavail * status.f_frsize
 
 
 def _check_room() -> None:
