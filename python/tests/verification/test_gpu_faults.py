@@ -366,6 +366,17 @@ def test_kernels_that_are_for_other_devices_alone(gpu_sample: Sample, has_triton
     assert "no kernels of vllm are for v100" in found["attention"]
 
 
+def test_files_of_one_device_each(gpu_sample: Sample) -> None:
+    """flashinfer-cubin has 10,000: FlashInfer opens that for its device."""
+    files: dict[str, str | bytes] = {
+        f"cubins/{number}_sm{sm}.cubin": cubin(sm, "kernel")
+        for number in range(300)
+        for sm in (80, 90)
+    }
+    gpu_sample.install("flashinfer-cubin", "0.6.8", files)
+    assert faults(on_orin(gpu_sample, only=["gpu-code", "ptx"])) == {}
+
+
 def test_what_has_to_be_asked_for(gpu_sample: Sample) -> None:
     gpu_sample.install("ext", "1", {"nccl/m2n/libnccl_m2n.so": carrier([("cubin", 80)])})
     found = faults(on_orin(gpu_sample, only=["gpu-code"]))

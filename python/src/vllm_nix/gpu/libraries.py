@@ -61,6 +61,14 @@ class Library(NamedTuple):
     def of(cls, path: str | os.PathLike[str], found: fatbin.Contents) -> Library:
         return cls(path, found.fatbins, tuple(map(str, found.damage)), found.mark)
 
+    @property
+    def is_bare(self) -> bool:
+        """Whether it is a cubin or a fatbin and nothing else, such as FlashInfer has 10,000 of: who loads
+        it has picked it for the device."""
+        return all(not (one.section or one.member) for one in self.fatbins) and any(
+            one.offset == 0 for one in self.fatbins
+        )
+
     def counts(self) -> dict[str, dict[Code, int]]:
         """How many entries of each sort are in the fatbins of each role (`Fatbin.role`) that there is."""
         # Tuples first: a library has thousands of entries, but few sorts of them.

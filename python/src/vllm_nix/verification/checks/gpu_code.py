@@ -1,8 +1,9 @@
 """Code for the GPU: in every library, in the driver's reach, and what compiles more of it."""
 
+import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -96,6 +97,7 @@ def gpu_code(context: Context) -> Iterator[Finding]:
 def _judge(context: Context, device: Device) -> Iterator[Finding]:
     counts = dict.fromkeys(Verdict, 0)
     judged = _judged(context, device)
+    replaced = _replaced(judged, device)
     for library, judgement in sorted(judged, key=lambda pair: _rank(context, pair[0])):
         verdict, where = judgement.verdict, context.place(library.path)
         counts[verdict] += 1
@@ -106,7 +108,7 @@ def _judge(context: Context, device: Device) -> Iterator[Finding]:
                 expected=f"code for {device}",
                 fix=fix_missing(library, device),
             )
-            yield _eased(finding, library, judged, device)
+            yield _eased(finding, library, device, replaced)
         elif verdict is Verdict.UNKNOWN:
             yield warning(
                 judgement.why,
@@ -120,26 +122,32 @@ def _judge(context: Context, device: Device) -> Iterator[Finding]:
 
 def _judged(context: Context, device: Device) -> list[tuple[Library, Judgement]]:
     """What the device makes of each library that it may load."""
-    others = unused(context)
-    return [pair for pair in context.facts.judged(device) if pair[0].path not in others]
+    others = set(map(str, unused(context)))
+    return [
+        (library, found)
+        for library, found in context.facts.judged(device)
+        if not (str(library.file) in others or (library.is_bare and not found.verdict.runs))
+    ]
+
+
+def _replaced(judged: Iterable[tuple[Library, Judgement]], device: Device) -> frozenset[str]:
+    """The folders whose library is called that is for this device alone, and runs."""
+    return frozenset(
+        os.path.dirname(library.file)  # noqa: PTH120 -- of thousands
+        for library, found in judged
+        if found.verdict.runs and is_called_on(library, device)
+    )
 
 
 def _eased(
-    finding: Finding,
-    library: Library,
-    judged: Iterable[tuple[Library, Judgement]],
-    device: Device,
+    finding: Finding, library: Library, device: Device, replaced: Collection[str]
 ) -> Finding:
     """A warning only, where nothing calls what the device does not run unless it is asked for."""
-    folder = library.path.parent
     if is_beside_what_runs(library, device):
         why = "what you run calls them: its other kernels run"
     elif is_on_request(library):
         why = "you ask for it"
-    elif any(
-        other.path.parent == folder and is_called_on(other, device) and found.verdict.runs
-        for other, found in judged
-    ):
+    elif os.path.dirname(library.file) in replaced:  # noqa: PTH120
         why = f"you ask for it: what vLLM calls on {device.capability} runs"
     else:
         return finding
@@ -248,6 +256,7 @@ def ptx(context: Context) -> Iterator[Finding]:
             continue
         compiled = 0
         judged = _judged(context, device)
+        replaced = _replaced(judged, device)
         for library, judgement in judged:
             compiled += Verdict.JIT in judgement.counts
             if judgement.verdict is Verdict.MISSING and has_refused(library, device):
@@ -257,7 +266,7 @@ def ptx(context: Context) -> Iterator[Finding]:
                     expected=f"PTX {device.ptx_isa} or older",
                     fix=_newer_driver(library, device),
                 )
-                yield _eased(finding, library, judged, device)
+                yield _eased(finding, library, device, replaced)
         here = context.driver
         if compiled and context.is_here and isinstance(here, Driver) and not here.compiles:
             yield failed(
