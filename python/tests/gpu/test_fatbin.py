@@ -231,6 +231,14 @@ def test_the_search_goes_over_the_edges_of_its_pieces(monkeypatch: pytest.Monkey
     assert names(fatbin.parse(library(KERNELS + STUB))) == names(expected)
 
 
+def test_a_section_without_data_has_any_size() -> None:
+    """SHT_NULL: what it says of its size says nothing; a file of 654 bytes was searched for years."""
+    data = bytearray(elf_file(Part(".any", type=0), Part(".nv_fatbin", KERNELS)))
+    header = int.from_bytes(data[0x28:0x30], "little") + 64
+    data[header + 32 : header + 40] = (1 << 62).to_bytes(8, "little")
+    assert [one.role for one in fatbin.parse(bytes(data)).fatbins] == ["host"]
+
+
 def test_overlapping_sections_are_read_once() -> None:
     image = bytearray(library(KERNELS))
     shoff = int.from_bytes(image[0x28:0x30], "little")

@@ -285,7 +285,7 @@ class _Reader:
                 (section.offset, section.offset + section.size, section.name)
                 for section in found.sections
                 if section.flags & (_SHF_ALLOC | _SHF_EXECINSTR) == _SHF_ALLOC
-                and section.type not in (elf.SHT_NOBITS, *_LINKERS_TYPES)
+                and section.type not in (elf.SHT_NULL, elf.SHT_NOBITS, *_LINKERS_TYPES)
                 and section.name not in _UNWINDING
             ]
         else:
