@@ -493,6 +493,11 @@ REPORTS = [
         "python3: error while loading shared libraries: /root/.local/share/uv/python/cpython-3.12.9-linux-x86_64-gnu/bin/../lib/libpython3.12.so.1.0: cannot open shared object file: Permission denied",
         "may not read it",
     ),
+    (
+        "tiny-cuda-nn#337",
+        "/g/libexec/gcc/cc1plus: error while loading shared libraries: libmpfr.so.1: cannot open shared object file: No such file or directory",
+        "name another compiler",
+    ),
 ]
 
 
