@@ -430,3 +430,22 @@ def test_a_wheel_whose_members_overlap(tmp_path: Path) -> None:
         [],
         [("Overlapped entries: 'x.so' (possible zip bomb)",)],
     )
+
+
+def test_cubins_in_thousands_are_counted(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """flashinfer-cubin has 10,560, for one device each: FlashInfer opens that for its own."""
+    for number in range(51):
+        (tree / f"{number}.cubin").write_bytes(cubin(80, "add"))
+    arguments = ("--for", "9.0", "--cuda", "12.4")
+    run(monkeypatch, tree, *arguments)
+    shown = capsys.readouterr()
+    assert ".cubin" not in shown.out
+    assert "51 cubins, each a file of its own, are not listed" in shown.err
+    (tree / "b/libcuda_code.so.1").unlink()
+    assert run(monkeypatch, tree, *arguments, "--json") == 0
+    assert len(json.loads(capsys.readouterr().out)["libraries"]) > 51
+    (tree / "0.cubin").unlink()
+    assert run(monkeypatch, tree, *arguments) == 1
+    assert "1.cubin" in capsys.readouterr().out

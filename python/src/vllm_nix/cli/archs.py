@@ -41,7 +41,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from vllm_nix.gpu.device import Device
+    from vllm_nix.gpu.libraries import Library
     from vllm_nix.gpu.report import Row
+
+
+MOST_CUBINS = 50  # in files of their own, that are listed; flashinfer-cubin has 10,000
 
 
 def plain(words: Sequence[str]) -> SimpleNamespace | None:
@@ -97,6 +101,9 @@ def run(args: argparse.Namespace | SimpleNamespace) -> int:
     devices = _devices(args, is_matrix)
     found = [library for path in args.paths for library in read_path(path)]
     libraries = [library for library in found if not library.note]
+    few, left_out = _without_cubins(libraries)
+    if not args.json:
+        libraries = few
     root = args.paths[0] if len(args.paths) == 1 else None
     rows = report.judge(libraries, None if is_matrix else next(iter(devices), None), root)
     if args.html is not None:
@@ -115,11 +122,21 @@ def run(args: argparse.Namespace | SimpleNamespace) -> int:
             more = f" (and {len(library.damage) - 1} more)" if len(library.damage) > 1 else ""
             text = printable(f"{library.file}: {library.damage[0]}{more}")
             print(f"vllm-nix: {text}", file=sys.stderr)
+    if not args.json and left_out:
+        text = f"{left_out} cubins, each a file of its own, are not listed: who loads one has picked it"
+        print(f"vllm-nix: {text}; name one, or say --json", file=sys.stderr)
     if notes := [library for library in found if library.note]:
         more = f" (and {counted(len(notes) - 1, 'more link')})" if len(notes) > 1 else ""
         text = printable(f"{notes[0].file}: {notes[0].note}{more}")
         print(f"vllm-nix: {text}", file=sys.stderr)
     return int(is_missing or any(library.damage for library in libraries))
+
+
+def _without_cubins(libraries: list[Library]) -> tuple[list[Library], int]:
+    """Without those, if they are more than anybody reads, and how many that are."""
+    others = [library for library in libraries if not library.is_bare]
+    count = len(libraries) - len(others)
+    return (others, count) if count > MOST_CUBINS else (libraries, 0)
 
 
 def _devices(args: argparse.Namespace | SimpleNamespace, is_matrix: bool) -> Sequence[Device]:
@@ -142,7 +159,8 @@ def _show(
     else:
         report.print_table(rows, device, args.fatbins)
         print(report.summary(rows, device))
-    return any(row.is_missing for row in rows)
+    is_listed = not _without_cubins([row.library for row in rows])[1]
+    return any(row.is_missing and (is_listed or not row.library.is_bare) for row in rows)
 
 
 def _show_matrix(
