@@ -51,6 +51,13 @@ def test_a_source_tree_that_is_installed_as_editable_hides_nothing(
     assert found(sample) == ""
 
 
+def test_pythonhome(sample: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONHOME", "/nowhere")
+    assert "failed /nowhere: with PYTHONHOME, this Python takes" in found(sample)
+    sample.declare()  # a Nix build's launcher unsets it
+    assert "PYTHONHOME" not in found(sample)
+
+
 def test_what_pythonpath_alone_has(
     sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

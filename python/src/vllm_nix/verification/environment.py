@@ -23,7 +23,7 @@ from vllm_nix.targets import check_recorded
 PROBES = Path(__file__).parent / "probes"
 MANIFEST = Path("share/vllm-nix/target.json")
 # Settings of the caller's shell that would have us test something else than the environment.
-_FOREIGN = ("PYTHON", "VLLM_", "HF_", "XDG_", "VIRTUAL_ENV")
+_FOREIGN = ("BASH_ENV", "PYTHON", "VLLM_", "HF_", "XDG_", "VIRTUAL_ENV")
 # Of the memory that is free when a program starts; vLLM and torch take some 2 GB here.
 _SHARE = 0.75
 _LARGEST = 1 << 24  # bytes of a manifest; real ones have about 50 kB

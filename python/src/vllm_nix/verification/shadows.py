@@ -24,6 +24,13 @@ def shadows(context: Context, python: Interpreter) -> Iterator[Finding]:
     """Findings for folders that hide packages of the environment. A Nix build's launcher lets none in."""
     if context.manifest:
         return
+    if home := os.environ.get("PYTHONHOME"):
+        yield failed(
+            "with PYTHONHOME, this Python takes its own modules from another folder, or does not start",
+            where=home,
+            expected="its own, with which it was started here",
+            fix="unset PYTHONHOME",
+        )
     for folder in map(Path, filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))):
         yield from _of_the_shell(context, folder)
     places = (python.user_site, python.site_packages)  # a virtual environment's own go first
