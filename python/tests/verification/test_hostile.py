@@ -11,7 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from made_binaries import elf_file
+from made_binaries import Part, elf_file
 
 from verification.environments import Sample, faults
 from vllm_nix.errors import InputError, Unavailable
@@ -274,10 +274,23 @@ def test_no_room_for_temporary_files(sample: Sample, monkeypatch: pytest.MonkeyP
 
 def test_no_room_for_libraries(sample: Sample) -> None:
     """They would be called damaged."""
-    command = ["bash", "-c", 'ulimit -v 3000000; exec "$@"', "-", *OURS, "verify", str(sample.root)]
+    library = sample.site / "numpy/core.so"
+    library.write_bytes(elf_file(Part(".nv_fatbin")))
+    os.truncate(library, 1 << 32)
+    limited = ["bash", "-c", 'ulimit -v 3000000; exec "$@"', "-", *OURS]
+    command = [*limited, "verify", str(sample.root), "--files-only", "--for", "8.6"]
+    done = subprocess.run(
+        [*command, "--only", "gpu-code"], capture_output=True, text=True, check=False
+    )
+    words = " ".join(done.stdout.split())
+    assert "the check broke off: no memory or address space is left (see free, ulimit -v)" in words
+    assert "fix: raise that limit, and start again" in words
+    command = [*limited, "archs", str(library)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 3
-    assert done.stderr.startswith("vllm-nix: this shell has 2.9 GiB of address space (ulimit -v)")
+    assert (done.returncode, done.stderr) == (
+        3,
+        "vllm-nix: no memory or address space is left (see free, ulimit -v)\n",
+    )
 
 
 @pytest.mark.parametrize(

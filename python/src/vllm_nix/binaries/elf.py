@@ -6,6 +6,7 @@ against the file's size, every table and text against a limit, and all that is w
 `ElfError`. The loader's view is taken from the segments, so stripped section headers do not matter.
 """
 
+import errno
 import mmap
 import os
 import stat
@@ -108,7 +109,17 @@ def mapped(path: str | os.PathLike[str]) -> mmap.mmap:
     if not status.st_size:
         raise ElfError("an empty file")
     with open(path, "rb") as file:  # noqa: PTH123
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        return whole(file.fileno())
+
+
+def whole(descriptor: int) -> mmap.mmap:
+    """An open file, mapped read-only. Raises OSError, but MemoryError for what is no fault of the file's."""
+    try:
+        return mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
+    except OSError as error:
+        if error.errno == errno.ENOMEM:
+            raise MemoryError from error
+        raise
 
 
 def parse(data: bytes | mmap.mmap | memoryview) -> Elf:

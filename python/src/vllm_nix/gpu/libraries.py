@@ -6,11 +6,10 @@ Facts only. What they mean for a device is a matter of NVIDIA's rules, which are
 from __future__ import annotations  # which pathlib need not be imported for
 
 import itertools
-import mmap
 import os
 from collections.abc import Iterable, Iterator
 
-from vllm_nix.binaries import files
+from vllm_nix.binaries import elf, files
 from vllm_nix.errors import InputError
 from vllm_nix.gpu import fatbin
 from vllm_nix.gpu.capability import ComputeCapability
@@ -221,7 +220,7 @@ def _unpacked(start: bytes, member: IO[bytes]) -> fatbin.Contents:
             file.write(start)
             start = member.read(_PIECE)
         file.flush()
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        with elf.whole(file.fileno()) as data:
             return fatbin.parse(data)
 
 

@@ -1,7 +1,6 @@
 """Runs the checks on an environment, side by side, and collects their report."""
 
 import os
-import resource
 import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -44,7 +43,6 @@ from vllm_nix.verification.tiny_model import TinyModel
 
 LIMIT = 180.0
 _ROOM = 1 << 24  # bytes for temporary files
-_ADDRESSES = 1 << 34  # bytes of libraries and of what is read of them; CUDA itself takes far more
 MOST_FINDINGS = 10_000  # of a check: a RECORD may name any number of files that are not there
 PATIENCE = 0.5  # seconds that programs have to end; their supervisors kill them
 
@@ -90,7 +88,6 @@ def verify(
         progress,
     )
     checks = _chosen(only, skip)
-    _check_room()
     root = Path(os.path.abspath(path))  # noqa: PTH100 -- links stay: $ORIGIN depends on them
     started = time.monotonic()
     with scratch.folder("vllm-nix-verify-") as place:
@@ -130,16 +127,6 @@ def _free(place: Path) -> int:
     """Bytes that this user may still write there."""
     status = os.statvfs(place)
     return status.f_bavail * status.f_frsize
-
-
-def _check_room() -> None:
-    """Raises `Unavailable` where libraries that are good could not be read."""
-    size, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if size != resource.RLIM_INFINITY and size < _ADDRESSES:
-        raise Unavailable(
-            f"this shell has {size / (1 << 30):.1f} GiB of address space (ulimit -v): neither CUDA nor"
-            " large libraries fit in there; start again without that limit"
-        )
 
 
 def _chosen(only: Collection[str], skip: Collection[str]) -> tuple[Check, ...]:
