@@ -97,10 +97,26 @@ def test_libraries_for_other_torches(gpu_sample: Sample) -> None:
     assert "libext_torch24-cpu.so: needs _ZN3c104gone" in found(gpu_sample, "torch-abi")
     built_for(gpu_sample, CUDA)
     assert found(gpu_sample, "torch-abi") == ""
+    two = with_symbols(needed=(old,), libraries=("libc10.so",))
+    for place in ("ep_cu12/ep_torch211.so", "ep_cu13/ep_torch213.so"):
+        gpu_sample.install("ep", "1", {place: two})
+        assert found(gpu_sample, "torch-abi") == ""
     (gpu_sample.site / "torch/version.py").write_text("__version__ = '2.14.0+cu130'\n")
     assert found(gpu_sample, "torch-abi") == ""
     (gpu_sample.site / "torch/version.py").write_text("__version__ = '2.5.0'\n")
     assert found(gpu_sample, "torch-abi").startswith("failed ext/libext_torch25-cpu.so: needs")
+
+
+def test_plugins_of_a_wheel_that_was_repaired(gpu_sample: Sample) -> None:
+    """nixl's own modules have loaded what its plugins need, which have no run path."""
+    files = {"nixl.libs/nixl/libplugin_UCX.so": needs("libcommon.so")}
+    gpu_sample.install(
+        "nixl", "1", {**files, ".nixl.mesonpy.libs/libcommon.so": needs("libc.so.6")}
+    )
+    assert found(gpu_sample) == ""
+    gpu_sample.uninstall("nixl", "1")
+    gpu_sample.install("other", "1", files)
+    assert "nixl.libs/nixl/libplugin_UCX.so: needs libcommon.so, which it does" in found(gpu_sample)
 
 
 def test_one_ffmpeg_is_enough(sample: Sample) -> None:

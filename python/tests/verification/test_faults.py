@@ -343,6 +343,10 @@ def test_which_owner_to_keep(sample: Sample) -> None:
         "version: asking asks for it"
     )
     assert summary.found.endswith("files; of several, and imported by none: tests/run.py")
+    for name in ("nccl-cu12", "nccl-cu13"):
+        sample.install(name, "2", {"../../../bin/nccl-run": name})
+    report = verify(sample.root, only=["ownership"])
+    assert report.status == "warning", "a command that nothing imports"
 
 
 def test_which_distribution_a_module_is_of(sample: Sample) -> None:

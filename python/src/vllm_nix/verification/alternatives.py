@@ -25,20 +25,22 @@ def unused(context: Context) -> frozenset[Path]:
     groups: defaultdict[str, dict[Path, tuple[str, str]]] = defaultdict(dict)
     files = {context.place(file): file for file in context.facts.binaries().images}
     for place, file in files.items():
-        if label := _LABEL.search(place):
+        for label in _LABEL.finditer(place):  # nixl_ep_cu12's torch211 has two
             kind = _FAMILIES.get(label[1], label[1]) or "cpu"
             name = place[: label.start()].rstrip("_-.") + place[label.end() :]
             groups[name][file] = kind, label[2] or ""
     for name in groups.keys() & files.keys():  # that of torch_memory_saver has none
         groups[name][files[name]] = "", ""
-    several = [group for group in groups.values() if len(group) > 1]
-    own = _torchs(context) if several else {}
+    own = _torchs(context) if groups else {}
     found: set[Path] = set()
-    for group in several:
+    for group in groups.values():
         there = set(group.values())
-        kind = "torch" if any(kind == "torch" for kind, _ in there) else next(iter(own), "")
+        is_torchs = any(kind == "torch" for kind, _ in there)
+        if len(there) == 1 and not is_torchs:
+            continue
+        kind = "torch" if is_torchs else next(iter(own), "")
         wanted = next((one for one in own.get(kind, ()) if (kind, one) in there), None)
-        if wanted is not None or (kind == "torch" and own):
+        if wanted is not None or (is_torchs and own):
             found |= {file for file, label in group.items() if label != (kind, wanted)}
     return frozenset(found)
 

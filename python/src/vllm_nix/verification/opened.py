@@ -30,6 +30,11 @@ def is_opened_before(context: Context, file: Path, library: Path) -> bool:
         return True
     if is_torchs(package):
         return False
+    owner = context.facts.records().owner(file)
+    if library.parent.name.endswith(".libs") and owner == context.facts.records().owner(library):
+        return (
+            owner is not None
+        )  # what auditwheel put there; its modules find it, plugins come later
     if package == other and _is_module(context, library):
         return True
     if package != other:

@@ -127,6 +127,7 @@ def _judged(context: Context, device: Device) -> list[tuple[Library, Judgement]]
         (library, found)
         for library, found in context.facts.judged(device)
         if not (str(library.file) in others or (library.is_bare and not found.verdict.runs))
+        and not is_for_another(context, library.path)
     ]
 
 

@@ -311,7 +311,10 @@ def ownership(context: Context) -> Iterator[Finding]:
                 shared[names].append(path.removeprefix(f"{context.root}{os.sep}"))
     for names, paths in shared.items():
         others = f", with {counted(len(paths) - 1, 'other')}" if len(paths) > 1 else ""
-        yield failed(
+        report = failed
+        if all(path.startswith("bin/") for path in paths):
+            report = warning  # commands: nothing imports them
+        yield report(
             f"owned by {' and '.join(names)}{others}",
             where=next((path for path in paths if ".so" in path), paths[0]),
             expected="one owner, or equal contents",
