@@ -38,7 +38,7 @@ def planned_files(distribution: Distribution) -> Mapping[str, Path]:
         plan = json.loads(_read(Path(folder, _PLAN), _MOST_PLAN))
         found: dict[str, Path] = {}
         for path, place in islice(_files(plan), _MOST_FILES):
-            if path.partition("/")[0].partition(".")[0] in modules:
+            if path and path.partition("/")[0].partition(".")[0] in modules:
                 found[path] = place
         return found
     except (
