@@ -330,6 +330,16 @@ def test_metadata_that_linked_to_a_cache(sample: Sample) -> None:
     assert "METADATA is a link to /cache/of/uv/METADATA, which is gone" in found
 
 
+def test_who_imported_what_is_not_there(sample: Sample) -> None:
+    """torchao 0.18 beside torch 2.9: `pip check` finds nothing wrong."""
+    sample.install("torchao", "0.18", {"torchao/__init__.py": "from torch import ScalingType\n"})
+    command = sample.root / "bin/vllm"
+    command.write_text(f"#!{sample.root}/bin/python\nimport torchao\n")
+    [result] = verify(sample.root, only=["vllm-version"]).results
+    assert "cannot import name 'ScalingType' from 'torch'" in result.findings[0].found
+    assert result.findings[0].found.endswith("(imported by torchao)")
+
+
 def test_which_owner_to_keep(sample: Sample) -> None:
     """A file of nvidia-nccl-cu12 that nvidia-nccl-cu13 wrote over: torch says which it needs."""
     for name, text in (("nccl-cu12", "12"), ("nccl-cu13", "13")):

@@ -1,5 +1,6 @@
 """vLLM at work: its command, and the tokens that it generates."""
 
+import re
 from collections.abc import Iterator
 
 from packaging.version import Version
@@ -13,6 +14,8 @@ from vllm_nix.verification.survey import StepError
 from vllm_nix.verification.tiny_model import PROMPT, TEXT, TinyModel
 
 COUNT = 8
+# In a traceback: the packages whose lines were at work, the last of which could not import what it asked for.
+_IMPORTER = re.compile(r'File "[^"\n]{1,4000}/(?:site|dist)-packages/(\w{1,60})[/.][^"\n]*", line')
 MODEL = "tiny-qwen2"  # written beside the children's folders
 BUILD = ("torch-build",)
 GENERATE = ("generate", f"../{MODEL}", TEXT, str(COUNT))
@@ -69,6 +72,8 @@ def vllm_version(context: Context) -> Iterator[Finding]:
     if outcome.end:
         context.demand("vllm")
         words = outcome.reasons()
+        if "ImportError" in words and (by := _IMPORTER.findall(outcome.stderr)):
+            words += f" (imported by {by[-1]})"
         if _is_undriven(context, words) and (reason := lacks_device(context)):
             raise SkipError(reason, harmless=False)
         found = f"{outcome.end}: {words}"
