@@ -467,3 +467,32 @@ def test_more_findings_than_anybody_reads(sample: Sample, monkeypatch: pytest.Mo
     (result,) = verify(sample.root, only=["record"]).results
     assert len(result.findings) == 51
     assert result.findings[-1].found == "more than 50 findings: the rest is not looked at"
+
+
+def test_a_path_without_end(sample: Sample) -> None:
+    customize = sample.site / "sitecustomize.py"
+    customize.write_text("import sys; sys.path += [f'/gone/{n}' for n in range(200_000)]\n")
+    started = time.monotonic()
+    assert faults(verify(sample.root, only=["interpreter", "wheel-set"])) == {}
+    assert time.monotonic() - started < 8
+
+
+def test_a_binary_that_is_none(sample: Sample) -> None:
+    (sample.site / "sitecustomize.py").write_text(
+        "import os; os.readlink = lambda _: '/dev/zero'\n"
+    )
+    report = verify(sample.root, only=["interpreter", "elf"])
+    assert "does not start: it is not a Python: it answers" in faults(report)["interpreter"]
+    assert report.exit_code == 3
+
+
+def test_a_folder_that_this_user_may_not_look_into(
+    sample: Sample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "lstat", closed)
+    monkeypatch.setattr(os.path, "lexists", lambda _: False)
+    with pytest.raises(InputError, match="may not be looked into by this user"):
+        verify(sample.root, only=["interpreter"])

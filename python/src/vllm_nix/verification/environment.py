@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 from packaging.utils import canonicalize_name
 
 from vllm_nix import process as child
+from vllm_nix.binaries import elf
+from vllm_nix.binaries.elf import ElfError
 from vllm_nix.binaries.files import open_regular
 from vllm_nix.errors import InputError
 from vllm_nix.paths import expand, real
@@ -28,6 +30,7 @@ _FOREIGN = ("BASH_ENV", "PYTHON", "VLLM_", "HF_", "XDG_", "VIRTUAL_ENV")
 _SHARE = 0.75
 _LARGEST = 1 << 24  # bytes of a manifest; real ones have about 50 kB
 _MOST_PRELOADED = 100
+_MOST_FOLDERS = 1_000  # of sys.path; each is searched for metadata
 # As its user starts this Python (-I would leave out his packages), but for the working directory's modules.
 START = (
     "import sys; sys.path[:] = filter(None, sys.path); del sys.argv[0]; "
@@ -84,6 +87,12 @@ class Environment:
 
     def __post_init__(self) -> None:
         if not (os.path.lexists(self.python) or self.is_bare):
+            try:
+                self.python.lstat()
+            except PermissionError:
+                raise InputError(f"{self.root} may not be looked into by this user") from None
+            except OSError:
+                pass
             folder = "the folder of a virtual environment or of a Nix build (`result`)"
             if self.root.parent.name == "bin" and not self.root.is_dir():
                 folder = str(self.root.parent.parent)
@@ -203,8 +212,10 @@ def ask_interpreter(environment: Environment) -> Interpreter | str:
     if outcome.end or len(outcome.answers) != 1:
         return f"{outcome.end or 'no answer'}: {outcome.last_words() or 'no output'}"
     try:
-        return _interpreter(outcome.answers[0])
-    except (KeyError, TypeError, ValueError):
+        found = _interpreter(outcome.answers[0])
+        elf.read(found.binary)
+        return found
+    except (KeyError, TypeError, ValueError, OSError, ElfError):
         return f"it is not a Python: it answers {str(outcome.answers[0])[:500]}"
 
 
@@ -218,7 +229,9 @@ def _interpreter(answer: Mapping[str, Any]) -> Interpreter:
         site_packages=_folder(answer["site-packages"]),
         scripts=_folder(answer["scripts"]),
         # Finders of editable installs put in names of their own, which are no folders.
-        path=tuple(_folder(place) for place in answer["path"] if str(place).startswith("/")),
+        path=tuple(
+            _folder(place) for place in answer["path"][:_MOST_FOLDERS] if str(place).startswith("/")
+        ),
         markers={str(name): str(value) for name, value in dict(answer["markers"]).items()},
         library_path=tuple(filter(None, re.split("[:;]", str(answer.get("library-path", ""))))),
         preload=tuple(filter(None, re.split("[: ]", str(answer.get("preload", "")))))[
