@@ -46,7 +46,7 @@ def rows() -> tuple[Row, ...]:
 
 
 def fix_closed(problem: str, otherwise: str) -> str:
-    """The fix for a file or folder that this user may not read, which no installation mends."""
+    """The fix for a file or folder that this user may not read, which no installation fixes."""
     opened = "as its owner, chmod -R a+rX it, and a+x the folders above it; or start as its owner"
     return opened if "Permission denied" in problem else otherwise
 

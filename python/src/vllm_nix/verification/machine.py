@@ -109,7 +109,7 @@ def _driver(answer: Mapping[str, Any]) -> Driver | BrokenDriver | str:
     if "broken" in answer:
         why = str(answer["broken"])
         whole = "install the driver again, all of its libraries in one release"
-        # Neither is mended by another installation: an image's empty file, one that is not readable.
+        # Neither is fixed by another installation: an image's empty file, one that is not readable.
         is_whole = "file too short" in why or "Permission denied" in why
         said = f"the NVIDIA driver's library does not answer: {why}"
         return BrokenDriver(said, fix_for(why, whole) if is_whole else whole)

@@ -134,7 +134,7 @@ def _is_jetson(gpu: Gpu) -> bool:
 
 HANGS = (
     "set NCCL_P2P_DISABLE=1 (in vLLM with --disable-custom-all-reduce): the devices do not reach each "
-    "other; to mend that, switch the IOMMU off (amd_iommu=off, intel_iommu=off) or ACS in the BIOS; if it "
+    "other; to fix that, switch the IOMMU off (amd_iommu=off, intel_iommu=off) or ACS in the BIOS; if it "
     "hangs all the same: NCCL_SHM_DISABLE=1 or a larger /dev/shm, NCCL_CUMEM_ENABLE=0, and "
     "NCCL_DEBUG=INFO says how far it comes"
 )
