@@ -12,7 +12,18 @@ from vllm_nix.gpu.capability import ComputeCapability
 from vllm_nix.gpu.libraries import Library
 from vllm_nix.light import once
 
-SLOW = {"re", "enum", "typing", "functools", "contextlib", "argparse", "pathlib", "signal", "json"}
+SLOW = {
+    "collections",
+    "re",
+    "enum",
+    "typing",
+    "functools",
+    "contextlib",
+    "argparse",
+    "pathlib",
+    "signal",
+    "json",
+}
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 14), reason="there, typing makes the tuples")

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from _collections_abc import Sequence
 
 _NARROWEST = 20  # columns of a row's text
 

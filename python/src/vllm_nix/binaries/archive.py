@@ -1,7 +1,7 @@
 """Reads the table of a static library: `ar` archives with GNU or BSD long names (ar(5))."""
 
 import mmap
-from collections.abc import Iterator
+from _collections_abc import Iterator
 
 from vllm_nix.light import NamedTuple
 

@@ -11,7 +11,7 @@ import mmap
 import os
 import stat
 import struct
-from collections.abc import Iterator, Sequence
+from _collections_abc import Iterator, Sequence
 
 from vllm_nix.light import NamedTuple
 

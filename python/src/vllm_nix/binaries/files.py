@@ -10,7 +10,7 @@ from __future__ import annotations  # which pathlib need not be imported for
 import errno
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from _collections_abc import Iterable, Iterator, Mapping, Sequence
 from io import BufferedReader
 
 from vllm_nix.binaries import elf

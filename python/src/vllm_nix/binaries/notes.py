@@ -2,7 +2,7 @@
 
 import mmap
 import struct
-from collections.abc import Iterable
+from _collections_abc import Iterable
 
 from vllm_nix.binaries.elf import Segment
 

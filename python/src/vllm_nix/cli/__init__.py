@@ -8,7 +8,7 @@ import io
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from _collections_abc import Callable, Iterator, Mapping, Sequence
 
 from vllm_nix.errors import Error, Unavailable, limit_met
 from vllm_nix.text import printable

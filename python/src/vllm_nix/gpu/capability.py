@@ -5,7 +5,7 @@ TORCH_CUDA_ARCH_LIST, sm_87 for cubins, compute_87 for PTX. Some have a suffix: 
 on exactly this capability, "f" for its family (CUDA C++ Programming Guide, "Family-Specific Features").
 """
 
-from collections.abc import Iterable, Mapping
+from _collections_abc import Iterable, Mapping
 
 from vllm_nix.errors import InputError
 from vllm_nix.light import NamedTuple, once

@@ -7,7 +7,7 @@ from __future__ import annotations  # which pathlib need not be imported for
 
 import itertools
 import os
-from collections.abc import Iterable, Iterator
+from _collections_abc import Iterable, Iterator
 
 from vllm_nix.binaries import elf, files
 from vllm_nix.errors import InputError

@@ -1,7 +1,7 @@
 """The mark in a slim library, of the devices whose code it kept (docs/slim.md)."""
 
 import mmap
-from collections.abc import Iterable
+from _collections_abc import Iterable
 
 from vllm_nix.binaries import notes
 from vllm_nix.binaries.elf import Segment

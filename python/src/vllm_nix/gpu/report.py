@@ -7,7 +7,7 @@ from __future__ import annotations  # which pathlib need not be imported for
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from _collections_abc import Iterator, Mapping, Sequence
 
 from vllm_nix.errors import InputError
 from vllm_nix.gpu.libraries import RUNS, Code, Library
