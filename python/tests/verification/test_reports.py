@@ -120,7 +120,7 @@ REPORTS = [
     ("pytorch#173679", "OSError: [Errno 116] Stale file handle", "local disk"),
     (
         "pytorch#173679",
-        "OSError: [Errno 16] Device or resource busy: '/root/.triton/cache/x/tmp/cuda_utils.so' -> '/root/.triton/cache/x/cuda_utils.so'",
+        "OSError: [Errno 16] Device or resource busy: '/home/me/.triton/cache/x/tmp/cuda_utils.so' -> '/home/me/.triton/cache/x/cuda_utils.so'",
         "local disk",
     ),
     (
@@ -490,7 +490,7 @@ REPORTS = [
     ("", "PermissionError: [Errno 13] Permission denied: '/dev/kfd'", "render"),
     (
         "vllm#15174",
-        "python3: error while loading shared libraries: /root/.local/share/uv/python/cpython-3.12.9-linux-x86_64-gnu/bin/../lib/libpython3.12.so.1.0: cannot open shared object file: Permission denied",
+        "python3: error while loading shared libraries: /home/me/.local/share/uv/python/cpython-3.12.9-linux-x86_64-gnu/bin/../lib/libpython3.12.so.1.0: cannot open shared object file: Permission denied",
         "may not read it",
     ),
     (
