@@ -1,6 +1,8 @@
-"""What typing and functools have, for what `archs` needs: to import those takes as long as Python's start.
+"""What typing, collections and functools have, for what `archs` needs: to import those takes as long as
+Python's start. Dataclasses take longer still.
 
-Dataclasses take longer still.
+For the same reason these modules name the types of collections.abc by `_collections_abc`, which Python has
+loaded at its start.
 """
 
 from __future__ import annotations  # typing need not be imported for

@@ -80,9 +80,8 @@ def _remove_left(parent: Path, prefix: str, suffix: str) -> None:
 def _remove(folder: Path, remove: Callable[[], None]) -> None:
     try:
         remove()
-    except (
-        RecursionError
-    ):  # programs may have put there what is deeper than Python goes, before 3.13
+    except RecursionError:
+        # Programs may have put there what is deeper than Python goes, before 3.13.
         with suppress(OSError):
             run(["rm", "-rf", "--", folder], environment=os.environ)
 
