@@ -1,9 +1,10 @@
 """Processor time of `archs`, as a command and as a call, beside cuobjdump's, by size of the library.
 
-python -m benchmarks.archs_by_size CUOBJDUMP LIBRARY...    prints a table of docs/benchmarks.md
+python -m benchmarks.archs_by_size COMMAND CUOBJDUMP LIBRARY...    prints a table of docs/benchmarks.md
 
 User's and system's, the least of some runs: less than wall time, it depends on what else the machine does.
-To be run by the Python of an environment in which the command is installed and compiled.
+COMMAND is the one that Nix builds; to be run by the Python of an environment in which the same is installed
+by pip, and compiled.
 """
 
 import os
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from benchmarks.measure import Command
 
-ARCHS = (Path(sys.executable).with_name("vllm-nix"), "archs")
+IN_PYTHON = (Path(sys.executable).with_name("vllm-nix"), "archs")
 CALL = """
 import gc, sys, time
 from vllm_nix.gpu.libraries import read_library
@@ -26,30 +27,36 @@ print(time.process_time() - started)
 LARGE = 100_000_000  # bytes
 
 
+TITLES = (
+    *("library", "MB", "`archs`", "in Python", "the call"),
+    *("`cuobjdump -all`", "times faster", "both lists", "times faster"),
+)
+
+
 def main() -> None:
-    tool, *libraries = map(Path, sys.argv[1:])
-    print(
-        "| library | MB | `archs` | the call | `cuobjdump -all` | times faster | both lists | times faster |"
-    )
-    print("|---|---|---|---|---|---|---|---|")
+    command, tool, *libraries = map(Path, sys.argv[1:])
+    commands = ((command, "archs"), IN_PYTHON, (tool, "-all"))
+    lists = ((tool, "--list-elf"), (tool, "--list-ptx"))
+    print(f"| {' | '.join(TITLES)} |")
+    print("|---" * len(TITLES) + "|")
     for library in libraries:
         size = library.stat().st_size
         runs = 4 if size > LARGE else 12
-        lists = ("--list-elf", "--list-ptx")
-        commands = [ARCHS, *((tool, option) for option in ("-all", *lists))]
-        ours, all_of_it, first, second = (
-            min(processor_time([*command, library]) for _ in range(runs)) for command in commands
+        ours, in_python, all_of_it, first, second = (
+            min(processor_time([*words, library]) for _ in range(runs))
+            for words in (*commands, *lists)
         )
         call = min(called(library) for _ in range(runs))
         both = first + second
-        cells = [f"`{library.resolve().name}`", f"{size / 1e6:.1f}", f"{ours:.3f}", f"{call:.4f}"]
-        cells += [
-            f"{all_of_it:.3f}",
-            f"{all_of_it / ours:.2g}",
-            f"{both:.3f}",
-            f"{both / ours:.2g}",
-        ]
+        cells = [f"`{library.resolve().name}`", f"{size / 1e6:.1f}"]
+        cells += [f"{ours:.4f}", f"{in_python:.3f}", f"{call:.4f}"]
+        cells += [f"{all_of_it:.3f}", _times(all_of_it / ours)]
+        cells += [f"{both:.3f}", _times(both / ours)]
         print(f"| {' | '.join(cells)} |", flush=True)
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.1f}" if ratio < 10 else f"{ratio:,.0f}"
 
 
 def variables() -> Mapping[str, str]:

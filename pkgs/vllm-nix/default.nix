@@ -49,14 +49,22 @@ python.pkgs.buildPythonApplication {
     python.pkgs.rich
   ];
   pythonImportsCheck = [ "vllm_nix" ];
-  # Where man, bash, fish and zsh look, of a profile too.
   postInstall = ''
+    $CC -std=gnu11 -O2 -Wall -Werror -D_GNU_SOURCE -DCOMMAND="\"$out/bin/.vllm-nix\"" \
+      ${./archs}/*.c -o $out/bin/.archs
+
+    # Where man, bash, fish and zsh look, of a profile too.
     ours() { PYTHONPATH=$out/${python.sitePackages}:$PYTHONPATH ${python.interpreter} -m "$@"; }
     mkdir -p $out/share/{man/man1,bash-completion/completions,fish/vendor_completions.d,zsh/site-functions}
     ours vllm_nix.cli.man >$out/share/man/man1/vllm-nix.1
     ours vllm_nix completion bash >$out/share/bash-completion/completions/vllm-nix
     ours vllm_nix completion fish >$out/share/fish/vendor_completions.d/vllm-nix.fish
     ours vllm_nix completion zsh >$out/share/zsh/site-functions/_vllm-nix
+  '';
+  # A single library is read in C, all else by Python's script, once that is wrapped.
+  postFixup = ''
+    mv $out/bin/vllm-nix $out/bin/.vllm-nix
+    mv $out/bin/.archs $out/bin/vllm-nix
   '';
   passthru = {
     testDependencies = import ./test-dependencies.nix;

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import vllm_nix
-from tests.conftest import EMBEDDED, Nix
+from tests.conftest import EMBEDDED, Nix, said
 from vllm_nix import load_target
 from vllm_nix.fetching.sources import load_sources
 
@@ -43,6 +43,19 @@ def test_the_package_has_the_targets_and_the_locks(
     [page] = link.glob("share/man/man1/vllm-nix.1*")  # nixpkgs compresses it
     assert page.stat().st_size > 2000
     assert list(link.glob("lib/python3*/site-packages/vllm_nix-*.dist-info/licenses/LICENSE"))
+
+
+def test_a_library_is_read_without_python(nix: Nix) -> None:
+    """And what is not that simple by Python."""
+    base = "import ./nix/debian { overlays = [ (import ./overlays) ]; }"
+    command = nix.build(f"({base}).vllmPackages.vllm-nix") / "bin/vllm-nix"
+    cuda = nix.build(f"({base}).cudaPackages.cuda_cudart")
+    script = command.with_name(".vllm-nix")
+    [library, *_] = cuda.rglob("libcudart.so.*")
+    no_python = {"PYTHONHOME": "/nowhere"}
+    assert said(command, "archs", library, env=no_python) == said(script, "archs", library)
+    for words in (["--json", library], [cuda], [library, library]):
+        assert said(command, "archs", *words) == said(script, "archs", *words)
 
 
 def test_what_slims_wheels_reads_a_folder(nix: Nix, tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import EMBEDDED, ROOT, Nix
+from tests.conftest import EMBEDDED, ROOT, Nix, said
+from vllm_nix.gpu.fatbin import is_candidate
 from vllm_nix.locks.pylock import read_lock
 from vllm_nix.store import fixed_path, store_name
 
@@ -56,6 +57,21 @@ def test_kernels_are_compiled_with_the_wheels_own_toolkit(
         "libraries"
     ]
     assert {(code["kind"], code["arch"]) for code in library["code"]} == {("cubin", "sm_86")}
+
+
+def test_every_library_is_read_the_same_in_c(environment: Path, nix: Nix) -> None:
+    base = "import ./nix/debian { overlays = [ (import ./overlays) ]; }"
+    program = nix.build(f"({base}).vllmPackages.vllm-nix") / "bin/vllm-nix"
+    [site] = environment.glob("lib/python3*/site-packages")
+    files = {path.resolve() for path in site.rglob("*") if path.is_file()}
+    libraries = sorted(path for path in files if ".so" in path.name and is_candidate(path))
+    assert libraries
+    for library in libraries:
+        # With this, no Python starts.
+        assert (
+            said(program, "archs", library, env={"PYTHONHOME": "/nowhere"})
+            == command("archs", library).stdout
+        )
 
 
 @pytest.fixture(scope="module")

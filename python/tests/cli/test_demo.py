@@ -50,6 +50,7 @@ def test_an_answer_and_what_to_do_next(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["/nix/bin/.vllm-nix"])
     root = environment(tmp_path / "env", SERVER)
     code = cli.main(["demo", "--environment", str(root), "--question", "Where is\tit?"])
     shown = capfd.readouterr().out
@@ -59,6 +60,7 @@ def test_an_answer_and_what_to_do_next(
     assert f" serve cpu chat --environment {root} " in shown
     assert code == 0, shown
     assert " verify " in shown
+    assert "  /nix/bin/vllm-nix targets " in shown, "the program before the script"
     assert len(shown.splitlines()) < 24, "one screen"
     assert (tmp_path / "demo.log").exists()
 

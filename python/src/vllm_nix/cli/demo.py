@@ -290,7 +290,9 @@ class _Demo:
         print(f"\n        ({counted(tokens, 'token')}{rate})\n", flush=True)
 
     def _last_words(self, environment: Path, profile: Profile) -> None:
-        command = "vllm-nix" if sys.argv[0] == "vllm-nix" else _relative(Path(sys.argv[0]))
+        own = Path(sys.argv[0])
+        own = own.with_name(own.name.removeprefix("."))  # pkgs/vllm-nix/archs is before it
+        command = "vllm-nix" if sys.argv[0] == "vllm-nix" else _relative(own)
         model = profile.place(profile.values["model"])
         given = quoted(str(environment))
         places = {

@@ -1,0 +1,43 @@
+/* A file is read and not mapped: it may be cut off meanwhile, and its pages take longer to map. */
+#include "archs.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+uint64_t file_size;
+static int file;
+
+void open_file(const char *path) {
+  struct stat status;
+  file = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+  /* No more than 2: one of the standard streams is closed. */
+  if (file <= 2 || fstat(file, &status) || !S_ISREG(status.st_mode))
+    leave_to_python();
+  file_size = (uint64_t)status.st_size;
+}
+
+const unsigned char *read_ahead(struct window *window, uint64_t offset, size_t *size,
+                                size_t most) {
+  need(*size <= WINDOW && *size <= file_size && offset <= file_size - *size);
+  uint64_t at = offset - window->offset;
+  if (offset < window->offset || at > window->size || *size > window->size - at) {
+    /* As aligned in memory as in the file. */
+    at = offset % ALIGNED;
+    window->offset = offset - at;
+    window->size = 0;
+    most = at + (most < *size ? *size : most);
+    while (window->size < at + *size) {
+      ssize_t count = pread(file, window->bytes + window->size, most - window->size,
+                            (off_t)(window->offset + window->size));
+      need(count > 0);
+      window->size += (size_t)count;
+    }
+  }
+  *size = window->size - at;
+  return window->bytes + at;
+}
+
+const unsigned char *read_at(struct window *window, uint64_t offset, uint64_t size) {
+  return read_ahead(window, offset, &size, PAGE);
+}
