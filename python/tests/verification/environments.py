@@ -119,6 +119,7 @@ class Sample:
 
 def healthy(root: Path) -> Sample:
     venv.create(root, symlinks=True)
+    (root / "bin" / "pip").touch()
     sample = Sample(root)
     fake_vllm(sample, tokens=str(right_tokens()))
     sample.install("vllm", "0.32.0+cpu")

@@ -76,6 +76,14 @@ def test_a_python_in_the_place_of_its_environment(sample: Sample) -> None:
         run(str(sample.root / "bin/python"))
 
 
+def test_a_command_that_pipx_links_to(sample: Sample, tmp_path: Path) -> None:
+    command = tmp_path / "local" / "bin" / "vllm"
+    command.parent.mkdir(parents=True)
+    command.symlink_to(sample.root / "bin" / "vllm")
+    with pytest.raises(InputError, match=f"no bin/python; give {sample.root}, or"):
+        run(str(command))
+
+
 def test_environment_behind_a_link(sample: Sample, tmp_path: Path) -> None:
     (tmp_path / "result").symlink_to(sample.root)
     assert run(str(tmp_path / "result"), "--skip", "token", "vllm-version") == 0

@@ -41,7 +41,8 @@ class Context:
 
     `devices` are the GPUs to judge for: those that were asked for (`is_asked`), by name or by the
     target, or else those of `driver`, this machine's, which is why not if there is none. `cann` is
-    what an environment for Ascend misses.
+    what an environment for Ascend misses. `spelled` makes of a fix the commands of the tool that made this
+    environment.
     """
 
     environment: Environment
@@ -61,6 +62,7 @@ class Context:
     driver: Driver | BrokenDriver | str
     cann: tuple[Gap, ...]
     deep: bool
+    spelled: Callable[[str], str]
 
     @property
     def root(self) -> Path:

@@ -94,8 +94,10 @@ class Environment:
             except OSError:
                 pass
             folder = "the folder of a virtual environment or of a Nix build (`result`)"
-            if self.root.parent.name == "bin" and not self.root.is_dir():
-                folder = str(self.root.parent.parent)
+            for command in (self.root, real(self.root)):  # pipx and uv link to theirs
+                if command.parent.name == "bin" and any(command.parent.glob("python*")):
+                    folder = str(command.parent.parent)
+                    break
             raise InputError(
                 f"{self.root} is not an environment: it has no bin/python; give {folder}, or a "
                 "site-packages folder"

@@ -129,6 +129,14 @@ def modules(distribution: Distribution) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in named if name.isidentifier()))
 
 
+def is_version(text: str) -> bool:
+    """Whether it may stand in a command (PEP 440)."""
+    try:
+        return bool(Version(text))
+    except ValueError:
+        return False
+
+
 def is_same_version(one: str, other: str) -> bool:
     """Whether two versions are equal, however they are written: folders have 1.0.0rc1 where
     METADATA may have 1.0.0-rc1."""

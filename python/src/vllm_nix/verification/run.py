@@ -36,6 +36,7 @@ from vllm_nix.verification.machine import (
     jetpack_of,
     named_devices,
 )
+from vllm_nix.verification.makers import speller
 from vllm_nix.verification.packages import Packages, read_packages
 from vllm_nix.verification.report import Finding, Report, Result
 from vllm_nix.verification.survey import Step, StepError, Survey
@@ -190,6 +191,7 @@ def _context(
         driver=driver,
         cann=gaps,
         deep=deep,
+        spelled=speller(environment, manifest, distributions),
     )
 
 
@@ -267,6 +269,7 @@ def _run(check: Check, context: Context, progress: Progress) -> Result:
                 fix="raise that limit, and start again" if met else fix,
             ),
         )
+    findings = tuple(replace(one, fix=context.spelled(one.fix)) for one in findings)
     seconds = time.monotonic() - started
     result = Result(check.id, check.title, findings, seconds, reason, harmless)
     progress(check, result)

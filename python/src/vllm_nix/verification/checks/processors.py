@@ -71,7 +71,7 @@ def _for_another_python(context: Context) -> Iterator[Finding]:
                 f"its compiled modules are for Python {theirs}",
                 where=package,
                 expected=f"Python {python}, as the environment's",
-                fix=f"install {name} again, with this Python: python -m pip install --force-reinstall",
+                fix=f"install {name} again, with this Python",
             )
 
 

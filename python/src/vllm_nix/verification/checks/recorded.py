@@ -11,8 +11,9 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from io import BufferedReader
+from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 
 from vllm_nix.binaries.files import check_regular, go_on, open_regular
 from vllm_nix.store import store_dir
@@ -81,7 +82,9 @@ def record(context: Context) -> Iterator[Finding]:
         for manager, number in managers.items()
     )
     stored = in_store if comparison.in_store else ""
-    yield ok(f"{len(records.owners)} files{stored}{''.join(theirs)}")
+    alone = f"; of {comparison.sizes_alone} the size alone is recorded"
+    alone = alone if comparison.sizes_alone else ""
+    yield ok(f"{len(records.owners)} files{stored}{alone}{''.join(theirs)}")
 
 
 class _Comparison:
@@ -97,6 +100,7 @@ class _Comparison:
         self._left = MOST_HASHED
         self.in_store = 0
         self.unread = 0
+        self.sizes_alone = 0  # PDM names the algorithm alone of what it links to from its cache
 
     def faults(self, owners: Mapping[str, Sequence[Owner]]) -> Iterator[Finding]:
         """What is wrong with files, in their order. A file need only be as one of its owners says
@@ -131,6 +135,8 @@ class _Comparison:
             where = path.removeprefix(f"{self._context.root}{os.sep}")
             distribution = owners[path][0].distribution
             name = distribution.name
+            if self._is_pipxs(path, owners[path]):
+                continue
             if complaints[path] != "missing" and (
                 change := _usual_change(path, distribution) or self._moved(path, owners[path])
             ):
@@ -165,10 +171,12 @@ class _Comparison:
         for entry in {claim.entry for claim in claims}:
             if complaint := _size(entry, size) or _algorithm(entry):
                 complaints.add(complaint)
-            elif entry.algorithm:
+            elif entry.digest:
                 hashed.append(entry)
-            else:
-                return ""  # RECORD itself, and what installers add
+            else:  # RECORD itself, and what installers add
+                with self._lock:
+                    self.sizes_alone += bool(entry.algorithm)
+                return ""
         if hashed:
             with self._lock:
                 self._left -= size
@@ -180,7 +188,22 @@ class _Comparison:
                 complaints |= {self._hash(entry, stream) for entry in hashed}
         return min(complaints, key=bool)
 
-    def _hash(self, entry: Entry, stream: BufferedReader) -> str:
+    def _is_pipxs(self, path: str, owners: Sequence[Owner]) -> bool:
+        """Whether a command is as it was recorded but for the -E that pipx puts into its first line."""
+        if not path.startswith(f"{self._context.root}{os.sep}bin{os.sep}"):
+            return False
+        with suppress(OSError), open_regular(path) as stream:
+            first, end, rest = stream.read(CHUNK).partition(b"\n")
+            data = first.removesuffix(b" -E") + end + rest
+            return first.startswith(b"#!") and any(
+                not (_size(entry, len(data)) or _algorithm(entry))
+                and entry.digest
+                and not self._hash(entry, BytesIO(data))
+                for _, entry in owners
+            )
+        return False
+
+    def _hash(self, entry: Entry, stream: BinaryIO) -> str:
         stream.seek(0)
         state = hashlib.new(entry.algorithm)
         while part := stream.read(CHUNK):
@@ -247,9 +270,10 @@ def _usual_change(path: str, distribution: Distribution) -> str:
             with open_regular(path) as stream:
                 text = stream.read(CHUNK).decode()
             calls = [f"from {module} import " for module in modules]
-            calls.append(f"'console_scripts', '{name}'")  # as setup.py has it
+            calls += [f"import_module('{module}')" for module in modules]  # as pex has it
+            calls.append(f"'console_scripts', '{name}'")  # and setup.py
             if text.startswith("#!") and any(call in text for call in calls):
-                return "the environment was moved, or pipx or a setup.py wrote it anew"
+                return "the environment was moved, or pex or a setup.py wrote it anew"
     return ""
 
 
@@ -304,7 +328,7 @@ def ownership(context: Context) -> Iterator[Finding]:
         if len(claims) == 1:
             continue
         names = tuple(sorted({claim.distribution.name for claim in claims}))
-        if len(names) > 1 and len({claim.entry.digest for claim in claims}) > 1:
+        if len(names) > 1 and len({claim.entry.digest for claim in claims} - {""}) > 1:
             if STRAY.fullmatch(context.packages.top(Path(path))):
                 strays.append(context.place(Path(path)))
             else:

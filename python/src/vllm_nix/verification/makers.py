@@ -1,0 +1,72 @@
+"""The tool that made an environment, and what a fix is in its words. Not every environment has a pip: the
+one on PATH is then another's, and changes that."""
+
+import re
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from vllm_nix.binaries.files import open_regular
+from vllm_nix.text import quoted
+from vllm_nix.verification.environment import Environment, Manifest
+from vllm_nix.verification.installed import Distribution, is_version
+
+AGAIN = "make the environment again"
+_PIP = re.compile(r"\bpip (install|uninstall|check)\b")
+_WHOLE = re.compile(r"\binstall ([a-z0-9][a-z0-9-]*) again\b")
+_LARGEST = 1 << 16  # bytes of a pyvenv.cfg, which has 300
+
+
+@dataclass(frozen=True, slots=True)
+class Maker:
+    """How pip's commands are given, with {} for install, uninstall or check; and the command that makes the
+    environment again, if there is one."""
+
+    pip: str = "pip {}"
+    again: str = ""
+
+
+def maker(root: Path) -> Maker:
+    """By what pipx, `uv tool` and uv leave in the environment; Poetry, PDM and hatch leave no pip there."""
+    where = quoted(str(root))
+    uv = Maker(f"uv pip {{}} -p {where}")
+    if (root / "pipx_metadata.json").exists():
+        name = quoted(root.name)
+        return Maker(f"pipx runpip {name} {{}}", f"pipx reinstall {name}")
+    if (root / "uv-receipt.toml").exists():
+        return Maker(uv.pip, f"uv tool install --reinstall {quoted(root.name)}")
+    if any((root / "bin" / name).exists() for name in ("pip", "pip3")):
+        return Maker()
+    with suppress(OSError), open_regular(root / "pyvenv.cfg") as stream:
+        if re.search(rb"^uv = ", stream.read(_LARGEST), re.MULTILINE):
+            return uv
+    return Maker(f"pip --python {where} {{}}")
+
+
+def speller(
+    environment: Environment, manifest: Manifest | None, distributions: Iterable[Distribution]
+) -> Callable[[str], str]:
+    """What makes of a fix the commands that do it here; not in Nix's own, nor for a folder of packages,
+    which may be for another machine."""
+    if manifest or environment.is_bare:
+        return lambda fix: fix
+    made = maker(environment.root)
+    known = {
+        one.name: one for one in distributions if not (one.manager or one.editable or one.problem)
+    }
+
+    def whole(found: re.Match[str]) -> str:
+        """Its command: without a force, pip and its like say that it is there."""
+        one = known.get(found[1])
+        if one is None or not is_version(one.version):
+            return found[0]
+        label = ", from where it came" if "+" in one.version else ""
+        command = f"pip install --force-reinstall --no-deps {one.name}=={one.version}{label}"
+        return f"{found[0]} ({command})"
+
+    def spelled(fix: str) -> str:
+        fix = _PIP.sub(lambda found: made.pip.replace("{}", found[1]), _WHOLE.sub(whole, fix))
+        return fix.replace(AGAIN, f"{AGAIN} ({made.again})") if made.again else fix
+
+    return spelled
