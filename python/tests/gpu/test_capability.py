@@ -149,6 +149,19 @@ def test_a_target_can_be_for_any(capability: str, toolkit: str) -> None:
         ("DGX Spark", "12.1"),
         ("gb10", "12.1"),
         ("orin-nano", "8.7"),
+        ("jetson-agx-orin-devkit", "8.7"),
+        ("NVIDIA-H100-80GB-HBM3-MIG-1g.10gb", "9.0"),  # labels of Kubernetes
+        ("NVIDIA-GeForce-RTX-4090-SHARED", "8.9"),
+        ("nvidia-h100-mega-80gb", "9.0"),
+        ("Jetson AGX Thor T5000", "11.0"),
+        ("DGX Spark GB10", "12.1"),
+        ("B300 Ultra", "10.3"),
+        ("Quadro RTX A6000", "8.6"),
+        ("A6000 Ada", "8.9"),
+        ("RTX TITAN", "7.5"),
+        ("gtx1660s", "7.5"),
+        ("RTX 4070TiS", "8.9"),
+        ("RTX 5090 FE", "12.0"),
         ("Jetson Orin Nano Super", "8.7"),
         # As /proc/device-tree/model has them.
         ("NVIDIA Jetson AGX Orin Developer Kit", "8.7"),
@@ -331,6 +344,9 @@ def test_a_device_is_called_as_it_was_asked_for() -> None:
         ("v12.8", "12.8"),
         ("CUDA 12.8", "12.8"),
         ("cuda12.4", "12.4"),
+        ("12-8", "12.8"),  # packages of apt
+        ("12080", "12.8"),  # torch: "driver ... too old (found version 12080)"
+        ("13000", "13.0"),
         ("cuda-12.9", "12.9"),
         ("CUDA_12.9", "12.9"),
         ("CUDA Version: 12.8", "12.8"),  # as nvidia-smi prints it

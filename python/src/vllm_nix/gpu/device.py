@@ -75,13 +75,14 @@ def device_names() -> tuple[str, ...]:
 
 
 def cuda_release(text: str) -> str:
-    """A CUDA release as "12.6", from that, "12.6.3", PyTorch's "cu126", or "12", which is 12.0. Raises
-    `InputError`."""
+    """A CUDA release as "12.6", from that, "12.6.3", PyTorch's "cu126", the driver's "12060", or "12", which
+    is 12.0. Raises `InputError`."""
     written = text.strip().lower()
     found = _LABEL.fullmatch(written) or _RELEASE.fullmatch(written)
     first = next(iter(rules()["ptx-isa"]))
     if found:
-        release_ = f"{int(found[1])}.{int(found[2] or 0)}"
+        major, *minor = filter(None, found.groups())
+        release_ = f"{int(major)}.{int(minor[0]) if minor else 0}"
         if release(release_) >= release(first):
             return release_
     if _DRIVER.fullmatch(written):
@@ -94,9 +95,9 @@ def cuda_release(text: str) -> str:
 
 
 _RELEASE = re.compile(
-    r"(?:(?:cuda(?: version:?)?|cu|release|v)[ _-]?)?([0-9]{1,2})(?:\.([0-9]{1,3}))?(?:\.[0-9]{1,3}){0,2}"
+    r"(?:(?:cuda(?: version:?)?|cu|release|v)[ _-]?)?([0-9]{1,2})(?:[.-]([0-9]{1,3}))?(?:\.[0-9]{1,3}){0,2}"
 )
-_LABEL = re.compile(r"cu([0-9]{2})([0-9])")
+_LABEL = re.compile(r"cu([0-9]{2})([0-9])|([0-9]{2})0([0-9])0")
 _DRIVER = re.compile(r"[0-9]{3,4}(?:\.[0-9]{1,4}){0,2}")
 
 
@@ -243,12 +244,12 @@ _MARKS = frozenset(
     "nvidia geforce tesla jetson agx igx dgx hgx grid superchip gpu nvgpu tegra drive"
     " laptop mobile notebook workstation server edition graphics card developer kit engineering"
     " reference industrial station founders version small active ti super generation blackwell pcie fhhl dgxs nvlink"
-    " sff ws se lhr with design asus dell evga gainward galax gigabyte hp lenovo msi palit pny supermicro zotac".split()
+    " sff ws se fe lhr oem ultra mega shared devkit dev with design asus dell evga gainward galax gigabyte hp lenovo msi palit pny supermicro zotac".split()
 )
 _SIZES = re.compile(
     # a vGPU's profile, such as A40-48Q, A100D-10C, H100L-1-12CME
     r"(?<=[0-9])(?:[dlx]m?)?-(?:[0-9]-)?[0-9]{1,3}[abcq](?:me)?\b|(?<=[0-9][a-z])-[0-9]{1,3}[abcq]\b"
-    r"|\bmig (?:[0-9]c\.)?[0-9]g\.[0-9]+gb(?:\+\w+)?|sxm6 ac\b|(?:sxm|hbm|nvl)[0-9]*[a-z]?\b|(?<=h20)-3e\b|\b[0-9]+ ?gi?b?\b|\bmax-?q\b"
+    r"|\bmig[ -](?:[0-9]c\.)?[0-9]g\.[0-9]+gb(?:\+\w+)?|sxm6 ac\b|(?:sxm|hbm|nvl)[0-9]*[a-z]?\b|(?<=h20)-3e\b|\b[0-9]+ ?gi?b?\b|\bmax-?q\b"
 )
 
 
@@ -282,6 +283,10 @@ def _short(title: str) -> Iterator[str]:
     # "4090" and "a6000" are said for these alone; an RTX 6000 may be one of three.
     if re.match(r"GeForce [GR]TX [0-9]|RTX A[0-9]", title):
         yield plain[3:]
+    if re.match(r"GeForce [GR]TX [0-9]+$", title):
+        yield from (f"{plain}s", f"{plain}tis")
+    if re.match(r"RTX A[0-9]", title):
+        yield f"quadro{plain}"
     if found := re.match(r"RTX PRO ([0-9]+D?)", title):
         yield from (f"rtx{found[1]}pro".lower(), f"pro{found[1]}".lower(), f"{found[1]}pro".lower())
     if found := re.fullmatch(r"RTX ([0-9]+E? Ada)", title):
