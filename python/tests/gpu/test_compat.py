@@ -13,6 +13,7 @@ from vllm_nix.gpu.capability import ComputeCapability
 from vllm_nix.gpu.compat import (
     Judgement,
     Verdict,
+    fix_missing,
     is_beside_what_runs,
     judge,
     judge_library,
@@ -360,6 +361,19 @@ def test_not_every_c_is_vllms(tmp_path: Path, package: str, expected: Verdict) -
     (tmp_path / package).mkdir()
     found = judge_library(library(tmp_path / package / "_C.so", "sm_90a"), A6000)
     assert found.verdict == expected
+
+
+@pytest.mark.parametrize(
+    ("on", "fix"),
+    [
+        ("rtx5090", "build it with TORCH_CUDA_ARCH_LIST=12.0 by CUDA 12.8 and newer, or find"),
+        ("v100", "build it with TORCH_CUDA_ARCH_LIST=7.0 by CUDA 9.0 to 12.9, or find"),
+        ("orin", "build it with TORCH_CUDA_ARCH_LIST=8.7, or find a wheel that was"),
+    ],
+)
+def test_the_fix_names_the_cuda_that_compiles_for_it(tmp_path: Path, on: str, fix: str) -> None:
+    """CUDA 12.4 knows no 12.0, and 13 no longer 7.0."""
+    assert fix_missing(library(tmp_path / "_C.so", "sm_80"), device(on)).startswith(fix)
 
 
 def test_what_is_not_run_does_not_count(tmp_path: Path) -> None:

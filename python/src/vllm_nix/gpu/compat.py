@@ -175,8 +175,11 @@ def fix_missing(library: Library, device: Device) -> str:
         return f"slim the whole library for {device.capability} as well, or take it whole"
     if "nvidia" in library.path.parts:
         return "take NVIDIA's libraries of the device's own CUDA or JetPack, not these wheels"
-    wanted = arch_list([device.capability])
-    return f"build it with TORCH_CUDA_ARCH_LIST={wanted}, or find a wheel that was"
+    own = device.capability
+    with_ = f"build it with TORCH_CUDA_ARCH_LIST={arch_list([own])}"
+    if own.is_known and not (own.is_compiled_by("12.0") and own.compilers[1] is None):
+        with_ += f" by CUDA {own.compiled_by}"
+    return f"{with_}, or find a wheel that was"
 
 
 def _entry(entry: Entry, device: Device) -> Verdict:
