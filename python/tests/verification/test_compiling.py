@@ -85,6 +85,37 @@ def test_named_one_that_does_not_start(both: Sample, monkeypatch: pytest.MonkeyP
     assert found.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("device", "is_named", "fix"),
+    [
+        ("v100", False, "set TRITON_PTXAS_PATH to the ptxas of CUDA 9.0 to 12.9"),
+        ("thor", False, "to the ptxas of CUDA 13.0 and newer, or update triton"),
+        ("b300", True, "unset TRITON_PTXAS_BLACKWELL_PATH, if Triton's own is newer; or set"),
+    ],
+)
+def test_the_fix_of_an_assembler_is_one_that_helps(
+    both: Sample,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    device: str,
+    is_named: bool,
+    fix: str,
+) -> None:
+    """A newer CUDA or Triton knows an older device no longer, and what is named is not Triton's."""
+    if is_named:
+        monkeypatch.setenv("TRITON_PTXAS_BLACKWELL_PATH", newer(tmp_path))
+    (result,) = verify(both.root, device=device, only=["triton"]).results
+    assert fix in result.findings[0].fix
+    assert result.findings[0].fix.endswith("update triton") == (device == "thor")
+
+
+def test_triton_by_any_name(both: Sample) -> None:
+    both.install("triton-nightly", "3.6.0.post20260101", {"triton/__init__.py": ""})
+    both.uninstall("triton", "3.6.0")
+    found = faults(verify(both.root, device="thor", only=["triton"]))["triton"]
+    assert "and not sm_110" in found
+
+
 def test_triton_by_its_other_name(gpu_sample: Sample) -> None:
     """PyTorch's nightly builds call it pytorch-triton."""
     gpu_sample.uninstall("triton", "3.1.0")

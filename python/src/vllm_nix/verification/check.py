@@ -126,8 +126,12 @@ class Context:
         return next((found for found in self.distributions if found.name == name), None)
 
     def triton(self) -> Distribution | None:
-        """Triton, which PyTorch's nightly builds call pytorch-triton."""
-        return self.installed("triton") or self.installed("pytorch-triton")
+        """Triton, which PyTorch's nightly builds call pytorch-triton, and others triton-nightly ..."""
+        named = self.installed("triton") or self.installed("pytorch-triton")
+        for folder in () if named else self.packages.find("triton"):
+            if (folder / "backends/nvidia").is_dir():
+                return self.facts.records().owner(folder / "__init__.py")
+        return named
 
     def follow(self, name: str) -> None:
         """For a check that looks for a distribution's files: not where they cannot be found."""

@@ -119,15 +119,20 @@ def _known(context: Context, program: Path) -> set[str] | str:
 def _unknown(
     context: Context, assembler: Assembler, program: Path, device: Device, known: set[str]
 ) -> Finding:
-    newest = max(known, key=int, default="none")
-    is_newer = device.capability.number > int(newest) if known else True
+    own, newest = device.capability, max(known, key=int, default="none")
+    is_newer = own.number > int(newest) if known else True
+    cudas = own.compiled_by if own.is_known else f"that knows sm_{own.number}"
+    fix = f"set {assembler.variable} to the ptxas of CUDA {cudas}"
+    if os.environ.get(assembler.variable) == str(program):
+        fix = f"unset {assembler.variable}, if Triton's own is newer; or {fix}"
+    elif not (own.is_known and own.compilers[1]):  # else newer ones leave it out
+        fix += ", or update triton"
     return failed(
         f"{assembler.name} knows architectures up to sm_{newest}"
-        + ("" if is_newer else f", and not sm_{device.capability.number}"),
+        + ("" if is_newer else f", and not sm_{own.number}"),
         where=context.place(program),
         expected=f"one that knows {device.name}",
-        fix=f"set {assembler.variable} to the ptxas of a CUDA that knows sm_"
-        f"{device.capability.number}, or update triton",
+        fix=fix,
     )
 
 
