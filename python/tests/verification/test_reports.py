@@ -498,9 +498,68 @@ REPORTS = [
         "/g/libexec/gcc/cc1plus: error while loading shared libraries: libmpfr.so.1: cannot open shared object file: No such file or directory",
         "name another compiler",
     ),
+    (
+        "triton#5385",
+        "ptxas add_kernel.ptx, line 5; fatal   : Unsupported .version 8.4; current version is '7.8'",
+        "name a newer ptxas",
+    ),
+    (
+        "WSL#9962",
+        "Failed to initialize NVML: GPU access blocked by the operating system",
+        "update Windows' driver",
+    ),
+    (
+        "nccl#955",
+        "NCCL WARN Cuda failure 'API call is not supported in the installed CUDA driver'",
+        "update the driver",
+    ),
+    (
+        "vllm#18335",
+        "RuntimeError: CUDA error: CUBLAS_STATUS_INTERNAL_ERROR when calling `cublasCreate(handle)`",
+        "unset LD_LIBRARY_PATH",
+    ),
+    (
+        "vllm#16995",
+        "ImportError: cannot import name '_vllm_fa3_C' from 'vllm.vllm_flash_attn' (/v/vllm/vllm_flash_attn/__init__.py)",
+        "install vLLM's wheel again",
+    ),
+    (
+        "opentelemetry-python#2841",
+        "ModuleNotFoundError: No module named 'google.protobuf'",
+        "pip install protobuf",
+    ),
+    (
+        "autogen#6419",
+        "ModuleNotFoundError: No module named 'opentelemetry.exporter'",
+        "install what has the module opentelemetry.exporter",
+    ),
+    (
+        "",
+        "ImportError: This modeling file requires the following packages that were not found in your environment: einops, timm. Run `pip install einops timm`",
+        "pip install them: einops, timm, which",
+    ),
+    ("", "OSError: Triton Error [CUDA]: out of memory", "lower --gpu-memory-utilization"),
+    ("", "RuntimeError: CUDA error: device-side assert triggered", "CUDA_LAUNCH_BLOCKING=1"),
+    ("", "locale.Error: unsupported locale setting", "LC_ALL=C.UTF-8"),
+    ("", "ImportError: dlopen: cannot load any more object with static TLS", "LD_PRELOAD"),
+    ("", "what():  std::bad_alloc", "more memory"),
+    ("", "requests.exceptions.HTTPError: Invalid user token.", "HF_TOKEN"),
+    (
+        "",
+        "403 Forbidden: Authorization error.. Cannot access content at: a file",
+        "may not read gated repositories",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("thread", "message", "fix"), REPORTS)
 def test_fix(thread: str, message: str, fix: str) -> None:
     assert fix in fix_for(message), thread
+
+
+def test_a_release_ends_before_the_sentence_does() -> None:
+    message = (
+        "SystemError: The installed pydantic-core version (2.41.5) is incompatible with the current pydantic "
+        "version, which requires 2.41.4. If you encounter this error, make sure that you haven't upgraded it."
+    )
+    assert fix_for(message) == "pip install pydantic-core==2.41.4"
