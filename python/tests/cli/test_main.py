@@ -144,6 +144,14 @@ def test_json_says_what_the_exit_status_says(words: list[str], code: int) -> Non
     assert done.stderr == f"vllm-nix: {answer['error']}\n"
 
 
+@pytest.mark.parametrize("words", [["verify", "--timeout", "0"], ["archs", "--nope"], ["archs"]])
+def test_json_after_a_command_line_that_is_none(words: list[str]) -> None:
+    done = subprocess.run([*OURS, *words, "--json"], capture_output=True, text=True, check=False)
+    answer = json.loads(done.stdout)
+    assert (done.returncode, answer["exit_code"]) == (2, 2)
+    assert done.stderr.endswith(f"error: {answer['error']}\n")
+
+
 def test_json_after_an_interruption(hanging: Path) -> None:
     command = [*OURS, "verify", str(hanging), "--only", "interpreter", "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:

@@ -121,7 +121,9 @@ def _run(argv: Sequence[str], begin: Callable[[str], None]) -> int:
     try:
         try:
             args = _parse(argv)
-        except SystemExit:  # of argparse, after a fault or --help
+        except SystemExit as end:  # of argparse, after a fault or --help
+            if "--json" in argv and (said := getattr(end, "said", "")):
+                _print_failure(said, 2)
             print(end="", flush=True)
             raise
         begin(args.command)
@@ -195,12 +197,16 @@ def _fail(args: argparse.Namespace | SimpleNamespace | None, said: object, code:
     try:
         print(f"vllm-nix: {printable(said)}", file=sys.stderr)
         if getattr(args, "json", False):
-            import json
-
-            print(json.dumps({"exit_code": code, "error": str(said)}), flush=True)
+            _print_failure(said, code)
     except OSError:
         pass
     return code
+
+
+def _print_failure(said: object, code: int) -> None:
+    import json
+
+    print(json.dumps({"exit_code": code, "error": str(said)}), flush=True)
 
 
 def _drop_output() -> None:

@@ -11,11 +11,22 @@ from vllm_nix.text import columns, printable
 from vllm_nix.version import __version__
 
 
+class UsageError(SystemExit):
+    """A command line that argparse does not take, which it has said."""
+
+    def __init__(self, said: str) -> None:
+        super().__init__(2)
+        self.said = said
+
+
 class _Parser(argparse.ArgumentParser):
     """Its messages quote words, which may be anybody's, pasted."""
 
     def error(self, message: str) -> NoReturn:
-        super().error(printable(message))
+        try:
+            super().error(printable(message))
+        except SystemExit:
+            raise UsageError(message) from None
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):
