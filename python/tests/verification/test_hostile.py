@@ -122,6 +122,15 @@ def test_metadata_that_is_large(sample: Sample) -> None:
     )
 
 
+def test_a_name_without_end(sample: Sample) -> None:
+    sample.install("greedy", "1", requires=("a" * 900_000,))
+    metadata = sample.metadata("greedy", "1") / "METADATA"
+    metadata.write_text(metadata.read_text().replace("Name: greedy", f"Name: {'b' * 900_000}"))
+    report = verify(sample.root, only=["requirements", "wheel-set"])
+    assert " more characters" in faults(report)["wheel-set"]
+    assert len(json.dumps(report.to_json())) < 50_000
+
+
 def test_run_paths(sample: Sample) -> None:
     needed = [(NEEDED, b"n%d.so" % index) for index in range(400)]
     paths = b":".join(b"/%d" % index for index in range(20_000))

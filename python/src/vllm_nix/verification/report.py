@@ -55,6 +55,17 @@ class Status(StrEnum):
         return list(Status).index(self)
 
 
+LONGEST = 4000  # characters of a text: a package's name may have any number
+
+
+def _shorten(one: object, *names: str) -> None:
+    for name in names:
+        text = getattr(one, name)
+        if len(text) > LONGEST:
+            cut = f"{text[:LONGEST]} ... and {len(text) - LONGEST} more characters"
+            object.__setattr__(one, name, cut)
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One thing that a check saw; `fix` is one line that a user can follow."""
@@ -64,6 +75,9 @@ class Finding:
     where: str = ""
     expected: str = ""
     fix: str = ""
+
+    def __post_init__(self) -> None:
+        _shorten(self, "found", "where", "expected", "fix")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +91,9 @@ class Result:
     seconds: float
     reason: str = ""
     harmless: bool = True
+
+    def __post_init__(self) -> None:
+        _shorten(self, "reason")
 
     @property
     def status(self) -> Status:
