@@ -9,11 +9,12 @@ system=/usr/lib/@triplet@
 l4t=("$system"/{nvidia,tegra})
 any='[0-9][0-9][0-9]*.*' # release
 
-# Where no ldconfig has run, as in a container, there is no link to the file with the release in its name.
+# Where no ldconfig has run, as in a container, there is no link to the file with the release in its name. An
+# empty file is what an image has that was saved from a container in whose place the driver was mounted.
 library_in() { # FOLDER LIBRARY RELEASE: REPLY, the library's path
   # shellcheck disable=SC2231 # a release may be a pattern
   for REPLY in "$1/$2" "$1/${2%.so.*}.so."$3; do
-    [[ ! -e $REPLY ]] || return 0
+    [[ ! -s $REPLY ]] || return 0
   done
   return 1
 }

@@ -54,7 +54,7 @@ def install(folder: Path, release: str, *names: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in names or DRIVER:
         file = folder / f"{name.partition('.so')[0]}.so.{release}"
-        file.touch()
+        file.write_text(release)
         (folder / name).symlink_to(file.name)
 
 
@@ -334,7 +334,8 @@ def test_a_container_in_which_no_ldconfig_has_run(cuda: Path, tmp_path: Path) ->
     """NVIDIA's container toolkit mounts the files alone; an older release's may lie beside them."""
     driver = tmp_path / "driver"
     install(driver, "580.95.05")
-    (driver / "libnvidia-ml.so.535.216.01").touch()
+    (driver / "libnvidia-ml.so.535.216.01").write_text("535")
+    (driver / "libcuda.so.470.82.01").touch()  # of a container that the image was saved from
     for name in DRIVER:
         (driver / name).unlink()
     found = links(cuda / "bin/python", HOME=str(tmp_path), LD_LIBRARY_PATH=str(driver))
@@ -455,6 +456,19 @@ def test_hosts_of_each_shape(
     assert {
         name: str(Path(end).parent) for name, end in found.items() if name != "folder"
     } == wanted
+
+
+def test_an_image_that_was_saved_from_a_container(cuda: Path, tmp_path: Path) -> None:
+    """It has empty files where the driver had been mounted; this host's driver lies elsewhere."""
+    saved, driver = tmp_path / "saved", tmp_path / "driver"
+    install(saved, "535.216.01")
+    for name in DRIVER:
+        (saved / name).write_text("")
+    variables = {"HOME": str(tmp_path), "LD_LIBRARY_PATH": f"{saved}:{driver}"}
+    assert links(cuda / "bin/python", **variables)["folder"] == ""
+    install(driver, "580.95.05")
+    found = links(cuda / "bin/python", **variables)
+    assert {Path(end).parent for name, end in found.items() if name != "folder"} == {driver}
 
 
 @pytest.mark.parametrize("named", ["{0}", "/nowhere:{0}/"])

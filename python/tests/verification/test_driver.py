@@ -59,6 +59,8 @@ def test_a_driver_that_the_loader_does_not_find(
     folder = tmp_path / "system"
     folder.mkdir()
     (folder / "libcuda.so").touch()  # a toolkit's stub is none
+    (folder / "libcuda.so.1").touch()  # nor what an image has that was saved from a container
+    (folder / "libcuda.so.535.216.01").touch()
     (result,) = verify(gpu_sample.root, only=["live-device"]).results
     assert result.reason == "no NVIDIA driver here"
     stopped(folder, 0)

@@ -4,6 +4,7 @@ import os
 import platform
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -150,17 +151,24 @@ def _out_of_reach() -> BrokenDriver | None:
     """A driver that this Python's loader does not find, by the places where drivers are installed: a
     Python of Nix's looks in none of the host's, and a container may lack the link by the soname."""
     for folder in DRIVER_FOLDERS:
-        if (folder / "libcuda.so.1").exists():
+        if _has_content(folder / "libcuda.so.1"):
             return BrokenDriver(
                 f"the NVIDIA driver's {folder}/libcuda.so.1 is not where this Python's loader looks",
                 f"export LD_LIBRARY_PATH={folder}, or for the host's own Python name it to ldconfig",
             )
-        for file in sorted(folder.glob("libcuda.so.[0-9][0-9][0-9]*")):
+        for file in filter(_has_content, sorted(folder.glob("libcuda.so.[0-9][0-9][0-9]*"))):
             return BrokenDriver(
                 f"the NVIDIA driver's {file} is there, and the link libcuda.so.1 to it is not",
                 f"ldconfig, as root, makes the links; or ln -s {file.name} {folder}/libcuda.so.1",
             )
     return None
+
+
+def _has_content(file: Path) -> bool:
+    """Not so in an image that was saved from a container, in whose place the driver had been mounted."""
+    with suppress(OSError):
+        return file.stat().st_size > 0
+    return False
 
 
 CONTAINER = "start the container with --gpus all (or its CDI device)"
