@@ -123,6 +123,13 @@ def test_nix_names_the_fault_in_the_same_words(name: str, nix: Nix, tmp_path: Pa
     assert f"nix/targets/x/target.toml: {BAD[name]['error']}\n" in result.stderr + "\n"
 
 
+def test_a_label_says_more_than_the_release() -> None:
+    """Of torch 2.11 there are builds for CUDA 12 as well, which the registry's rule is not for."""
+    case = {"torch.version": "2.14.0+cu129", "cuda.toolkit": "12.9", "vllm.from": "source"}
+    revision = {"vllm-flash-attn.rev": "b273a02621d3c94bc747df67204f591b67f38fae"}
+    complete_target("target.toml", broken({"target": "cuda", "set": case | revision}))
+
+
 @pytest.mark.parametrize("text", ["a = " + "9" * 5_000, "a = " + "[" * 50_000, "a", "\ud800"])
 def test_a_file_that_is_no_toml_is_named(tmp_path: Path, text: str) -> None:
     file = tmp_path / "capabilities.toml"
