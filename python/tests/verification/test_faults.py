@@ -367,11 +367,32 @@ def test_which_distribution_a_module_is_of(sample: Sample) -> None:
         return next(found.fix for found in result.findings if found.where == "import triton")
 
     sample.install("asking", "1", requires=("py-regex>=1",))
-    assert fix() == "pip install py-regex, which asking asks for"
+    assert fix() == "pip install 'py-regex>=1', which asking asks for"
     sample.install("regex-all", "1", {"py_regex/__init__.py": ""})
     (sample.site / "py_regex/__init__.py").unlink()
     (sample.site / "py_regex").rmdir()
     assert fix().startswith("install regex-all again (pip install --force-reinstall")
+
+
+@pytest.mark.parametrize(
+    ("module", "asked", "expected"),
+    [
+        ("PIL", "pillow", "pip install pillow, which asking asks for"),
+        ("cv2", "opencv-python-headless>=4.13", "'opencv-python-headless>=4.13', which asking"),
+        ("zmq", "", "pip install pyzmq"),
+        ("triton_dist", "triton-dist==3.5; platform_system == 'Linux'", "triton-dist==3.5, which"),
+        ("google.protobuf", "", "pip install protobuf"),
+    ],
+)
+def test_modules_by_other_names_than_their_distributions(
+    sample: Sample, module: str, asked: str, expected: str
+) -> None:
+    sample.install("triton", "3.1.0", {"triton/__init__.py": f"import {module}\n"})
+    sample.install("asking", "1", requires=(asked,) if asked else ())
+    [result] = verify(sample.root, only=["imports"]).results
+    assert expected in next(
+        found.fix for found in result.findings if found.where == "import triton"
+    )
 
 
 def test_a_wheel_that_was_patched_before_it_was_published(sample: Sample) -> None:
@@ -816,7 +837,11 @@ def test_numpys_bridge(sample: Sample) -> None:
     (result,) = verify(sample.root, only=["imports"]).results
     (finding,) = [found for found in result.findings if found.status is Status.FAILED]
     assert finding.found == "RuntimeError: Numpy is not available"
-    assert "numpy<2" in finding.fix
+    assert finding.fix.startswith("pip install --force-reinstall numpy"), "torch 2.13 takes NumPy 2"
+    sample.install("torch", "2.2.2")
+    sample.uninstall("torch", "2.13.0+cpu")
+    (result,) = verify(sample.root, only=["imports"]).results
+    assert 'pip install "numpy<2"' in result.findings[-1].fix
 
 
 @pytest.mark.parametrize(

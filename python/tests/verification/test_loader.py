@@ -4,6 +4,7 @@ does, with libraries that gcc made, and most beside what importing them really s
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -416,6 +417,36 @@ def test_what_library_path_has_is_no_cause_where_nothing_has_the_symbol(
     monkeypatch.setenv("LD_LIBRARY_PATH", str(other.parent))
     assert "needs gone" in found(gpu_sample, "torch-abi")
     assert "LD_LIBRARY_PATH" not in fix_of(gpu_sample, "torch-abi")
+
+
+def test_what_a_run_path_finds_first(gpu_sample: Sample, made: Path) -> None:
+    """A build's folder, that its run path still leads to, has an older one than the environment."""
+    name, symbol = "libpart.so.1", "part2"
+    own = library(gpu_sample.site / "own" / name, f"int {symbol}(void) {{ return 1; }}\n")
+    other = library(made / "build" / name)
+    code = f"int {symbol}(void);\nint use(void) {{ return {symbol}(); }}\n{INIT}"
+    path = [f"-Wl,--disable-new-dtags,-rpath,{other.parent}:$ORIGIN/../own"]
+    library(gpu_sample.site / "vllm/_C.abi3.so", code, own, options=path)
+    assert "needs part2" in found(gpu_sample, "torch-abi")
+    assert fix_of(gpu_sample, "torch-abi").startswith(f"{other} is found before")
+    other.unlink()
+    assert found(gpu_sample, "torch-abi") == ""
+
+
+def test_a_module_beside_its_package_is_its_distributions(gpu_sample: Sample, made: Path) -> None:
+    """flash_attn_2_cuda.cpython-311-x86_64-linux-gnu.so is flash-attn's."""
+    code = f"int gone(void);\nint use(void) {{ return gone(); }}\n{INIT}"
+    tag = sysconfig.get_config_var("EXT_SUFFIX")
+    data = library(made / "module.so", code).read_bytes()
+    gpu_sample.install("flash-attn", "2.8.3", {f"flash_attn_2_cuda{tag}": data})
+    assert "needs gone" in found(gpu_sample, "torch-abi")
+    assert fix_of(gpu_sample, "torch-abi").startswith("install flash-attn and what it needs again")
+    gone = library(made / "libgone.so.3")
+    data = library(made / "module.so", "int unused;\n", gone).read_bytes()
+    gpu_sample.install("causal-conv1d", "1.5", {f"causal_conv1d_cuda{tag}": data})
+    gpu_sample.uninstall("flash-attn", "2.8.3")
+    (gpu_sample.site / f"flash_attn_2_cuda{tag}").unlink()
+    assert "does not import: ImportError: libgone.so.3" in found(gpu_sample)
 
 
 def test_an_older_library_that_torch_loads_first(gpu_sample: Sample, made: Path) -> None:

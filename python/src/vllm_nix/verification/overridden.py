@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vllm_nix.binaries.elf import ElfError
 from vllm_nix.binaries.linker import LinkerError
+from vllm_nix.text import quoted
 from vllm_nix.verification.check import Context
 
 _CUDAS = re.compile(r"lib(?:cu|nv|nccl|npp|torch|c10)")
@@ -32,8 +33,8 @@ def replaced(context: Context) -> Mapping[Path, list[str]]:
 
 
 def take_out(context: Context, file: Path, name: str = "", symbol: bytes = b"") -> str:
-    """The fix for a library that gets one from LD_LIBRARY_PATH whose name begins so, or one that hides
-    the environment's own, which has the symbol; "" if it gets no such."""
+    """The fix for a library that gets one from LD_LIBRARY_PATH whose name begins so, or one from anywhere
+    that hides the environment's own, which has the symbol; "" if it gets no such."""
     linking = context.linking()
     if isinstance(context.interpreter, str) or context.manifest or file not in linking.images:
         return ""  # a Nix build's launcher has the driver's folder there, and nothing else
@@ -44,10 +45,15 @@ def take_out(context: Context, file: Path, name: str = "", symbol: bytes = b"") 
         return ""
     for one in scope:
         place = Path(os.path.normpath(one.path))
-        if str(place.parent) not in folders:
-            continue
-        if (name and place.name.startswith(name)) or _own_has(context, place.name, symbol):
+        is_named = str(place.parent) in folders
+        hides = not context.packages.holds(place) and _own_has(context, place.name, symbol)
+        if is_named and (hides or (name and place.name.startswith(name))):
             return f"take {place.parent} out of LD_LIBRARY_PATH: its {place.name} is found first"
+        if hides:
+            return (
+                f"{place} is found before the environment's own, which has it: move it away, or take its folder out "
+                f"of what leads there (patchelf --print-rpath {quoted(str(file))}; /etc/ld.so.conf.d)"
+            )
     return ""
 
 

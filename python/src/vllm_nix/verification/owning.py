@@ -1,8 +1,10 @@
 """Which distribution has what is missed, as far as the environment itself says."""
 
 import re
+from contextlib import suppress
 from pathlib import Path
 
+from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from vllm_nix.text import quoted
@@ -10,6 +12,31 @@ from vllm_nix.verification.check import Context
 from vllm_nix.verification.opened import requires
 
 _MODULE = re.compile(r"No module named '(\w{1,100})'")
+# Of what vLLM and its kin import: distributions whose modules have other names.
+_DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "_cffi_backend": "cffi",
+    "attr": "attrs",
+    "cpuinfo": "py-cpuinfo",
+    "cv2": "opencv-python-headless",
+    "dateutil": "python-dateutil",
+    "dotenv": "python-dotenv",
+    "google": "protobuf",
+    "jwt": "pyjwt",
+    "multipart": "python-multipart",
+    "pynvml": "nvidia-ml-py",
+    "pythonjsonlogger": "python-json-logger",
+    "sklearn": "scikit-learn",
+    "tvm_ffi": "apache-tvm-ffi",
+    "yaml": "pyyaml",
+    "zmq": "pyzmq",
+}
+
+
+def owner_of(context: Context, file: Path) -> str:
+    """What to install for a file: its distribution; of one that no RECORD has, its package."""
+    found = context.facts.records().owner(file)
+    return found.name if found else context.packages.top(file)
 
 
 def fix_again(context: Context, file: Path) -> str:
@@ -42,14 +69,22 @@ def fix_module(context: Context, problem: str) -> str:
         owner = owners[0].distribution
         if path.startswith((f"{owner.place}/{module}/", f"{owner.place}/{module}.")):
             return f"install {owner.name} again: its {module} is gone"
-    name = canonicalize_name(module)
-    asking = asks(context, name)
-    return f"pip install {name}, which {asking} asks for" if asking else ""
+    name = _DISTRIBUTIONS.get(module, canonicalize_name(module))
+    for found in context.distributions:
+        for text in filter(lambda text: _asks(text, name), found.requires):
+            with suppress(ValueError, RecursionError):
+                wanted = f"{name}{Requirement(text).specifier}"
+                return f"pip install {quoted(wanted)}, which {found.name} asks for"
+    return f"pip install {name}" if module in _DISTRIBUTIONS else ""
 
 
 def asks(context: Context, name: str) -> str:
     """The first distribution that requires another, and not as an extra; "" if none does."""
-    for found in context.distributions:
-        if any(requires(text, name) and "extra" not in text for text in found.requires):
-            return found.name
-    return ""
+    asking = (
+        one for one in context.distributions if any(_asks(text, name) for text in one.requires)
+    )
+    return next((one.name for one in asking), "")
+
+
+def _asks(requirement: str, name: str) -> bool:
+    return requires(requirement, name) and "extra" not in requirement

@@ -16,7 +16,7 @@ from vllm_nix.verification.foreign import host_library
 from vllm_nix.verification.known import ATTENTION, EVERY_START
 from vllm_nix.verification.lacks import TORCHS_MAPS, is_essential, lacks
 from vllm_nix.verification.overridden import replaced, take_out
-from vllm_nix.verification.owning import fix_again, fix_gone
+from vllm_nix.verification.owning import fix_again, fix_gone, owner_of
 from vllm_nix.verification.report import Status
 from vllm_nix.verification.survey import StepError, Survey
 
@@ -75,7 +75,7 @@ def elf_files(context: Context) -> Iterator[Finding]:
             continue
         package = context.packages.top(file)
         for name, place in lack.elsewhere.items():
-            finding = _out_of_reach(context, file, package, name, place)
+            finding = _out_of_reach(context, file, name, place)
             if package not in works:
                 works[package] = _works_without(context, package)
             if works[package] and context.manifest:
@@ -96,7 +96,8 @@ def elf_files(context: Context) -> Iterator[Finding]:
         elif lack.nowhere:
             optional[package].update(dict.fromkeys(lack.nowhere, file))
         for version, library, newest in lack.versions:
-            fix = f"install a build of {package} for an older system, or a newer {library}"
+            whose = owner_of(context, file)
+            fix = f"install a build of {whose} for an older system, or a newer {library}"
             if version.startswith("GLIBC_"):
                 fix = fix_for(f"version `{version}' not found", fix)
             fix = take_out(context, file, library.partition(".so")[0]) or fix
@@ -150,15 +151,16 @@ def _partly(context: Context, package: str, names: list[str]) -> Finding:
     """The finding for a package that may well do without libraries: that it imports is tried."""
     gone = next(filter(None, (fix_gone(context, name) for name in names)), "")
     install = gone or fix_for(f"{names[0]}: cannot open", f"install what has {names[0]}")
-    needs, fix = _needs(names), f"{install}, if you use that part of {package}"
-    problem = _import_error(context, package)
+    module = package.partition(".")[0] if package.endswith(".so") else package
+    needs, fix = _needs(names), f"{install}, if you use that part of {module}"
+    problem = _import_error(context, module)
     if problem is None:
         return warning(needs, where=package, fix=fix)
     if problem:
         found = f"{needs}; it does not import: {problem}"
         fix = host_library(context, problem) or fix_for(problem, install)
         return warning(found, where=package, fix=fix)
-    return warning(needs, where=package, fix=f"{fix}; `import {package}` works without")
+    return warning(needs, where=package, fix=f"{fix}; `import {module}` works without")
 
 
 def _works_without(context: Context, package: str) -> bool | None:
@@ -187,17 +189,16 @@ def _import_error(context: Context, package: str) -> str | None:
     return ""
 
 
-def _out_of_reach(context: Context, file: Path, package: str, name: str, place: Path) -> Finding:
+def _out_of_reach(context: Context, file: Path, name: str, place: Path) -> Finding:
     """The finding for a library that is in the environment, where nothing looks for it."""
     stem = name.partition(".so")[0]
     loaded = context.linking().torch.names
     other = next((one for one in loaded if one.partition(".so")[0] == stem and one != name), "")
-    owner = context.facts.records().owner(file)
-    package = owner.name if owner else package
+    whose = owner_of(context, file)
     if other:
-        fix = f"install the build of {package} that needs {other}, which torch loads"
+        fix = f"install the build of {whose} that needs {other}, which torch loads"
     else:
-        fix = f"install a build of {package} whose run path leads there"
+        fix = f"install a build of {whose} whose run path leads there"
     if not other and not context.manifest:
         fix += f", or put {quoted(str(place.parent))} on LD_LIBRARY_PATH"
     return failed(
@@ -232,5 +233,5 @@ def _too_new_for_jetpack(context: Context) -> Iterator[Finding]:
             f"needs {version} of {library}",
             where=context.place(file),
             expected=f"up to {family}_{release.symbols[family]}, as JetPack {release.release} has it",
-            fix=f"install a build of {package} for an older system (manylinux), or build it there",
+            fix=f"install a build of {owner_of(context, file)} for an older system (manylinux), or build it there",
         )

@@ -230,6 +230,7 @@ def _bridge(context: Context) -> Iterator[Finding]:
     if not (context.survey.imports("torch") and context.survey.imports("numpy")):
         return
     where = "torch.from_numpy(numpy.arange(4.0))"
+    torch, numpy = context.installed("torch"), context.installed("numpy")
     try:
         answer = context.ask(*BRIDGE)
         if answer["tried"]:
@@ -242,10 +243,12 @@ def _bridge(context: Context) -> Iterator[Finding]:
                 )
             return
     except StepError as problem:
-        yield failed(str(problem), where=where, fix=fix_for(str(problem), NUMPY))
+        fix = fix_for(str(problem), NUMPY)
+        if fix.startswith(DOWN) and not _is_mismatched(torch, numpy):
+            fix = WHOLE
+        yield failed(str(problem), where=where, fix=fix)
         return
-    torch, numpy = context.installed("torch"), context.installed("numpy")
-    if torch and numpy and _is_older(torch, "2.3") and not _is_older(numpy, "2"):
+    if torch and numpy and _is_mismatched(torch, numpy):
         yield failed(
             f"torch {torch.version} beside NumPy {numpy.version}",
             where=where,
@@ -254,7 +257,13 @@ def _bridge(context: Context) -> Iterator[Finding]:
         )
 
 
-NUMPY = 'pip install "numpy<2", or a torch from 2.3 on'
+DOWN = 'pip install "numpy<2"'
+NUMPY = f"{DOWN}, or a torch from 2.3 on"
+WHOLE = "pip install --force-reinstall numpy, in its version; if that is not it, this torch is built without NumPy"
+
+
+def _is_mismatched(torch: Distribution | None, numpy: Distribution | None) -> bool:
+    return bool(torch and numpy and _is_older(torch, "2.3") and not _is_older(numpy, "2"))
 
 
 def _is_older(distribution: Distribution, than: str) -> bool:

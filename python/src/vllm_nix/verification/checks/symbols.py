@@ -17,6 +17,7 @@ from vllm_nix.verification.known import is_torchs
 from vllm_nix.verification.linking import Linking
 from vllm_nix.verification.machine import DRIVER_LIBRARIES
 from vllm_nix.verification.overridden import take_out
+from vllm_nix.verification.owning import owner_of
 from vllm_nix.verification.tags import is_for_another
 
 # Names in the namespaces at, c10 and torch, as the Itanium C++ ABI mangles them.
@@ -181,7 +182,6 @@ def _undefined_elsewhere(context: Context, file: Path, missing: list[bytes]) -> 
     name = missing[0]
     rows = (row for row in _OWNERS if row[0].match(name))
     _, owner, how = next(rows, (None, "one of the libraries that it needs", ""))
-    package = context.packages.top(file)
     version = context.facts.symbols(file).wanted.get(name)
     return failed(
         _needs_symbols([name + f"@{version}".encode() if version else name, *missing[1:]]),
@@ -189,7 +189,7 @@ def _undefined_elsewhere(context: Context, file: Path, missing: list[bytes]) -> 
         expected=f"{owner} to define it{_in_words(name)}",
         fix=take_out(context, file, _STEMS.get(owner, ""), name)
         or how
-        or f"install {package} and what it needs again, as one set, as their locks say",
+        or f"install {owner_of(context, file)} and what it needs again, as one set, as their locks say",
     )
 
 
