@@ -1,6 +1,7 @@
 """Environments made to take all time or memory, or to lead the checks elsewhere."""
 
 import errno
+import json
 import os
 import signal
 import subprocess
