@@ -359,6 +359,20 @@ def test_which_owner_to_keep(sample: Sample) -> None:
     assert report.status == "warning", "a command that nothing imports"
 
 
+def test_a_module_that_another_distribution_hides(sample: Sample) -> None:
+    """vllm#12977: pynvml before 12 has a folder of the name that nvidia-ml-py's module has."""
+    sample.install("nvidia-ml-py", "12.560.30", {"pynvml.py": ""})
+    assert faults(verify(sample.root, only=["ownership"])) == {}
+    sample.install("pynvml", "11.4.1", {"pynvml/__init__.py": ""})
+    (finding, _) = verify(sample.root, only=["ownership"]).results[0].findings
+    assert (finding.status, finding.fix.partition(",")[0]) == ("warning", "pip uninstall pynvml")
+    assert finding.where.endswith("pynvml.py")
+    assert finding.found.startswith("hidden by pynvml, which has pynvml as a folder")
+    sample.install("asking", "1", requires=("nvidia-ml-py",))
+    (finding, _) = verify(sample.root, only=["ownership"]).results[0].findings
+    assert "--no-deps nvidia-ml-py, in its version: asking asks for it" in finding.fix
+
+
 def test_which_distribution_a_module_is_of(sample: Sample) -> None:
     sample.install("triton", "3.1.0", {"triton/__init__.py": "import py_regex\n"})
 

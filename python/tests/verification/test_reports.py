@@ -549,6 +549,106 @@ REPORTS = [
         "403 Forbidden: Authorization error.. Cannot access content at: a file",
         "may not read gated repositories",
     ),
+    (
+        "",
+        "ImportError: mistral_common is not installed. Please install it with `pip install mistral-common[image]`",
+        "pip install 'mistral-common[image]'",
+    ),
+    (
+        "",
+        "ImportError: Using `bitsandbytes` needs it: `pip install -U bitsandbytes>=0.46.1`",
+        "pip install 'bitsandbytes>=0.46.1'",
+    ),
+    (
+        "",
+        "ImportError: LlamaTokenizer requires the protobuf library but it was not found in your environment.",
+        "pip install 'protobuf'",
+    ),
+    (
+        "",
+        "ImportError: Please install vllm[audio] for audio support",
+        "pip install 'vllm[audio]'",
+    ),
+    (
+        "vllm#32116",
+        "TimeoutError: Timed out waiting for engine core processes to start. Waited for configured timeout of 600s",
+        "VLLM_ENGINE_READY_TIMEOUT_S=3600",
+    ),
+    (
+        "",
+        "Failed: Cuda error /workspace/csrc/custom_all_reduce.cuh:346 'an illegal memory access was encountered'",
+        "--disable-custom-all-reduce",
+    ),
+    (
+        "",
+        "RuntimeError: NCCL communicator was aborted on rank 1.",
+        "first message of the other ranks",
+    ),
+    (
+        "",
+        "RuntimeError: store->get('0') got error: wait timeout after 600000ms, keys: /default_pg/0//cuda//0",
+        "MASTER_ADDR",
+    ),
+    (
+        "",
+        "NCCL WARN Mismatched NCCL version detected : rank 0 version 22703 rank 1 version 22605",
+        "same NCCL on all hosts",
+    ),
+    (
+        "",
+        "NCCL WARN Cuda failure 999 'unknown error'",
+        "nvidia_uvm",
+    ),
+    (
+        "",
+        "RuntimeError: CUDA driver error: out of memory",
+        "lower --gpu-memory-utilization",
+    ),
+    (
+        "",
+        "huggingface_hub.errors.HFValidationError: Repo id must be in the form 'repo_name' or 'namespace/repo_name': '/models/qwen'.",
+        "look at the model's name",
+    ),
+    (
+        "",
+        "ImportError: /t/lib/libtorch_python.so: undefined symbol: PyObject_GetOptionalAttr",
+        "for another Python",
+    ),
+    (
+        "vllm#12386",
+        "AttributeError: module 'pynvml' has no attribute 'nvmlDeviceGetUUID'",
+        "pip uninstall pynvml",
+    ),
+    (
+        "vllm-ascend#1239",
+        "what():  Only a single TORCH_LIBRARY can be used to register the namespace _C; please put all of your definitions in one",
+        "until none is left",
+    ),
+    (
+        "",
+        "SystemError: initialization of _internal failed without raising an exception",
+        "upgrade numba",
+    ),
+    (
+        "",
+        "RuntimeError: \"addmm_impl_cpu_\" not implemented for 'Half'",
+        "--dtype bfloat16",
+    ),
+    (
+        "",
+        "AttributeError: module 'torch._C' has no attribute '_cuda_setDevice'",
+        "install the one for CUDA",
+    ),
+    (
+        "",
+        "AttributeError: module 'torch.cuda' has no attribute 'MemPool'",
+        "`pip check` names the release",
+    ),
+    (
+        "",
+        "ValueError: the KV cache of VLLM_CPU_KVCACHE_SPACE is too large",
+        "fewer GiB",
+    ),
 ]
 
 

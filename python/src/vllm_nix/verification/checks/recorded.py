@@ -319,7 +319,10 @@ def ownership(context: Context) -> Iterator[Finding]:
     The one that was installed last won, and removing either breaks the other: `triton` and
     `triton-ascend`, opencv and its headless twin, two builds of one library. Read from the RECORDs;
     files that are equal in both are no fault, nor are tests, documents and parts of a build that
-    several leave beside their packages, as FlashInfer its build_backend.py.
+    several leave beside their packages, as FlashInfer its build_backend.py. A module that is one's file and
+    another's folder, as nvidia-ml-py's pynvml.py beside pynvml, is imported from the folder.
+
+    Seen in vllm#12977.
     """
     owners = context.facts.records().owners
     strays = []
@@ -344,8 +347,30 @@ def ownership(context: Context) -> Iterator[Finding]:
             expected="one owner, or equal contents",
             fix=_keep(context, names),
         )
+    yield from _hidden(context)
     left = f"; of several, and imported by none: {some(strays, 3)}" if strays else ""
     yield ok(f"{len(owners)} files{left}")
+
+
+def _hidden(context: Context) -> Iterator[Finding]:
+    """Modules that one distribution has as a file, and another as a folder."""
+    records = context.facts.records()
+    for path, claims in records.owners.items():
+        mine = claims[0].distribution
+        module = path.removesuffix(".py").removeprefix(f"{mine.place}{os.sep}")
+        if module == path or not module.isidentifier():
+            continue
+        other = records.owner(Path(path.removesuffix(".py"), "__init__.py"))
+        if other and other.name not in {claim.distribution.name for claim in claims}:
+            names = (mine.name, other.name)
+            yield warning(
+                f"hidden by {other.name}, which has {module} as a folder: Python imports that",
+                where=context.place(Path(path)),
+                expected=f"{mine.name}'s own",
+                fix=_keep(context, names)
+                if any(asks(context, name) for name in names)
+                else f"pip uninstall {other.name}, unless it is that one which is to be imported",
+            )
 
 
 def _keep(context: Context, names: Collection[str]) -> str:
