@@ -781,6 +781,43 @@ def test_the_cause_that_vllm_only_logs(sample: Sample) -> None:
     assert finding.fix == "install what has the module gone"
 
 
+ENGINE = """
+import sys
+__version__ = "0.32.0"
+SamplingParams = dict
+def LLM(**options):
+    for line in (
+        "Traceback (most recent call last):",
+        '  File "/x/core.py", line 1, in run_engine_core',
+        "ImportError: libnuma.so.1: cannot open shared object file: No such file or directory",
+    ):
+        print({prefix!r} + line, file=sys.stderr)
+    raise RuntimeError({said!r})
+"""
+
+
+@pytest.mark.parametrize("prefix", ["", "(EngineCore pid=7) ERROR 11-12 16:25:35 [core.py:396] "])
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Engine core initialization failed. See root cause above. Failed core proc(s): {}",
+        "WorkerProc initialization failed due to an exception in a background process. See stack trace for root cause.",
+    ],
+)
+def test_the_cause_that_another_process_printed(sample: Sample, prefix: str, said: str) -> None:
+    """vllm#29639: what vLLM raises says that it stands above."""
+    sample.install(
+        "vllm-extra", "1.0", {"vllm/__init__.py": ENGINE.format(prefix=prefix, said=said)}
+    )
+    (result,) = verify(sample.root, only=["token"]).results
+    (finding,) = result.findings
+    assert finding.found == (
+        "ImportError: libnuma.so.1: cannot open shared object file: No such file or directory; "
+        f"then RuntimeError: {said}"
+    )
+    assert "libnuma1" in finding.fix
+
+
 def test_what_a_missing_module_led_to_is_reported_first(sample: Sample) -> None:
     code = (
         "try:\n    import flash_attn\nexcept ImportError:\n"

@@ -1,12 +1,22 @@
 """One child for all that needs torch or vLLM imported: importing them is most of the time."""
 
 import json
+import re
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from vllm_nix.verification.environment import Environment
+
+
+# What vLLM raises for what went wrong in another process, which logs that to stderr.
+_ELSEWHERE = re.compile("[Rr]oot cause|[Ss]ee stack trace|process failed to start")
+# A line of a traceback's end, as it is or behind vLLM's "(EngineCore pid=7) ERROR 11-12 16:25:35 [core.py:396] ".
+_RAISED = re.compile(
+    r"(?:\([^()]{1,60}\) ){0,3}(?:[A-Z]{4,8} [^\]]{1,60}\] )?((?:\w{1,40}\.){0,6}\w{0,60}(?:Error|Exception): .{1,1000})"
+)
+MOST = 4  # causes of another process
 
 
 class StepError(Exception):
@@ -53,7 +63,7 @@ class Survey:
         while left:
             outcome = self.environment.probe("survey", json.dumps(left), answers=len(left))
             for answer in outcome.answers:
-                self._accept(answer, left)
+                self._accept(_with_causes(answer, outcome.stderr), left)
             left = [step for step in left if step not in self._answers]
             if left:
                 end = outcome.end or "the interpreter ended early"
@@ -75,6 +85,16 @@ class Survey:
             if "error" in self._answers.get(("import", module), {}):
                 return module
         return None
+
+
+def _with_causes(answer: Mapping[str, Any], stderr: str) -> Mapping[str, Any]:
+    """An answer whose error has its cause in what another process printed, with that before it."""
+    error = answer.get("error")
+    if not isinstance(error, str) or not _ELSEWHERE.search(error):
+        return answer
+    raised = (found[1] for found in map(_RAISED.match, stderr.splitlines()) if found)
+    causes = [text for text in dict.fromkeys(raised) if text not in error][:MOST]
+    return {**answer, "error": "; then ".join([*causes, error])}
 
 
 def needed(step: Step) -> tuple[str, ...]:
