@@ -9,7 +9,6 @@ from typing import Any
 
 from vllm_nix.verification.environment import Environment
 
-
 # What vLLM raises for what went wrong in another process, which logs that to stderr.
 _ELSEWHERE = re.compile("[Rr]oot cause|[Ss]ee stack trace|process failed to start")
 # A line of a traceback's end, as it is or behind vLLM's "(EngineCore pid=7) ERROR 11-12 16:25:35 [core.py:396] ".
