@@ -56,6 +56,23 @@ def test_it_is_named_with_what_to_do(gpu_sample: Sample) -> None:
     assert "target cuda_12" in fix
 
 
+@pytest.mark.parametrize(
+    ("device", "cuda", "fix"),
+    [
+        ("rtx5090", "12.8", "or take a build for CUDA 12, of those that compile for the device: 12.8"),
+        ("gb10", "12.8", None),  # no CUDA that this driver runs knows the device
+    ],
+)
+def test_a_build_for_an_older_cuda_knows_the_device(
+    gpu_sample: Sample, device: str, cuda: str, fix: str | None
+) -> None:
+    torch_for(gpu_sample, "13.0")
+    report = verify(gpu_sample.root, device=device, cuda=cuda, only=["torch-build"])
+    advice = report.results[0].findings[0].fix
+    assert "cuda_12" not in advice, "its 12.6 compiles for neither"
+    assert fix in advice if fix else "take a build" not in advice
+
+
 def test_a_jetson_has_a_compatibility_package_of_its_own(gpu_sample: Sample) -> None:
     torch_for(gpu_sample, "12.2")
     report = verify(gpu_sample.root, device="orin", jetpack="5.1", only=["torch-build"])

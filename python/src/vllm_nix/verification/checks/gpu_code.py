@@ -10,6 +10,7 @@ from pathlib import Path
 
 from vllm_nix.binaries.elf import Dynamic
 from vllm_nix.binaries.files import AARCH64
+from vllm_nix.gpu.capability import ComputeCapability
 from vllm_nix.gpu.compat import (
     Judgement,
     Verdict,
@@ -167,13 +168,19 @@ def _is_vllms(library: Library) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Runs:
-    """The newest CUDA that a driver runs. `who` has it: a device, or this machine's driver; it may have
-    JetPack's forward compatibility package, which runs CUDA up to `compat`."""
+    """The newest CUDA that a driver runs. `who` has it: a device, of a `capability`, or this machine's
+    driver; it may have JetPack's forward compatibility package, which runs CUDA up to `compat`."""
 
     who: str
     cuda: str
     jetson: bool = False
     compat: str | None = None
+    capability: ComputeCapability | None = None
+
+    def takes(self, cuda: str) -> bool:
+        """Whether a CUDA release compiles for the device, as far as that is known."""
+        own = self.capability
+        return own is None or not own.is_known or own.is_compiled_by(cuda)
 
 
 def drivers(context: Context) -> Iterator[Runs]:
@@ -185,7 +192,8 @@ def drivers(context: Context) -> Iterator[Runs]:
     for device in context.devices:
         if device.cuda:
             compat = jetpack.cuda_compat if jetpack else None
-            yield Runs(str(device), device.cuda, device.capability.jetson, compat)
+            own = device.capability
+            yield Runs(str(device), device.cuda, own.jetson, compat, own)
     driver = context.driver
     is_here = context.is_here and context.is_asked and not context.is_for_cpu
     if is_here and isinstance(driver, Driver) and is_release(driver.version):
@@ -205,22 +213,30 @@ def too_old(found: str, driver: Runs, major: int) -> Finding:
         how += f"; on a data-centre GPU, cuda-compat-{major}-* does as well"
         if folder := next(iter(sorted(Path("/usr/local").glob(f"cuda-{major}*/compat"))), None):
             how += f" ({folder}, on LD_LIBRARY_PATH)"
-    here = [name for name in target_names() if _toolkit(name) == runs]
-    or_build = f"or take a build for CUDA {runs}"
+    toolkits = {name: _toolkit(name) for name in target_names()}
+    here = [
+        name
+        for name, cuda in toolkits.items()
+        if cuda and release(cuda)[0] == runs and driver.takes(cuda)
+    ]
+    or_build = f"; or take a build for CUDA {runs}"
+    if not driver.takes(f"{runs}.0") and driver.capability:
+        or_build += f", of those that compile for the device: {driver.capability.compiled_by}"
     or_build += f" (target {here[0]})" if here and not driver.jetson else ""
+    or_build = or_build if driver.takes(driver.cuda) else ""
     return failed(
         f"{found}; a driver for CUDA {driver.cuda} runs up to {runs}",
         expected=f"CUDA {runs} or older, for {driver.who}",
-        fix=f"{how}; {or_build}",
+        fix=how + or_build,
     )
 
 
 @cache
-def _toolkit(target: str) -> int | None:
-    """The major release of CUDA of a target for this project's desktop and server GPUs."""
+def _toolkit(target: str) -> str | None:
+    """The CUDA release of a target for this project's desktop and server GPUs."""
     data = load_target(target).data
     toolkit = lookup(data, "cuda", "toolkit")
-    return release(str(toolkit))[0] if toolkit and target.startswith("cuda") else None
+    return str(toolkit) if toolkit and target.startswith("cuda") else None
 
 
 @check(

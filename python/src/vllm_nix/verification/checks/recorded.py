@@ -319,8 +319,8 @@ def ownership(context: Context) -> Iterator[Finding]:
     The one that was installed last won, and removing either breaks the other: `triton` and
     `triton-ascend`, opencv and its headless twin, two builds of one library. Read from the RECORDs;
     files that are equal in both are no fault, nor are tests, documents and parts of a build that
-    several leave beside their packages, as FlashInfer its build_backend.py. A module that is one's file and
-    another's folder, as nvidia-ml-py's pynvml.py beside pynvml, is imported from the folder.
+    several leave beside their packages, as FlashInfer its build_backend.py. A module that is one's
+    file and another's folder, as nvidia-ml-py's pynvml.py beside pynvml, is imported from the folder.
 
     Seen in vllm#12977.
     """
