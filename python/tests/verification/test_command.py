@@ -48,7 +48,7 @@ def test_json(sample: Sample, capsys: pytest.CaptureFixture[str]) -> None:
         "where": str((sample.site / "numpy" / "__init__.py").relative_to(sample.root)),
         "expected": "",
         "found": "missing",
-        "fix": "install numpy again",
+        "fix": "install numpy again (pip install --force-reinstall --no-deps numpy==2.3.5)",
     }
     assert checks["manifest"]["status"] == "skipped"
     assert "manifest" in checks["manifest"]["reason"]

@@ -59,7 +59,11 @@ def test_it_is_named_with_what_to_do(gpu_sample: Sample) -> None:
 @pytest.mark.parametrize(
     ("device", "cuda", "fix"),
     [
-        ("rtx5090", "12.8", "or take a build for CUDA 12, of those that compile for the device: 12.8"),
+        (
+            "rtx5090",
+            "12.8",
+            "or take a build for CUDA 12, of those that compile for the device: 12.8",
+        ),
         ("gb10", "12.8", None),  # no CUDA that this driver runs knows the device
     ],
 )
