@@ -340,6 +340,23 @@ def fix_of(sample: Sample, check: str) -> str:
 
 
 @pytest.mark.parametrize(
+    ("version", "fix"),
+    [
+        ("GLIBCXX_3.4.99", "conda install -c conda-forge libstdcxx"),
+        ("PART_1.10", "install a build of vllm for an older system, or a newer libpart.so.1"),
+    ],
+)
+def test_what_to_do_about_a_version(gpu_sample: Sample, made: Path, version: str, fix: str) -> None:
+    family = version.partition("_")[0]
+    code = f"int part(void);\nint use(void) {{ return part(); }}\n{INIT}"
+    new = versioned(made / "new", f"{family}_1", version)
+    file = gpu_sample.site / "vllm/_C.abi3.so"
+    library(file, code, new, options=["-Wl,-rpath,$ORIGIN"])
+    shutil.copy(versioned(made / "old", f"{family}_1"), file.parent / "libpart.so.1")
+    assert fix in fix_of(gpu_sample, "elf")
+
+
+@pytest.mark.parametrize(
     ("symbol", "name"),
     [
         ("ncclCommWindowRegister", "libnccl.so.2"),

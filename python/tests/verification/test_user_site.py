@@ -131,3 +131,18 @@ def test_a_user_without_a_home(
 ) -> None:
     monkeypatch.setenv("PYTHONUSERBASE", "~nosuchuser/x")
     assert faults(verify(sample.root, only=["interpreter"])) == {}
+
+
+def test_commands_of_a_conda_environment_that_was_copied(installed: Place) -> None:
+    """Its vllm and its pip are another's; Debian's Python has its commands in another folder anyway."""
+    entries = {"vllm-0.32.0.dist-info/entry_points.txt": "[console_scripts]\nvllm = vllm:main\n"}
+    installed.install("vllm", "0.32.0", entries)
+    command = installed.root / "bin" / "vllm"
+    command.write_text(f"#!{installed.root}/bin/python\n")
+    (installed.root / "conda-meta").mkdir()
+    assert faults(verify(installed.root, only=["interpreter"])) == {}
+    command.write_text("#!/opt/conda/envs/other/bin/python\n")
+    found = faults(verify(installed.root, only=["interpreter"]))["interpreter"]
+    assert "vllm: started by /opt/conda/envs/other/bin/python, which is not there" in found
+    (installed.root / "conda-meta").rmdir()
+    assert faults(verify(installed.root, only=["interpreter"])) == {}

@@ -98,7 +98,7 @@ def elf_files(context: Context) -> Iterator[Finding]:
         for version, library, newest in lack.versions:
             whose = owner_of(context, file)
             fix = f"install a build of {whose} for an older system, or a newer {library}"
-            if version.startswith("GLIBC_"):
+            if version.startswith(("GLIBC", "CXXABI")):
                 fix = fix_for(f"version `{version}' not found", fix)
             fix = take_out(context, file, library.partition(".so")[0]) or fix
             yield (failed if is_essential(context, file) else warning)(

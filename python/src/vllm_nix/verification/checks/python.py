@@ -73,6 +73,8 @@ def interpreter(context: Context) -> Iterator[Finding]:
     yield ok(f"{found.implementation} {found.version}", str(found.binary))
 
 
+# In an environment whose commands start the Python beside them; Debian's lie in /usr/local/bin.
+OF_ONE_FOLDER = ("pyvenv.cfg", "conda-meta")
 # As pip and uv write it into commands: the second where the path is long or has spaces.
 _STARTS = re.compile(
     rb"#!(/[^\s\0]+/python[0-9.]*)[\r\n]|#!/bin/sh\n'{3}exec' [\"']?(/[^\"'\0\n]+)[\"']"
@@ -81,8 +83,9 @@ _HEAD = 4096  # bytes of a command
 
 
 def _commands(context: Context, python: Interpreter) -> Iterator[Finding]:
-    """Commands of a virtual environment that was moved or copied: they start the Python of where it was."""
-    if context.manifest or not (context.root / "pyvenv.cfg").exists():
+    """Commands of a virtual environment, or of conda's, that was moved or copied: they start the Python of
+    where it was."""
+    if context.manifest or not any((context.root / name).exists() for name in OF_ONE_FOLDER):
         return
     scripts = python.below(context.root, python.scripts)
     names = {name for found in context.distributions for name in _registered(found)}
