@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -121,6 +122,26 @@ def test_metadata_that_is_large(sample: Sample) -> None:
         "METADATA cannot be read: larger than 4194304 bytes"
         in quickly(sample, "wheel-set")["wheel-set"]
     )
+
+
+def test_what_is_no_name_stands_in_no_command(sample: Sample) -> None:
+    for version in ("1", "2"):
+        sample.install("a;touch x", version, {"numpy/shared.py": version})
+    sample.install("numpy-more", "1", {"numpy/shared.py": "3"}, ("gone===`touch`",))
+    sample.install("asking", "1", requires=("numpy-more",))
+    (sample.site / "b$(touch x).egg-link").write_text("/gone\n")
+    sample.install("flashinfer-python", "1;touch x")
+    sample.install("flashinfer-cubin", "2")
+    only = ["wheel-set", "ownership", "requirements", "attention"]
+    report = verify(sample.root, device="a6000", only=only)
+    fixes = [found.fix for result in report.results for found in result.findings]
+    assert "METADATA has a name that is none: 'a;touch x'" in faults(report)["wheel-set"]
+    commands = [fix for fix in fixes if "pip" in fix]
+    assert len(commands) == 4
+    for command in commands:
+        words = shlex.split(command.partition(",")[0])
+        assert sum("touch" in word for word in words) <= 1, "quoted, if it is there at all"
+    assert "uninstall b-touch-x," in str(commands)
 
 
 def test_a_name_without_end(sample: Sample) -> None:

@@ -38,7 +38,8 @@ class Distribution:
     file; `name` is normalised; `requires` as written (PEP 508); `words` are the lines of its summary
     and of its description's first paragraph. `editable` is the folder of its project, if it is
     installed in that mode (PEP 610), else "". `of_conda` is whether conda installed it.
-    If its metadata are unreadable, `problem` says why, and the folder's name says the rest."""
+    If its metadata are unreadable, `problem` says why, and the folder's name says the rest. What is no
+    name has a `problem`, too: a name may stand in a command."""
 
     folder: Path
     name: str
@@ -146,10 +147,16 @@ def is_same_version(one: str, other: str) -> bool:
         return one == other
 
 
+def safe_name(name: str) -> str:
+    """A name as it is, if it is one (PyPA, names and normalization); else what of it may stand in a command."""
+    return re.sub("[^a-z0-9]+", "-", name).strip("-") or "unnamed"
+
+
 def _read(folder: Path, conda: Collection[str]) -> Distribution:
     called = folder_says(folder)
     if folder.name.startswith(LEFT_OVER):
         return Distribution(folder, *called, problem="pip was interrupted when it removed this")
+    called = safe_name(called[0]), called[1]
     is_egg = folder.suffix != ".dist-info"
     file = folder / ("PKG-INFO" if is_egg else "METADATA")
     try:
@@ -163,13 +170,16 @@ def _read(folder: Path, conda: Collection[str]) -> Distribution:
         # Further on, a small package may well speak of placeholders that are none.
         first = re.split(r"\n\s*\n", raw.get("description", "").strip(), maxsplit=1)[0]
         requires = tuple(raw.get("requires_dist", ()))
+        said = canonicalize_name(raw["name"])
+        name = safe_name(said)
         return Distribution(
             folder,
-            canonicalize_name(raw["name"]),
+            name,
             raw["version"],
             (requires or tuple(_egg_requires(folder))) if is_egg else requires,
             (raw.get("summary", ""), *first.splitlines()),
             _editable(folder),
+            "" if name == said else f"{file.name} has a name that is none: {said!r}",
             of_conda=folder.name in conda or _installer(folder) == "conda",
         )
     except KeyError as error:

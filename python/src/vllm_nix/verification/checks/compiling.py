@@ -13,6 +13,7 @@ from packaging.version import Version
 
 from vllm_nix.binaries.files import open_regular
 from vllm_nix.gpu.device import Device
+from vllm_nix.text import quoted
 from vllm_nix.verification.caches import unfit
 from vllm_nix.verification.check import Context, Finding, SkipError, check, failed, ok, warning
 from vllm_nix.verification.fixes import fix_for
@@ -277,10 +278,11 @@ def pieces(context: Context) -> Iterator[Finding]:
             # jit-cache has the CUDA release as its label
             public = version.partition("+")[0] if "jit-cache" in name else version
             if public != own.version.partition("+")[0] and version != own.version:
+                wanted = f"{name}=={own.version.partition('+')[0]}"
                 yield warning(
                     f"{name} {version} beside flashinfer-python {own.version}",
                     expected=f"{name} {own.version}: FlashInfer stops, or does without",
-                    fix=f"pip install {name}=={own.version.partition('+')[0]}",
+                    fix=f"pip install {quoted(wanted)}",
                 )
             elif (cuda := _cuda_of_label(version)) and (torchs := _cuda_of_torch(context)) not in (
                 None,

@@ -11,7 +11,12 @@ from vllm_nix.data import TARGETS
 from vllm_nix.paths import read_toml
 from vllm_nix.text import quoted
 from vllm_nix.verification.check import Context, Finding, check, failed, ok, warning
-from vllm_nix.verification.installed import Distribution, folder_says, is_same_version
+from vllm_nix.verification.installed import (
+    Distribution,
+    folder_says,
+    is_same_version,
+    safe_name,
+)
 
 _PLACEHOLDER = read_toml(TARGETS / "placeholders.toml")
 LARGEST: int = _PLACEHOLDER["largest"]
@@ -93,7 +98,7 @@ def _gone(context: Context) -> Iterator[Finding]:
         for link in sorted(folder.glob("*.egg-link")):
             with suppress(OSError), open_regular(link) as stream:
                 text = stream.read(LARGEST).decode("utf-8", "replace")
-                projects.setdefault(link.stem, text.partition("\n")[0].strip())
+                projects.setdefault(safe_name(link.stem), text.partition("\n")[0].strip())
     for name, project in projects.items():
         if project.startswith("/") and "\0" not in project and not os.path.lexists(project):
             yield failed(

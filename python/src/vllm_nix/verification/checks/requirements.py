@@ -8,6 +8,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from vllm_nix.binaries.files import go_on
+from vllm_nix.text import quoted
 from vllm_nix.verification.check import Context, Finding, SkipError, check, ok, warning
 from vllm_nix.verification.known import EVERY_START
 
@@ -54,7 +55,7 @@ def requirements(context: Context) -> Iterator[Finding]:
                 continue
             if version is None or not _accepts(requirement, version):
                 use = "" if name in EVERY_START else ", if you use it"
-                fix = f'pip install "{requirement.name}{requirement.specifier}"{use}'
+                fix = f"pip install {quoted(f'{requirement.name}{requirement.specifier}')}{use}"
                 if version and (other := pinned.get(name, "")):
                     fix = f"install the {distribution.name} for {name} {version}, which {other} asks for"
                 yield warning(
