@@ -732,6 +732,46 @@ def test_the_cause_is_reported_and_not_the_last_wrapper(sample: Sample, how: str
     assert "libcudart.so.13 is of a CUDA that is not here" in finding.fix
 
 
+CHAINS = {
+    "many wrappers": """
+error = ImportError("libgomp.so.1: cannot open shared object file")
+for number in range(30):
+    try:
+        raise RuntimeError(f"wrapper {number}") from error
+    except RuntimeError as wrapper:
+        error = wrapper
+raise error
+""",
+    "a wrapper without words": """
+class Mute(Exception):
+    def __str__(self): raise ValueError("no words")
+try:
+    raise ImportError("libgomp.so.1: cannot open shared object file")
+except ImportError:
+    raise Mute
+""",
+    "one of a group": """
+try:
+    try:
+        raise ImportError("libgomp.so.1: cannot open shared object file")
+    except ImportError as error:
+        raise RuntimeError("a worker failed") from error
+except RuntimeError as error:
+    class Group(Exception): exceptions = (ValueError("another"), error)
+raise Group("two of them")
+""",
+}
+
+
+@pytest.mark.parametrize("code", CHAINS.values(), ids=CHAINS)
+def test_the_cause_of_any_chain(sample: Sample, code: str) -> None:
+    sample.install("transformers", "5.19.0", {"transformers/__init__.py": code})
+    (result,) = verify(sample.root, only=["imports"]).results
+    (finding,) = [found for found in result.findings if found.status is Status.FAILED]
+    assert "ImportError: libgomp.so.1" in finding.found
+    assert finding.fix == "apt-get install libgomp1"
+
+
 def test_a_stand_in_for_a_missing_module_is_reported_first(sample: Sample) -> None:
     code = "try:\n    import gone\nexcept ImportError:\n    import other_that_is_gone"
     sample.install("transformers", "5.19.0", {"transformers/__init__.py": code})

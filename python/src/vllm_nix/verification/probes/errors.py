@@ -2,7 +2,8 @@
 
 import re
 
-MOST = 8  # exceptions of a chain
+MOST = 8  # exceptions of a chain that are named
+LONGEST = 1000  # exceptions of a chain that are looked at
 LONG = 1500  # characters of one
 # Lines of a compiler's, a linker's or another process's output that say why; not the frames of tracebacks.
 _TELLING = re.compile(r"^\S.*(?:[Ee]rror|[Cc]annot|[Ff]atal|[Uu]ndefined|[Nn]ot found|No such)")
@@ -12,13 +13,17 @@ _LONG_LINE = 400  # commands have longer ones
 def describe(error: BaseException) -> str:
     """An exception and those that it was raised from, the first cause first: wrappers say less.
 
-    Of a module that stands in for another one which is missing, the last one tried comes first.
+    Of a module that stands in for another one which is missing, the last one tried comes first. Of a
+    group, all are causes.
     """
     said, after = [_words(error)], []
     seen = {id(error)}
     stands_in = False
-    for _ in range(MOST):
-        members = getattr(error, "exceptions", None) or (None,)
+    for _ in range(LONGEST):
+        members = getattr(error, "exceptions", None)
+        members = members if isinstance(members, (list, tuple)) and members else (None,)
+        others = [one for one in members[1:MOST] if isinstance(one, BaseException)]
+        said = [*map(_first_cause, others), *said]
         below = error.__cause__ or error.__context__ or members[0]
         if not isinstance(below, BaseException) or id(below) in seen:
             break
@@ -31,11 +36,27 @@ def describe(error: BaseException) -> str:
         else:
             said.insert(0, _words(below))
         error = below
-    return "; then ".join(dict.fromkeys([*said, *after]))[:4000]
+    told = list(dict.fromkeys([*said, *after]))
+    if len(told) > MOST:
+        told = [*told[: MOST // 2], "...", *told[-MOST // 2 :]]
+    return "; then ".join(told)[:4000]
+
+
+def _first_cause(error: BaseException) -> str:
+    for _ in range(LONGEST):
+        below = error.__cause__ or error.__context__
+        if below is None:
+            break
+        error = below
+    return _words(error)
 
 
 def _words(error: BaseException) -> str:
-    text = f"{type(error).__name__}: {str(error).strip() or 'no message'}"
+    try:
+        message = str(error).strip()
+    except Exception:  # noqa: BLE001 -- of a class of anybody's
+        message = ""
+    text = f"{type(error).__name__}: {message or 'no message'}"
     return text if len(text) <= LONG else _shortened(text)
 
 
