@@ -16,7 +16,7 @@ from verification.environments import Sample, faults
 from vllm_nix.cli import verify as command
 from vllm_nix.errors import InputError
 from vllm_nix.verification import CHECKS, Check, Finding, Report, Result, Status, explain, verify
-from vllm_nix.verification.report import print_report
+from vllm_nix.verification.report import lines, print_report
 
 QUICK = ("interpreter", "wheel-set", "record")
 
@@ -210,6 +210,15 @@ def test_long_lines_are_not_folded_in_a_file() -> None:
     long = Report(Path("/e"), None, False, True, (Result("long", "L", (finding,), 0),), 0)
     print_report(long, Console(file=output, width=80))
     assert "x" * 300 in output.getvalue()
+
+
+def test_failures_are_shown_before_warnings() -> None:
+    """Of a check's findings only the first few are."""
+    warnings = [Finding(Status.WARNING, f"w{number}", fix="none") for number in range(6)]
+    findings = (*warnings, Finding(Status.FAILED, "the fault", fix="this"))
+    shown = list(lines(Result("x", "X", findings, 0)))
+    assert shown[:3] == ["the fault", "  fix: this", "warning: w0"]
+    assert next(lines(Result("x", "X", (findings[0],), 0))) == "w0"
 
 
 def test_exit_codes() -> None:

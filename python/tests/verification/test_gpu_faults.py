@@ -231,6 +231,44 @@ def test_found_by_the_right_check(
     assert text in found[check]
 
 
+def test_kernels_that_vllm_does_without(gpu_sample: Sample) -> None:
+    """LMCache, CuPy: of them a warning, unless vLLM requires them, or takes them when they are there."""
+    code = carrier([("cubin", 80)])
+    gpu_sample.install("lmcache", "0.3", {"lmcache/c_ops.so": code, "c_ops.so": code})
+
+    def found() -> str:
+        return faults(on_orin(gpu_sample, only=["gpu-code"])).get("gpu-code", "")
+
+    assert found().count("warning ") == 2
+    assert "failed" not in found()
+    fix = on_orin(gpu_sample, only=["gpu-code"]).results[0].findings[0].fix
+    assert fix.endswith("if you use lmcache, without which vLLM and torch do")
+    # Directly or not; what only an extra wants is not required.
+    gpu_sample.install("torch-extra", "1", requires=("LMCache>=0.1",))
+    gpu_sample.install("asking", "1", requires=("torch_extra; python_version > '3'",))
+    torch = gpu_sample.metadata("torch", "2.5.1") / "METADATA"
+    text = torch.read_text()
+    torch.write_text(f"{text}\nRequires-Dist: asking; extra == 'all'\n")
+    assert "failed" not in found()
+    torch.write_text(f"{text}\nRequires-Dist: asking\n")
+    assert found().count("failed ") == 2
+    torch.write_text(text)
+    gpu_sample.install("flash-attn", "2.8", {"flash_attn_2_cuda.so": code})
+    assert "failed flash_attn_2_cuda.so" in found()
+    gpu_sample.uninstall("vllm", "0.7.3")
+    assert "warning" not in found(), "who knows what it is for"
+
+
+def test_kernels_that_are_spared_hide_no_lack_of_attention(gpu_sample: Sample) -> None:
+    """vLLM's own are for newer devices; `gpu-code` only warns of xformers."""
+    gpu_sample.install("xformers", "0.0.28", {"xformers/_C.so": carrier([("cubin", 80)])})
+    for file in (gpu_sample.site / "vllm/vllm_flash_attn").glob("*.so"):
+        file.write_bytes(carrier([("cubin", 90)]))
+    report = on_orin(gpu_sample, only=["gpu-code", "attention"])
+    assert "failed" not in faults(report)["gpu-code"]
+    assert "no kernels of vllm, xformers are for orin" in faults(report)["attention"]
+
+
 @pytest.mark.parametrize(
     ("place", "found"),
     [

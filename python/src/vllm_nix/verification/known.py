@@ -6,6 +6,8 @@ import re
 EVERY_START = tuple("numpy nvidia safetensors tokenizers torch torch_npu triton vllm".split())
 # Whose kernels vLLM takes, and of which torch's symbols are judged.
 ATTENTION = ("flash_attn", "xformers")
+# Distributions whose kernels vLLM, or what it requires, calls as soon as they are there.
+TAKEN = ("flash-attn", "flashinfer")
 _KNOWN = re.compile(r"torch|vllm|vllm_flash_attn|flash_attn\w*|xformers")
 
 

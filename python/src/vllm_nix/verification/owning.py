@@ -9,6 +9,7 @@ from packaging.utils import canonicalize_name
 
 from vllm_nix.text import quoted
 from vllm_nix.verification.check import Context
+from vllm_nix.verification.known import TAKEN
 from vllm_nix.verification.opened import requires
 
 _MODULE = re.compile(r"No module named '(\w{1,100})'")
@@ -76,6 +77,24 @@ def fix_module(context: Context, problem: str) -> str:
                 wanted = f"{name}{Requirement(text).specifier}"
                 return f"pip install {quoted(wanted)}, which {found.name} asks for"
     return f"pip install {name}" if module in _DISTRIBUTIONS else ""
+
+
+def optional(context: Context) -> frozenset[str]:
+    """The distributions that neither vLLM nor torch requires, directly or not, nor takes as soon as they are
+    there. None where a target says what belongs in, or where vLLM is not what it is for."""
+    if context.parameters or context.installed("vllm") is None:
+        return frozenset()
+    there = {found.name: found for found in context.distributions}
+    needed, left = set[str](), ["vllm", "torch"]
+    while left:
+        name = left.pop()
+        if name not in there or name in needed:
+            continue
+        needed.add(name)
+        for text in there[name].requires:
+            if (named := re.match(r"\s*([\w.-]+)", text)) and "extra" not in text.partition(";")[2]:
+                left.append(canonicalize_name(named[1]))
+    return frozenset(name for name in there.keys() - needed if not name.startswith(TAKEN))
 
 
 def asks(context: Context, name: str) -> str:

@@ -216,7 +216,7 @@ def _folded(line: str, width: int) -> list[str]:
 def lines(result: Result, shown: int | None = _SHOWN) -> Iterator[str]:
     """What a result has to say, without its name: what was found, expected, where, and the fix.
 
-    Of what is wrong, the first `shown` findings; None for all.
+    Of what is wrong, the first `shown` findings, failures before warnings; None for all.
     """
     if result.reason:
         yield printable(f"{'' if result.harmless else 'not done here: '}{result.reason}")
@@ -225,8 +225,8 @@ def lines(result: Result, shown: int | None = _SHOWN) -> Iterator[str]:
     if not bad:
         yield printable("; ".join(finding.found for finding in result.findings))
         return
-    for finding in bad[:shown]:
-        yield from _lines(finding)
+    for finding in sorted(bad, key=lambda finding: finding.status.rank)[:shown]:
+        yield from _lines(finding, "" if finding.status is result.status else f"{finding.status}: ")
     if shown is not None and len(bad) > shown:
         yield f"... and {len(bad) - shown} more; --json has them all"
 
@@ -268,11 +268,11 @@ def summary(report: Report) -> str:
     )
 
 
-def _lines(finding: Finding) -> Iterator[str]:
+def _lines(finding: Finding, head: str) -> Iterator[str]:
     place = f"{finding.where}: " if finding.where else ""
     expected = f" (expected {finding.expected})" if finding.expected else ""
     # What is quoted may be anybody's text: each of its lines is indented, and none looks like ours.
-    first, *more = f"{place}{finding.found}{expected}".splitlines() or [""]
+    first, *more = f"{head}{place}{finding.found}{expected}".splitlines() or [""]
     yield printable(first)
     for line in more:
         yield f"    {printable(line)}"

@@ -3,7 +3,7 @@
 import os
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -40,6 +40,7 @@ from vllm_nix.verification.fixes import fix_closed, fix_for
 from vllm_nix.verification.installed import Distribution
 from vllm_nix.verification.known import EVERY_START
 from vllm_nix.verification.machine import Driver
+from vllm_nix.verification.owning import optional
 from vllm_nix.verification.report import Status
 from vllm_nix.verification.tags import is_for_another
 
@@ -58,6 +59,10 @@ def gpu_code(context: Context) -> Iterator[Finding]:
     PTX that is too new is `ptx`'s. Units for devices of other major numbers alone are passed over, as
     vLLM's Marlin for Turing, unless they outnumber those that run: the library was then built for
     another device. What cannot be read is a fault of a library that all needs, else a warning.
+
+    In a package that neither vLLM nor torch requires, nor a target, as LMCache, CuPy or an xformers
+    that this vLLM does not ask for, it is a warning: vLLM starts without. flash-attn's and FlashInfer's
+    kernels are called as soon as they are there, and count.
 
     Seen in vllm#19328 (sm_80 flash-attention on Orin), vllm#8708, jetson-containers#1220, jax#40487.
     """
@@ -98,7 +103,7 @@ def gpu_code(context: Context) -> Iterator[Finding]:
 def _judge(context: Context, device: Device) -> Iterator[Finding]:
     counts = dict.fromkeys(Verdict, 0)
     judged = _judged(context, device)
-    replaced = _replaced(judged, device)
+    ease = _easing(context, device, judged)
     for library, judgement in sorted(judged, key=lambda pair: _rank(context, pair[0])):
         verdict, where = judgement.verdict, context.place(library.path)
         counts[verdict] += 1
@@ -109,7 +114,7 @@ def _judge(context: Context, device: Device) -> Iterator[Finding]:
                 expected=f"code for {device}",
                 fix=fix_missing(library, device),
             )
-            yield _eased(finding, library, device, replaced)
+            yield ease(finding, library)
         elif verdict is Verdict.UNKNOWN:
             yield warning(
                 judgement.why,
@@ -141,19 +146,35 @@ def _replaced(judged: Iterable[tuple[Library, Judgement]], device: Device) -> fr
     )
 
 
-def _eased(
-    finding: Finding, library: Library, device: Device, replaced: Collection[str]
-) -> Finding:
-    """A warning only, where nothing calls what the device does not run unless it is asked for."""
-    if is_beside_what_runs(library, device):
-        why = "what you run calls them: its other kernels run"
-    elif is_on_request(library):
-        why = "you ask for it"
-    elif os.path.dirname(library.file) in replaced:  # noqa: PTH120
-        why = f"you ask for it: what vLLM calls on {device.capability} runs"
-    else:
-        return finding
-    return replace(finding, status=Status.WARNING, fix=f"{finding.fix}, if {why}")
+def _easing(
+    context: Context, device: Device, judged: Iterable[tuple[Library, Judgement]]
+) -> Callable[[Finding, Library], Finding]:
+    """What makes a warning of a finding, where nothing calls what the device does not run unless it is
+    asked for."""
+    replaced, spared = _replaced(judged, device), optional(context)
+
+    def ease(finding: Finding, library: Library) -> Finding:
+        if is_beside_what_runs(library, device):
+            why = "what you run calls them: its other kernels run"
+        elif is_on_request(library):
+            why = "you ask for it"
+        elif os.path.dirname(library.file) in replaced:  # noqa: PTH120
+            why = f"you ask for it: what vLLM calls on {device.capability} runs"
+        elif owner := _spared(context, library.path, spared):
+            why = f"you use {owner}, without which vLLM and torch do"
+        else:
+            return finding
+        return replace(finding, status=Status.WARNING, fix=f"{finding.fix}, if {why}")
+
+    return ease
+
+
+def _spared(context: Context, file: Path, spared: Collection[str]) -> str:
+    """The distribution that a library is of, if it is one of those, and not put into vLLM's own folders."""
+    owner = context.facts.records().owner(file)
+    if owner is None or context.packages.top(file) in EVERY_START:
+        return ""
+    return owner.name if owner.name in spared else ""
 
 
 def _rank(context: Context, library: Library) -> int:
@@ -273,7 +294,7 @@ def ptx(context: Context) -> Iterator[Finding]:
             continue
         compiled = 0
         judged = _judged(context, device)
-        replaced = _replaced(judged, device)
+        ease = _easing(context, device, judged)
         for library, judgement in judged:
             compiled += Verdict.JIT in judgement.counts
             if judgement.verdict is Verdict.MISSING and has_refused(library, device):
@@ -283,7 +304,7 @@ def ptx(context: Context) -> Iterator[Finding]:
                     expected=f"PTX {device.ptx_isa} or older",
                     fix=_newer_driver(library, device),
                 )
-                yield _eased(finding, library, device, replaced)
+                yield ease(finding, library)
         here = context.driver
         if compiled and context.is_here and isinstance(here, Driver) and not here.compiles:
             yield failed(
@@ -462,12 +483,14 @@ def _runs(context: Context, device: Device, files: list[Path]) -> bool:
 
 
 def _is_said(context: Context, device: Device, files: Mapping[str, list[Path]]) -> bool:
-    """Whether `gpu-code` or `ptx` says what the device misses of kernels, as it does not if they are
-    for other devices."""
+    """Whether `gpu-code` or `ptx` says that the device misses kernels, as they do not if those are for other
+    devices, or of what vLLM does without."""
     judged = {library.path: found for library, found in context.facts.judged(device)}
+    spared = optional(context)
     return any(
         file in judged and judged[file].verdict is Verdict.MISSING
-        for several in files.values()
+        for name, several in files.items()
+        if name not in spared
         for file in several
     )
 
