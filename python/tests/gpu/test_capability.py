@@ -259,6 +259,7 @@ def test_devices_as_people_write_them(text: str, capability: str) -> None:
         ("h20o", "did you mean H20"),
         ("ASUS TUF Gaming GeForce RTX 4090 OC", r"did you mean GeForce RTX 4090\?"),
         ("H100 CNX", r"did you mean H100\?"),
+        ("GTX 950M", "another kind than GeForce GTX 950: name its compute capability"),
         ("RTX 6000", "RTX 6000 Ada or RTX PRO 6000 Blackwell or Quadro RTX 6000"),
         ("jetson orim", "did you mean Jetson Orin"),
         ("toaster", "name it as nvidia-smi does, or by its compute capability, such as 8.7"),

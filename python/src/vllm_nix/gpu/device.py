@@ -217,6 +217,11 @@ def _advice(text: str) -> str:
         -1:
     ]  # all but a card's maker
     wider = sorted((name for name in names if len(plain) > 3 and plain in name), key=len)
+    if plain.endswith("m") and (desktop := names.get(plain[:-1])):
+        return (
+            f"a laptop's with an M is often of another kind than {desktop[0]}: name its compute capability "
+            "(nvidia-smi --query-gpu=compute_cap --format=csv)"
+        )
     close = inside or wider or difflib.get_close_matches(plain, names, n=6, cutoff=0.6)
     titles = list(dict.fromkeys(names[one][0] for one in close))[:4]
     if titles:
