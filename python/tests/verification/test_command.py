@@ -120,6 +120,18 @@ def test_no_environment(tmp_path: Path) -> None:
         run(str(tmp_path))
 
 
+def test_an_environment_within(tmp_path: Path) -> None:
+    """The folder of a project, or a container's whole system, whose /bin is a link to /usr/bin."""
+    for place in ("opt/venv", "usr"):
+        (tmp_path / place / "bin").mkdir(parents=True)
+        (tmp_path / place / "bin/python3").symlink_to("/nowhere")
+    with pytest.raises(InputError, match=f"it has no bin/python; give {tmp_path}/opt/venv, or"):
+        run(str(tmp_path))
+    (tmp_path / "bin").symlink_to("usr/bin")
+    with pytest.raises(InputError, match=f"a whole system; .* Python: {tmp_path}/opt/venv$"):
+        run(str(tmp_path))
+
+
 def test_packages_alone(sample: Sample, tmp_path: Path) -> None:
     """As unpacked from a container's image, perhaps of another machine's kind."""
     bare = tmp_path / "site-packages"

@@ -68,6 +68,14 @@ class Running:
             self._changed.wait_for(lambda: not self._count, seconds)
 
 
+# Where projects and containers have an environment.
+_WITHIN = (".venv", "venv", "result", "opt/venv", "opt/conda", "usr/local", "usr")
+
+
+def _has_python(folder: Path) -> bool:
+    return any(os.path.lexists(folder / "bin" / name) for name in ("python", "python3"))
+
+
 @dataclass(frozen=True, slots=True)
 class Environment:
     """A folder with `bin/python`, or packages alone. Children write below `scratch`, may be silent
@@ -93,7 +101,8 @@ class Environment:
                 raise InputError(f"{self.root} may not be looked into by this user") from None
             except OSError:
                 pass
-            folder = "the folder of a virtual environment or of a Nix build (`result`)"
+            inside = next(filter(_has_python, (self.root / place for place in _WITHIN)), None)
+            folder = str(inside or "the folder of a virtual environment or of a Nix build (`result`)")
             for command in (self.root, real(self.root)):  # pipx and uv link to theirs
                 if command.parent.name == "bin" and any(command.parent.glob("python*")):
                     folder = str(command.parent.parent)
@@ -102,6 +111,10 @@ class Environment:
                 f"{self.root} is not an environment: it has no bin/python; give {folder}, or a "
                 "site-packages folder"
             )
+        # Of a whole system, as in a container, /bin is a link to /usr/bin, whose Python's folder is /usr.
+        if (self.root / "usr").is_dir() and real(self.root / "bin") == real(self.root / "usr/bin"):
+            inside = next(filter(_has_python, (self.root / place for place in _WITHIN)), self.root)
+            raise InputError(f"{self.root} is a whole system; give the folder of its Python: {inside}")
 
     @property
     def is_bare(self) -> bool:
