@@ -144,6 +144,18 @@ def test_json_says_what_the_exit_status_says(words: list[str], code: int) -> Non
     assert done.stderr == f"vllm-nix: {answer['error']}\n"
 
 
+def test_modules_of_another_python(tmp_path: Path) -> None:
+    """PYTHONHOME, PYTHONPATH, as a cluster's modules or ROS set them: one line."""
+    (tmp_path / "tomllib.py").write_text("import gone_from_here\n")
+    (tmp_path / "tomli.py").write_text("import gone_from_here\n")
+    variables = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [*OURS, "verify", sys.prefix, "--only", "interpreter", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=variables)
+    said = "No module named 'gone_from_here'; unset PYTHONPATH, which another Python's modules come from"
+    assert done.stderr == f"vllm-nix: {said}\n"
+    assert (done.returncode, json.loads(done.stdout)["error"]) == (3, said)
+
+
 @pytest.mark.parametrize("words", [["verify", "--timeout", "0"], ["archs", "--nope"], ["archs"]])
 def test_json_after_a_command_line_that_is_none(words: list[str]) -> None:
     done = subprocess.run([*OURS, *words, "--json"], capture_output=True, text=True, check=False)

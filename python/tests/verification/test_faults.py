@@ -661,6 +661,26 @@ def test_python_that_does_not_start(sample: Sample, kind: str) -> None:
     assert record.status is Status.OK
 
 
+@pytest.mark.parametrize(
+    ("said", "fix"),
+    [
+        (
+            "error while loading shared libraries: libpython3.11.so.1.0: cannot open shared object file",
+            "apt-get install libpython3.11",
+        ),
+        ("/lib/libc.so.6: version `GLIBC_2.38' not found (required by python)", "glibc is older"),
+        ("SyntaxError: invalid syntax", "make the environment again"),
+    ],
+)
+def test_what_another_environment_would_lack_as_well(sample: Sample, said: str, fix: str) -> None:
+    python = sample.root / "bin" / "python"
+    python.unlink()
+    python.write_text(f'#!/bin/sh\necho "{said}" >&2\nexit 127\n'.replace("`", r"\`"))
+    python.chmod(0o755)
+    (result,) = verify(sample.root, only=["interpreter"]).results
+    assert fix in result.findings[0].fix
+
+
 def test_host_library(sample: Sample, tmp_path: Path) -> None:
     leak, driver = tmp_path / "libleak.so.1", tmp_path / "libdriver.so.560.35"
     for file in (leak, driver):

@@ -148,6 +148,15 @@ def _run(argv: Sequence[str], begin: Callable[[str], None]) -> int:
         return _fail(args, said, Unavailable.exit_code)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+    except ImportError as error:  # what a program of Python's own lacks, if these lead elsewhere
+        names = [name for name in ("PYTHONHOME", "PYTHONPATH") if os.environ.get(name)]
+        if not names:
+            raise
+        said = f"{error}; unset {' and '.join(names)}, which another Python's modules come from"
+        code = _fail(args, said, Unavailable.exit_code)
+        if args is None and "--json" in argv:
+            _print_failure(said, code)
+        return code
     except (MemoryError, RuntimeError) as error:
         if not (said := limit_met(error)):
             raise

@@ -102,7 +102,9 @@ class Environment:
             except OSError:
                 pass
             inside = next(filter(_has_python, (self.root / place for place in _WITHIN)), None)
-            folder = str(inside or "the folder of a virtual environment or of a Nix build (`result`)")
+            folder = str(
+                inside or "the folder of a virtual environment or of a Nix build (`result`)"
+            )
             for command in (self.root, real(self.root)):  # pipx and uv link to theirs
                 if command.parent.name == "bin" and any(command.parent.glob("python*")):
                     folder = str(command.parent.parent)
@@ -114,7 +116,9 @@ class Environment:
         # Of a whole system, as in a container, /bin is a link to /usr/bin, whose Python's folder is /usr.
         if (self.root / "usr").is_dir() and real(self.root / "bin") == real(self.root / "usr/bin"):
             inside = next(filter(_has_python, (self.root / place for place in _WITHIN)), self.root)
-            raise InputError(f"{self.root} is a whole system; give the folder of its Python: {inside}")
+            raise InputError(
+                f"{self.root} is a whole system; give the folder of its Python: {inside}"
+            )
 
     @property
     def is_bare(self) -> bool:

@@ -24,6 +24,8 @@ from vllm_nix.verification.owning import fix_module
 from vllm_nix.verification.shadows import shadows
 from vllm_nix.verification.survey import StepError
 
+# What another environment of that Python would lack as well.
+_OF_HOST = re.compile("shared libraries|version `GLIBC|no answer within")
 AGAIN = "make the environment again, with the Python that it is for"
 
 
@@ -48,7 +50,8 @@ def interpreter(context: Context) -> Iterator[Finding]:
     if context.environment.is_bare:
         raise SkipError("a folder of packages alone, without an interpreter")
     if isinstance(found, str):
-        yield failed(f"does not start: {found}", where=str(python), fix=AGAIN)
+        fix = fix_for(found, AGAIN) if _OF_HOST.search(found) else AGAIN
+        yield failed(f"does not start: {found}", where=str(python), fix=fix)
         return
     wanted = context.manifest.python if context.manifest else context.parameters.get("python")
     if wanted and not f"{found.version}.".startswith(f"{wanted}."):
