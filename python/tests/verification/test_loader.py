@@ -110,6 +110,23 @@ def test_a_runtime_that_torch_has_loaded(gpu_sample: Sample, made: Path) -> None
     assert found(gpu_sample, "torch-abi") == ""
 
 
+def test_what_torch_opens_later_has_loaded_nothing(gpu_sample: Sample, made: Path) -> None:
+    """libtorch_cuda_linalg.so finds cuSOLVER by its own run path, and only when a matrix is solved."""
+    lib = gpu_sample.site / "torch/lib"
+    solver = library(gpu_sample.site / "nvidia/cusolver/lib/libcusolver.so.11", "int s(void);\n")
+    path = ["-Wl,-rpath,$ORIGIN:$ORIGIN/lib:$ORIGIN/../../nvidia/cusolver/lib"]
+    own = library(lib / "libtorch_cpu.so", "int t;\n")
+    late = library(lib / "libtorch_cuda_linalg.so", "int l;\n", own, solver, options=path)
+    module = gpu_sample.site / f"torch/_C{sysconfig.get_config_var('EXT_SUFFIX')}"
+    library(module, INIT, own, options=path)
+    library(gpu_sample.site / "vllm/_C.abi3.so", INIT, solver)
+    report = verify(gpu_sample.root, only=["elf"], quick=True)
+    assert "vllm/_C.abi3.so: needs libcusolver.so.11, which it does not" in faults(report)["elf"]
+    assert "linalg" not in faults(report)["elf"]
+    library(module, INIT, own, late, options=path)
+    assert faults(verify(gpu_sample.root, only=["elf"], quick=True)) == {}
+
+
 def test_what_torchs_python_opens_is_asked_of_it(gpu_sample: Sample, made: Path) -> None:
     """Not by any list of names: `import torch` is run, and what it maps counts."""
     runtime = cudart(gpu_sample, 12, "cuda_runtime")

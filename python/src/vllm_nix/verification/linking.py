@@ -2,7 +2,8 @@
 
 Python's own libraries come first, then those that `import torch` loads: torch's __init__ opens
 libtorch_global_deps.so, whose symbols all others see, and NVIDIA's wheels where it names them
-(`_preload_cuda_deps`), then torch/_C, and with it all of torch/lib.
+(`_preload_cuda_deps`), then torch/_C, and with it what that needs of torch/lib: libtorch_cuda_linalg.so and
+libcaffe2_nvrtc.so are opened when they are first used.
 """
 
 import os
@@ -119,11 +120,12 @@ def _with_torch(
         for file in _preloaded(folder, images, is_needed=bool(missing)):
             _load(process, file, images[file])
         shared, missed[deps] = _load(process, deps, images[deps])
+    modules = [file for file in images if file.parent == folder and file.name.startswith("_C.")]
+    for file in modules:
+        _, missed[file] = _load(process, file, images[file])
     for file, image in images.items():
-        if file.parent == folder and file.name.startswith("_C."):
-            _, missed[file] = _load(process, file, image)
-    for file, image in images.items():
-        if file.parent == folder / "lib":
+        # Without a _C, as of another Python, it is not known which of them are opened later.
+        if file.parent == folder / "lib" and not modules:
             _load(process, file, image)
             process.names.setdefault(file.name, Object(str(file), image))
     return process, shared, missed
