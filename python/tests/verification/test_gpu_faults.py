@@ -404,6 +404,32 @@ def test_kernels_that_are_for_other_devices_alone(gpu_sample: Sample, has_triton
     assert "no kernels of vllm are for v100" in found["attention"]
 
 
+@pytest.mark.parametrize(
+    ("device", "takes_xformers", "fix"),
+    [
+        (
+            "t4",
+            False,
+            "install flashinfer-python in the release that vLLM asks for, or take an older",
+        ),
+        ("v100", False, "take an older vLLM that has xformers"),
+        ("v100", True, "install xformers for this torch"),
+    ],
+)
+def test_attention_that_vllm_takes_and_the_device_runs(
+    gpu_sample: Sample, device: str, takes_xformers: bool, fix: str
+) -> None:
+    files: dict[str, str | bytes] = {
+        "vllm/vllm_flash_attn/_vllm_fa2_C.abi3.so": carrier([("cubin", 80)]),
+        "vllm/vllm_flash_attn/_vllm_fa3_C.abi3.so": carrier([("cubin", 90)]),
+    }
+    if takes_xformers:
+        files["vllm/attention/backends/xformers.py"] = ""
+    gpu_sample.install("for-newer", "1", files)
+    (result,) = verify(gpu_sample.root, device=device, cuda="12.8", only=["attention"]).results
+    assert result.findings[0].fix.startswith(fix)
+
+
 def test_files_of_one_device_each(gpu_sample: Sample) -> None:
     """flashinfer-cubin has 10,000: FlashInfer opens that for its device."""
     files: dict[str, str | bytes] = {

@@ -34,10 +34,10 @@ def made_by(sample: Sample, tool: str) -> str:
 @pytest.mark.parametrize("tool", ["pipx", "pipx and uv", "uv tool", "uv", "poetry"])
 def test_a_fix_is_in_the_words_of_what_made_the_environment(sample: Sample, tool: str) -> None:
     """`pip install` is another environment's there, and without a force does nothing for what is there."""
-    sample.install("some", "1.0", requires=("absent>=2",))
-    assert lines(sample, "requirements") == ["pip install 'absent>=2', if you use it"]
+    sample.install("some", "1.0", requires=("absent[all]>=2",))
+    assert lines(sample, "requirements") == ["pip install 'absent[all]>=2', if you use it"]
     pip = made_by(sample, tool)
-    assert lines(sample, "requirements") == [f"{pip} 'absent>=2', if you use it"]
+    assert lines(sample, "requirements") == [f"{pip} 'absent[all]>=2', if you use it"]
     (sample.site / "numpy" / "__init__.py").write_text("changed")
     # What uv has in its cache is the same file.
     cache = " --no-cache" if "uv" in tool else ""

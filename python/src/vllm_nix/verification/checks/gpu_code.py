@@ -498,11 +498,21 @@ def _is_said(context: Context, device: Device, files: Mapping[str, list[Path]]) 
 def _left_to_triton(context: Context, device: Device, present: Iterable[str]) -> Finding:
     """The finding for a device that no kernels are compiled for: what vLLM has in Triton is left to it."""
     has_own = any(context.packages.glob("vllm/v1/attention/backends/triton_attn.py"))
+    ways = [
+        f"install {name} in the release that vLLM asks for"
+        for name, first in COMPILED_ON_USE.items()
+        if device.capability.number >= first
+    ]
+    places = ("vllm/attention/backends/xformers.py", "vllm/v1/attention/backends/xformers.py")
+    if any(file for place in places for file in context.packages.glob(place)):
+        ways.append("install xformers for this torch, built for the device")
+    else:
+        ways.append("take an older vLLM that has xformers, built for the device")
     return (warning if has_own else failed)(
         f"no kernels of {', '.join(present)} are for {device}"
         + (": vLLM has Triton's left, or none for some models" if has_own else ""),
         expected=f"attention kernels with code for {device}",
-        fix="install xformers for this torch, built for the device, or take an older vLLM that has it",
+        fix=", or ".join(ways),
     )
 
 

@@ -55,7 +55,9 @@ def requirements(context: Context) -> Iterator[Finding]:
                 continue
             if version is None or not _accepts(requirement, version):
                 use = "" if name in EVERY_START else ", if you use it"
-                fix = f"pip install {quoted(f'{requirement.name}{requirement.specifier}')}{use}"
+                with_ = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
+                wanted = f"{requirement.name}{with_}{requirement.specifier}"
+                fix = f"pip install {quoted(wanted)}{use}"
                 if version and (other := pinned.get(name, "")):
                     fix = f"install the {distribution.name} for {name} {version}, which {other} asks for"
                 yield warning(
