@@ -317,7 +317,10 @@ def test_a_library_that_picks_its_code_needs_one_that_runs(tmp_path: Path) -> No
         assert found.verdict == expected
 
 
-@pytest.mark.parametrize(("name", "expected"), [("libcusparseLt.so.0", NATIVE), ("_C.so", MISSING)])
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("libcusparseLt.so.0", NATIVE), ("libnvinfer.so.10", NATIVE), ("_C.so", MISSING)],
+)
 def test_nvidias_libraries_pick_from_any_number_of_kernels(
     tmp_path: Path, name: str, expected: Verdict
 ) -> None:

@@ -34,6 +34,8 @@ MESSAGES = [
     ),
     ("Failed to set NUMA affinity: libnuma.so: cannot open shared object file", "libnuma-dev"),
     ("OSError: libnuma.so.1: cannot open shared object file", "apt-get install libnuma1"),
+    ("ImportError: libnvonnxparser.so.10: cannot open shared object file", "tensorrt-cuNN-libs"),
+    ("ImportError: libnvinfer_lean.so.10: cannot open shared object file", "tensorrt-cuNN-libs"),
     ("ImportError: libGL.so.1: cannot open shared object file", "opencv-python-headless"),
     ("ImportError: libpython3.11.so.1.0: cannot open shared object file", "libpython3.11"),
     ("OSError: libavutil.so.58: cannot open shared object file", "FFmpeg"),
