@@ -379,6 +379,23 @@ def test_the_fix_names_the_cuda_that_compiles_for_it(tmp_path: Path, on: str, fi
     assert fix_missing(library(tmp_path / "_C.so", "sm_80"), device(on)).startswith(fix)
 
 
+@pytest.mark.parametrize(
+    ("on", "fix"),
+    [
+        (
+            "rtx5090",
+            "take a torch made with CUDA 12.8 and newer, with the releases of NVIDIA's wheels",
+        ),
+        ("h100", "take a torch for this device, with the releases of NVIDIA's wheels that it"),
+        ("orin", "take NVIDIA's libraries of the device's own JetPack, not these wheels"),
+    ],
+)
+def test_the_fix_for_nvidias_wheels(tmp_path: Path, on: str, fix: str) -> None:
+    (tmp_path / "nvidia").mkdir()
+    found = library(tmp_path / "nvidia" / "libnccl.so.2", "sm_80")
+    assert fix_missing(found, device(on)).startswith(fix)
+
+
 def test_what_is_not_run_does_not_count(tmp_path: Path) -> None:
     stub = fatbin_of(entry(2, 52, cubin(52)))
     relocatable = fatbin_of(one("sm_80"))

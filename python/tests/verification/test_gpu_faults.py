@@ -650,3 +650,20 @@ def test_kernels_for_another_python(gpu_sample: Sample) -> None:
     found = faults(report)
     assert "vLLM's kernels are for another Python: _C.cpython-37m" in found["gpu-code"]
     assert "no attention kernels" in found["attention"]
+
+
+@pytest.mark.parametrize(
+    ("named", "found"),
+    [
+        ("/nowhere/libnccl.so.2", "names a file that is not there"),
+        ("/", "names what is no file"),
+        ("libnccl.so.2", ""),  # the loader's to find
+    ],
+)
+def test_an_nccl_that_is_named(
+    gpu_sample: Sample, monkeypatch: pytest.MonkeyPatch, named: str, found: str
+) -> None:
+    monkeypatch.setenv("VLLM_NCCL_SO_PATH", named)
+    said = faults(verify(gpu_sample.root, only=["nccl"])).get("nccl", "")
+    assert found in said
+    assert bool(said) == bool(found)

@@ -173,12 +173,15 @@ def fix_missing(library: Library, device: Device) -> str:
     """What to do about a library that lacks code for the device, in one line."""
     if library.mark:
         return f"slim the whole library for {device.capability} as well, or take it whole"
-    if "nvidia" in library.path.parts:
-        return "take NVIDIA's libraries of the device's own CUDA or JetPack, not these wheels"
     own = device.capability
+    some = own.is_known and not (own.is_compiled_by("12.0") and own.compilers[1] is None)
+    if "nvidia" in library.path.parts:
+        if own.jetson:
+            return "take NVIDIA's libraries of the device's own JetPack, not these wheels"
+        made = f"made with CUDA {own.compiled_by}" if some else "for this device"
+        return f"take a torch {made}, with the releases of NVIDIA's wheels that it requires"
     with_ = f"build it with TORCH_CUDA_ARCH_LIST={arch_list([own])}"
-    if own.is_known and not (own.is_compiled_by("12.0") and own.compilers[1] is None):
-        with_ += f" by CUDA {own.compiled_by}"
+    with_ += f" by CUDA {own.compiled_by}" if some else ""
     return f"{with_}, or find a wheel that was"
 
 

@@ -54,9 +54,10 @@ def nccl(context: Context) -> Iterator[Finding]:
             "and leave one of the nvidia-nccl wheels",
         )
     named = os.environ.get("VLLM_NCCL_SO_PATH")
-    if named and not Path(named).exists():
+    if named and "/" in named and not Path(named).is_file():  # else the loader looks for it
+        is_there = Path(named).exists()
         yield failed(
-            "VLLM_NCCL_SO_PATH names a file that is not there",
+            f"VLLM_NCCL_SO_PATH names {'what is no file' if is_there else 'a file that is not there'}",
             where=named,
             fix="unset VLLM_NCCL_SO_PATH: vLLM then takes the NCCL of torch",
         )
