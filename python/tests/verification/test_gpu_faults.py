@@ -667,3 +667,27 @@ def test_an_nccl_that_is_named(
     said = faults(verify(gpu_sample.root, only=["nccl"])).get("nccl", "")
     assert found in said
     assert bool(said) == bool(found)
+
+
+@pytest.mark.parametrize(
+    ("raised", "status"),
+    [
+        ("ModuleNotFoundError(\"No module named 'PIL'\")", "failed"),
+        ("RuntimeError('Failed to infer device type')", "skipped"),
+        ("ImportError('libcuda.so.1: cannot open shared object file')", "skipped"),
+    ],
+)
+def test_without_a_driver_what_is_missed_all_the_same(
+    gpu_sample: Sample, raised: str, status: str
+) -> None:
+    code = f"__version__ = '0.7.3'\nSamplingParams = dict\ndef LLM(**options): raise {raised}\n"
+    gpu_sample.install("vllm-extra", "1", {"vllm/__init__.py": code})
+    (result,) = verify(gpu_sample.root, only=["token"]).results
+    assert result.status == status
+    assert not result.findings or result.findings[0].fix == "pip install pillow"
+
+
+def test_the_command_misses_a_module(gpu_sample: Sample) -> None:
+    (gpu_sample.root / "bin/vllm").write_text(f"#!{gpu_sample.root}/bin/python\nimport zmq\n")
+    (result,) = verify(gpu_sample.root, only=["vllm-version"]).results
+    assert result.findings[0].fix == "pip install pyzmq"

@@ -10,6 +10,7 @@ from vllm_nix.verification.checks.host import lacks_neuron
 from vllm_nix.verification.fixes import fix_closed, fix_for
 from vllm_nix.verification.installed import prefix_of
 from vllm_nix.verification.machine import Driver
+from vllm_nix.verification.owning import fix_module
 from vllm_nix.verification.survey import StepError
 from vllm_nix.verification.tiny_model import PROMPT, TEXT, TinyModel
 
@@ -77,9 +78,8 @@ def vllm_version(context: Context) -> Iterator[Finding]:
         if _is_undriven(context, words) and (reason := lacks_device(context)):
             raise SkipError(reason, harmless=False)
         found = f"{outcome.end}: {words}"
-        yield failed(
-            found, where=where, fix=fix_for(found, f"{AGAIN}; all of what it says: {where}")
-        )
+        fix = fix_module(context, words) or fix_for(found, f"{AGAIN}; all of what it says: {where}")
+        yield failed(found, where=where, fix=fix)
         return
     printed = outcome.stdout.strip().splitlines()[-1:] or ["nothing"]
     if not installed or not all(_same_release(printed[0], version) for version in installed):
@@ -126,9 +126,14 @@ def token(context: Context) -> Iterator[Finding]:
     try:
         answer = context.ask(*GENERATE)
     except StepError as problem:
-        if reason := lacks_device(context):
+        said = str(problem)
+        reason = lacks_device(context)
+        # What is not installed is missed where the driver is as well.
+        is_sure = said.startswith("ModuleNotFoundError") and reason == str(context.driver)
+        if reason and not is_sure:
             raise SkipError(reason, harmless=False) from None
-        yield failed(str(problem), where=WHERE, fix=fix_for(str(problem), BY_HAND))
+        fix = fix_module(context, said) or fix_for(said, BY_HAND)
+        yield failed(said, where=WHERE, fix=fix)
         return
     first, second = answer["runs"]
     right = TinyModel.make().answer(PROMPT, COUNT)
