@@ -259,6 +259,22 @@ def test_kernels_that_vllm_does_without(gpu_sample: Sample) -> None:
     assert "warning" not in found(), "who knows what it is for"
 
 
+@pytest.mark.parametrize(
+    ("version", "status"), [("0.6.14", "failed"), ("0.7.0", "warning"), ("0.7.2.post1", "warning")]
+)
+def test_flashinfers_cache_for_another_device(
+    gpu_sample: Sample, version: str, status: str
+) -> None:
+    """From 0.7 on it takes what is for the device, and compiles the rest; before, what is there."""
+    gpu_sample.install("flashinfer-python", version)
+    place = "flashinfer_jit_cache/jit_cache/sampling/sampling.so"
+    gpu_sample.install(
+        "flashinfer-jit-cache", f"{version}+cu130", {place: carrier([("cubin", 80)])}
+    )
+    found = faults(on_orin(gpu_sample, only=["gpu-code"]))["gpu-code"]
+    assert found.startswith(f"{status} {place}")
+
+
 def test_kernels_that_are_spared_hide_no_lack_of_attention(gpu_sample: Sample) -> None:
     """vLLM's own are for newer devices; `gpu-code` only warns of xformers."""
     gpu_sample.install("xformers", "0.0.28", {"xformers/_C.so": carrier([("cubin", 80)])})

@@ -1,17 +1,21 @@
 """Which distribution has what is missed, as far as the environment itself says."""
 
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from vllm_nix.text import quoted
 from vllm_nix.verification.check import Context
+from vllm_nix.verification.installed import Distribution, is_version
 from vllm_nix.verification.known import TAKEN
 from vllm_nix.verification.opened import requires
 
+CACHE = "flashinfer-jit-cache"  # and the packages of its parts, by capability
 _MODULE = re.compile(r"No module named '(\w{1,100})'")
 # Of what vLLM and its kin import: distributions whose modules have other names.
 _DISTRIBUTIONS = {
@@ -94,7 +98,18 @@ def optional(context: Context) -> frozenset[str]:
         for text in there[name].requires:
             if (named := re.match(r"\s*([\w.-]+)", text)) and "extra" not in text.partition(";")[2]:
                 left.append(canonicalize_name(named[1]))
-    return frozenset(name for name in there.keys() - needed if not name.startswith(TAKEN))
+    return frozenset(
+        name
+        for name in there.keys() - needed
+        if not name.startswith(TAKEN) or (name.startswith(CACHE) and _passes_over(there))
+    )
+
+
+def _passes_over(there: Mapping[str, Distribution]) -> bool:
+    """Whether FlashInfer takes of its cache what is for the device, and compiles the rest, as of 0.7
+    (get_aot_artifacts): before, it loaded what was there."""
+    own = there.get("flashinfer-python")
+    return own is not None and is_version(own.version) and Version(own.version) >= Version("0.7")
 
 
 def asks(context: Context, name: str) -> str:
