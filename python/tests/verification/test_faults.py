@@ -409,6 +409,18 @@ def test_modules_by_other_names_than_their_distributions(
     )
 
 
+def test_a_module_for_another_python(sample: Sample) -> None:
+    files = {
+        "numpy/__init__.py": "import numpy._core\n",
+        "numpy/_core.cpython-37m-x86_64-linux-gnu.so": "",
+    }
+    sample.install("numpy", "2.3.5", files)
+    [result] = verify(sample.root, only=["imports"]).results
+    fix = next(found.fix for found in result.findings if found.where == "import numpy")
+    assert fix.startswith("install numpy again")
+    assert fix.endswith("with this Python: _core.cpython-37m-x86_64-linux-gnu.so is for another")
+
+
 def test_a_wheel_that_was_patched_before_it_was_published(sample: Sample) -> None:
     text, dynstr = Part(".text", b"x"), Part(".dynstr", b"\0", 3)
     for parts, expected in (((text, dynstr), "warning"), ((dynstr, text), "failed")):

@@ -649,6 +649,16 @@ REPORTS = [
         "ValueError: the KV cache of VLLM_CPU_KVCACHE_SPACE is too large",
         "fewer GiB",
     ),
+    (
+        "",
+        "OSError: /t/torch/lib/libtorch_global_deps.so: cannot open shared object file: No such file or directory",
+        "torch is not whole",
+    ),
+    (
+        "",
+        "ImportError: libgfortran-040039e1.so.5.0.0: cannot open shared object file: No such file or directory",
+        "folder NAME.libs",
+    ),
 ]
 
 

@@ -17,6 +17,7 @@ from vllm_nix.verification.opened import requires
 
 CACHE = "flashinfer-jit-cache"  # and the packages of its parts, by capability
 _MODULE = re.compile(r"No module named '(\w{1,100})'")
+_COMPILED = re.compile(r"No module named '(\w{1,100}\.[\w.]{1,200})'")
 # Of what vLLM and its kin import: distributions whose modules have other names.
 _DISTRIBUTIONS = {
     "PIL": "pillow",
@@ -65,8 +66,11 @@ def fix_gone(context: Context, name: str) -> str:
 
 
 def fix_module(context: Context, problem: str) -> str:
-    """The fix for a module that is not found: of a distribution that is installed and has lost it, or that
-    another asks for; "" if none."""
+    """The fix for a module that is not found: of a distribution that is installed and has lost it, or has it
+    for another Python, or that another asks for; "" if none."""
+    if compiled := _COMPILED.search(problem):
+        for file in context.packages.glob(f"{compiled[1].replace('.', '/')}.cpython-*.so"):
+            return f"install {owner_of(context, file)} again, with this Python: {file.name} is for another"
     if not (named := _MODULE.search(problem)):
         return ""
     module = named[1]
