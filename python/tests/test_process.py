@@ -69,6 +69,13 @@ def test_last_words_are_the_message(tmp_path: Path) -> None:
     assert outcome.last_words() == "ValueError: one\ntwo"
 
 
+def test_what_bash_says_of_the_locale_is_no_message() -> None:
+    """As the launcher's does, on a base without the locale that LC_ALL names."""
+    said = "/store/bin/bash: warning: setlocale: LC_ALL: cannot change locale (C.UTF-8)\n"
+    assert Outcome(1, (), "", said).last_words() == ""
+    assert Outcome(1, (), "", f"{said}no such file\n{said}").last_words() == "no such file"
+
+
 def test_colours_are_not_kept(tmp_path: Path) -> None:
     outcome = python(tmp_path, "print('\\33[31;1merror:\\33[0m no'); sys.exit(1)")
     assert (outcome.stdout, outcome.last_words()) == ("error: no\n", "error: no")

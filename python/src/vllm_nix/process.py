@@ -33,6 +33,7 @@ _TICK = 0.05  # seconds between two looks at `stop` and at the clock
 _PATIENCE = 3.5  # seconds that the supervisor has to end all; it takes up to three itself
 
 # What Python prints between the tracebacks of a chain.
+_LOCALE = re.compile(r"^.*bash: warning: setlocale: LC_ALL: .*\n?", re.MULTILINE)
 _CHAINED = (
     "The above exception was the direct cause of the following exception:"
     "|During handling of the above exception, another exception occurred:"
@@ -66,8 +67,9 @@ class Outcome:
         return f"exit status {self.status}" if self.status else ""
 
     def last_words(self) -> str:
-        """Its last message: up to three lines, but not the frames of a traceback before them."""
-        lines = (self.stderr.strip() or self.stdout.strip()).splitlines()[-3:]
+        """Its last message: up to three lines, but not the frames of a traceback before them, nor what bash
+        says at its start where its libc has no such locale, as our base's has not."""
+        lines = (_LOCALE.sub("", self.stderr).strip() or self.stdout.strip()).splitlines()[-3:]
         frames = [i for i, line in enumerate(lines) if line.startswith(" ")]
         return "\n".join(lines[frames[-1] + 1 :] if frames else lines)
 
