@@ -62,6 +62,14 @@ def test_a_python_that_is_gone(sample: Sample, tool: str, again: str) -> None:
     assert (f"again ({again.format(sample.root.name)})" in fix) if again else ("(" not in fix)
 
 
+def test_a_folder_that_pip_has_filled(sample: Sample) -> None:
+    """By --target: the same command again leaves what is there."""
+    (sample.site / "numpy" / "__init__.py").write_text("changed")
+    (result,) = verify(sample.site, only=["record"]).results
+    command = f"pip install --upgrade --target {sample.site} --no-deps numpy==2.3.5"
+    assert result.findings[0].fix == f"install numpy again ({command})"
+
+
 def test_what_may_not_stand_in_a_command(sample: Sample) -> None:
     files = {"some/__init__.py": ""}
     sample.install("some", "1;reboot", files)

@@ -54,11 +54,13 @@ def _is_uvs(root: Path) -> bool:
 def speller(
     environment: Environment, manifest: Manifest | None, distributions: Iterable[Distribution]
 ) -> Callable[[str], str]:
-    """What makes of a fix the commands that do it here; not in Nix's own, nor for a folder of packages,
-    which may be for another machine."""
-    if manifest or environment.is_bare:
+    """What makes of a fix the commands that do it here; not in Nix's own."""
+    if manifest:
         return lambda fix: fix
-    made = maker(environment.root)
+    root = environment.root
+    # A folder of packages alone: without --upgrade, pip leaves there what is there.
+    bare = Maker(forced=f"--upgrade --target {quoted(str(root))}")
+    made = bare if environment.is_bare else maker(root)
     known = {
         one.name: one for one in distributions if not (one.manager or one.editable or one.problem)
     }
