@@ -59,10 +59,18 @@ def test_a_driver_that_the_loader_does_not_find(
     folder = tmp_path / "system"
     folder.mkdir()
     (folder / "libcuda.so").touch()  # a toolkit's stub is none
-    (folder / "libcuda.so.1").touch()  # nor what an image has that was saved from a container
-    (folder / "libcuda.so.535.216.01").touch()
     (result,) = verify(gpu_sample.root, only=["live-device"]).results
     assert result.reason == "no NVIDIA driver here"
+    (folder / "libcuda.so.535.216.01").touch()  # nor what a saved image has
+    (folder / "libcuda.so.1").touch()
+    text, advice = found(verify(gpu_sample.root, only=["live-device"]))
+    assert text == f"warning {folder}/libcuda.so.1 is empty: what is left of a driver"
+    assert advice.startswith("start the container with --gpus all")
+    (folder / "libcuda.so.1").unlink()
+    (folder / "libcuda.so.1").symlink_to("libcuda.so.470.82.01")
+    text, _ = found(verify(gpu_sample.root, only=["live-device"]))
+    assert text.endswith("is a link to nothing: what is left of a driver")
+    (folder / "libcuda.so.1").unlink()
     stopped(folder, 0)
     (folder / "libcuda.so.1").rename(folder / "libcuda.so.580.95.05")
     text, advice = found(verify(gpu_sample.root, only=["live-device"]))

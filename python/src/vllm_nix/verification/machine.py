@@ -106,7 +106,7 @@ def ask_driver(environment: Environment) -> Driver | BrokenDriver | str:
 def _driver(answer: Mapping[str, Any]) -> Driver | BrokenDriver | str:
     """What was answered, which is not trusted. Raises KeyError, TypeError, ValueError or InputError."""
     if "absent" in answer:
-        return _out_of_reach() or _left_outside() or ABSENT
+        return _out_of_reach() or _left_outside() or _left_over() or ABSENT
     if "broken" in answer:
         why = str(answer["broken"])
         whole = "install the driver again, all of its libraries in one release"
@@ -201,6 +201,19 @@ def _left_outside() -> BrokenDriver | None:
             f"{CONTAINER}; in WSL itself update Windows' driver, then wsl --update",
             is_fault=False,  # Windows may have another maker's device
         )
+    return None
+
+
+def _left_over() -> BrokenDriver | None:
+    """What an image has that was saved from a container with a driver, or a host whose driver was removed."""
+    for folder in DRIVER_FOLDERS:
+        if os.path.lexists(link := folder / "libcuda.so.1"):
+            return BrokenDriver(
+                f"{link} is {'empty' if link.exists() else 'a link to nothing'}: what is left of a driver",
+                f"{CONTAINER}; on the host install NVIDIA's driver again",
+                is_there=False,
+                is_fault=False,
+            )
     return None
 
 
