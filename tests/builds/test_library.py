@@ -1,6 +1,7 @@
 """The library as a package: it has the data that it reads."""
 
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -66,3 +67,10 @@ def test_what_slims_wheels_reads_a_folder(nix: Nix, tmp_path: Path) -> None:
         [slim, "slim", tmp_path, "--for", "a6000"], check=False, capture_output=True, text=True
     )
     assert result.stderr == f"vllm-nix: {tmp_path}: no shared library with GPU code\n"
+
+
+@pytest.mark.slow
+def test_the_librarys_tests_pass_in_the_sandbox(nix: Nix) -> None:
+    """What `nix flake check` builds; make test has the others of `checks`."""
+    system = f"{os.uname().machine}-linux"
+    nix("nix", "build", f".#checks.{system}.library", "--no-link", *EMBEDDED)

@@ -148,7 +148,8 @@ def test_modules_of_another_python(tmp_path: Path) -> None:
     """PYTHONHOME, PYTHONPATH, as a cluster's modules or ROS set them: one line."""
     (tmp_path / "tomllib.py").write_text("import gone_from_here\n")
     (tmp_path / "tomli.py").write_text("import gone_from_here\n")
-    variables = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    ours = Path(vllm_nix.__file__).parents[1]  # which PYTHONPATH may be all that leads to
+    variables = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ours}"}
     command = [*OURS, "verify", sys.prefix, "--only", "interpreter", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=variables)
     said = "No module named 'gone_from_here'; unset PYTHONPATH, which another Python's modules come from"
@@ -192,6 +193,8 @@ def test_an_interruption_of_the_answer() -> None:
 
 ODD = """
 import os, signal, sys
+import vllm_nix
+import vllm_nix
 from vllm_nix import cli
 def run(args):
     try:

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -823,8 +824,13 @@ raise RuntimeError(
 """
 
 
-def test_the_cause_at_the_end_of_what_another_process_printed(sample: Sample) -> None:
+@pytest.mark.parametrize("is_nix", [False, True])
+def test_the_cause_at_the_end_of_what_another_process_printed(
+    sample: Sample, is_nix: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As vLLM looks at a model's class, torch's inductor at g++, FlashInfer at ninja."""
+    if is_nix:  # the Python, whose loader would not find the host's libGL either
+        monkeypatch.setenv("NIX_STORE_DIR", str(Path(sys.executable).resolve().parents[1]))
     sample.install("transformers", "5.19.0", {"transformers/__init__.py": IN_ANOTHER_PROCESS})
     (result,) = verify(sample.root, only=["imports"]).results
     (finding,) = [found for found in result.findings if found.status is Status.FAILED]

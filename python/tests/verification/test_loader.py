@@ -783,7 +783,13 @@ def test_a_file_that_the_loader_stops_at(gpu_sample: Sample, made: Path) -> None
     assert found(gpu_sample) == ""
 
 
-def test_a_library_for_musl(gpu_sample: Sample, made: Path) -> None:
+@pytest.mark.parametrize("is_nix", [False, True])
+def test_a_library_for_musl(
+    gpu_sample: Sample, made: Path, is_nix: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wheel for another libc, for a Python that Nix made as well."""
+    if is_nix:
+        monkeypatch.setenv("NIX_STORE_DIR", str(Path(sys.executable).resolve().parents[1]))
     musl = library(made / "libc.musl-x86_64.so.1")
     library(gpu_sample.site / "vllm/_C.abi3.so", INIT, musl)
     report = verify(gpu_sample.root, only=["elf"])

@@ -5,9 +5,9 @@ import re
 from vllm_nix.store import store_dir
 from vllm_nix.verification.check import Context
 
-# Of the host, that is: neither the wheels' own nor the driver's.
+# Of the host: neither the wheels' own, nor the driver's, nor one that another wheel does without.
 _MISSING = re.compile(
-    r"(lib(?!cu|nv|nccl|npp|torch|c10)[\w.+-]{1,80}?\.so[.0-9]{0,20}): cannot open shared object file: No such"
+    r"(lib(?!cu|nv|nccl|npp|torch|c10|c\.musl|GL\.)[\w.+-]{1,80}?\.so[.0-9]{0,20}): cannot open shared object file: No such"
 )
 
 
