@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+import vllm_nix
+
 OURS = [sys.executable, "-m", "vllm_nix"]
 # A Python that hangs, and has started a daemon.
 HANGS = f"""#!{sys.executable}
