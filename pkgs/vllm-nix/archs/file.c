@@ -5,6 +5,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+static const uint64_t LARGEST = 1ull << 32;
+
 uint64_t file_size;
 static int file;
 
@@ -12,9 +14,9 @@ void open_file(const char *path) {
   struct stat status;
   file = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
   /* No more than 2: one of the standard streams is closed. */
-  if (file <= 2 || fstat(file, &status) || !S_ISREG(status.st_mode))
-    leave_to_python();
+  need(file > 2 && !fstat(file, &status) && S_ISREG(status.st_mode));
   file_size = (uint64_t)status.st_size;
+  need(file_size <= LARGEST); /* larger ones have holes */
 }
 
 const unsigned char *read_ahead(struct window *window, uint64_t offset, size_t *size,

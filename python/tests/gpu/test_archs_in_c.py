@@ -171,6 +171,13 @@ def test_what_is_damaged_or_rare_is_left(reader: Reader, file: Path, name: str) 
     assert reader("archs", file) is None
 
 
+def test_a_hole_is_left(reader: Reader, file: Path) -> None:
+    """To read one takes longer than to map it."""
+    file.write_bytes(CUDA)
+    os.truncate(file, 1 << 33)
+    assert reader("archs", file) is None
+
+
 @pytest.mark.parametrize(
     "words",
     [

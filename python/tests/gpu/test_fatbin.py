@@ -1,3 +1,4 @@
+import os
 import re
 import subprocess
 import sys
@@ -205,6 +206,21 @@ def test_files_beyond_4_gib(tmp_path: Path) -> None:
     (found,) = fatbin.read(path).fatbins
     assert found.offset == far
     assert found.entries[0].kernels
+
+
+@pytest.mark.parametrize("name", [".nv_fatbin", ".data"])
+def test_a_hole_that_no_disk_holds(tmp_path: Path, name: str) -> None:
+    image = bytearray(library(KERNELS, name))
+    header = int.from_bytes(image[0x28:0x30], "little") + 2 * 64
+    image[header + 0x20 : header + 0x28] = (1 << 40).to_bytes(8, "little")
+    path = tmp_path / "hole.so"
+    path.write_bytes(image)
+    os.truncate(path, 1 << 41)
+    found = fatbin.read(path)
+    assert (found.fatbins, *map(str, found.damage)) == (
+        (),
+        f"offset 0x0: more than {1 << 35} bytes of data",
+    )
 
 
 def test_a_flood_of_headers_ends() -> None:

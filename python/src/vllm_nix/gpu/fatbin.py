@@ -50,6 +50,9 @@ _ALIGNED = 8  # bytes that a fatbin's offset is a multiple of, in the file or me
 _FATBINS = Searcher(_START)
 # cuFFT has 36,454; a hostile file could have one for each 16 bytes.
 _MOST_HEADERS = 1 << 17
+# A file may have holes, and claim more than any disk holds. Linkers end below 2 GiB of code and data.
+_MOST_DATA = 1 << 35  # bytes
+_ZEROS = bytes(1 << 20)
 
 
 def header(size: int) -> bytes:
@@ -237,6 +240,7 @@ class _Reader:
         self._data = data
         self._headers = 0
         self._unparsed = len(data)
+        self._unread = _MOST_DATA
         self._sorts: dict[tuple[int, int, int], _Sort] = {}
         self.fatbins: list[Fatbin] = []
         self.damage: list[FatbinError] = []
@@ -302,6 +306,9 @@ class _Reader:
             packed = section in (HOST, RELOCATABLE)
             places.append(_Range(start, start + first, start + last, section, member, packed))
             done = max(done, last)
+            self._unread -= max(0, last - first)
+        if self._unread < 0:
+            raise _TooMuchError(f"more than {_MOST_DATA} bytes of data", start)
         self._walk_all(places)
 
     def _walk_all(self, places: list[_Range]) -> None:
@@ -394,9 +401,9 @@ class _Reader:
             raise _TooMuchError(f"more than {_MOST_HEADERS} headers", offset)
 
     def _expect_zeros(self, start: int, end: int) -> None:
-        for position in range(start, end, 1 << 20):
-            part = self._data[position : min(position + (1 << 20), end)]
-            if rest := part.lstrip(b"\0"):
+        for position in range(start, end, len(_ZEROS)):
+            part = self._data[position : min(position + len(_ZEROS), end)]
+            if part != _ZEROS and (rest := part.lstrip(b"\0")):
                 where = position + len(part) - len(rest)
                 self.damage.append(FatbinError("neither a fatbin nor padding", where))
                 return
