@@ -42,6 +42,12 @@ def test_it_is_not_found_outside_of_the_range(way: str, start: int, end: int) ->
     assert Searcher(WORD).ahead(data, start, end).found() == end
 
 
+def test_what_is_not_aligned_is_passed_over(way: str) -> None:
+    data = b"." + 3 * WORD + bytes(3) + WORD
+    assert Searcher(WORD).find(data, 0, len(data)) == 16
+    assert Searcher(WORD).find(data, 0, 16) == 16
+
+
 def test_nothing_beyond_the_data_is_read(way: str) -> None:
     assert Searcher(WORD).find(bytes(20), 0, 1 << 12) == 1 << 12
     assert Searcher(WORD).find(b"", 0, 100) == 100

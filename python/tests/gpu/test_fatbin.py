@@ -1,5 +1,6 @@
 import os
 import re
+import struct
 import subprocess
 import sys
 import zipfile
@@ -228,6 +229,15 @@ def test_a_flood_of_headers_ends() -> None:
     found = fatbin.parse(library(STUB + fatbin_of(empty * (1 << 18))))
     assert names(found) == [["sm_52", "compute_52"]]
     assert "more than 131072 headers" in str(found.damage[-1])
+
+
+def test_a_flood_of_notes_ends() -> None:
+    """Segments may overlap, and a file have thousands."""
+    image = bytearray(elf_file(Part(".note", bytes(1 << 20)), interpreter=b"/ld.so\0"))
+    start = image.index(bytes(1 << 20))
+    struct.pack_into("<IIQQQQQQ", image, 64, 4, 4, start, start, 0, 1 << 20, 1 << 20, 4)
+    [damage] = fatbin.parse(bytes(image)).damage
+    assert str(damage) == "offset 0x0: more than 65536 notes"
 
 
 def test_cubins_that_overlap_end_the_reading() -> None:

@@ -10,6 +10,8 @@ PT_NOTE = 4
 _HEADER = struct.Struct("<III")  # size of the owner's name, of the text; type
 _OWNER = b"vllm-nix\0"
 _TYPE = 1
+# A hostile file's segments overlap, each with as many notes as the file has words.
+_MOST = 1 << 16
 
 
 def pack(text: bytes) -> bytes:
@@ -19,12 +21,16 @@ def pack(text: bytes) -> bytes:
 
 
 def find(data: bytes | mmap.mmap, segments: Iterable[Segment]) -> bytes | None:
-    """The text of a file's first note of ours, by the file's segments."""
+    """The text of a file's first note of ours, by the file's segments. Raises ValueError."""
+    seen = 0
     for segment in segments:
         if segment.type != PT_NOTE:
             continue
         position, end = segment.offset, segment.offset + segment.size
         while position + _HEADER.size <= end:
+            seen += 1
+            if seen > _MOST:
+                raise ValueError(f"more than {_MOST} notes")
             owner, size, _ = _HEADER.unpack_from(data, position)
             name = position + _HEADER.size
             text = name + owner + -owner % 4
