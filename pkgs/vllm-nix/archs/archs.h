@@ -1,4 +1,4 @@
-/* `vllm-nix archs FILE` for a library in which nothing is out of the ordinary; all else is Python's.
+/* `vllm-nix archs FILE` for a library with nothing out of the ordinary in it; all else is Python's.
 
    Python's start alone takes longer than cuobjdump takes for a library below 4 MB. So this prints
    what the command in Python would print, or nothing: whatever is damaged, rare or not asked for in

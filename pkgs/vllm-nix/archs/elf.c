@@ -5,13 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { EM_OF_CUDA = 190, MOST_TEXT = 4096, MOST_NAMES = 256 };
+enum { EM_OF_CUDA = 190, MOST_TEXT = 4096, MOST_NAMES = 256, MOST_NOTES = 1 << 14 };
 
 static struct window headers, names;
 static uint64_t text_left; /* bytes of names, which may overlap */
 
-static void need_inside(uint64_t offset, uint64_t size, uint64_t whole) {
-  need(size <= whole && offset <= whole - size);
+static bool is_inside(uint64_t offset, uint64_t size, uint64_t whole) {
+  return size <= whole && offset <= whole - size;
 }
 
 /* A name that ends before `end`, until the next one is read. */
@@ -35,7 +35,7 @@ static Elf64_Ehdr header_at(uint64_t start, uint64_t size) {
   need(header.e_phnum != PN_XNUM && header.e_shstrndx != SHN_XINDEX);
   if (header.e_shoff) {
     need(header.e_shnum && header.e_shentsize == sizeof(Elf64_Shdr));
-    need_inside(header.e_shoff, header.e_shnum * sizeof(Elf64_Shdr), size);
+    need(is_inside(header.e_shoff, header.e_shnum * sizeof(Elf64_Shdr), size));
     need(header.e_shstrndx < header.e_shnum);
   } else {
     header.e_shnum = 0;
@@ -65,14 +65,12 @@ bool has_functions(uint64_t start, uint64_t size) {
   if (!header.e_shstrndx)
     return false;
   Elf64_Shdr table = section_at(start, &header, header.e_shstrndx);
-  need_inside(table.sh_offset, table.sh_size, size);
+  need(is_inside(table.sh_offset, table.sh_size, size));
   const unsigned char *texts = read_at(&names, start + table.sh_offset, table.sh_size);
-  const unsigned char *all =
-      read_at(&headers, start + header.e_shoff, header.e_shnum * sizeof(Elf64_Shdr));
   for (size_t i = 0; i < header.e_shnum; i++) {
-    uint32_t name;
-    memcpy(&name, all + i * sizeof(Elf64_Shdr), sizeof name);
-    if (name + strlen(prefix) <= table.sh_size && !memcmp(texts + name, prefix, strlen(prefix)))
+    uint64_t name = section_at(start, &header, i).sh_name;
+    if (is_inside(name, strlen(prefix), table.sh_size) &&
+        !memcmp(texts + name, prefix, strlen(prefix)))
       return true;
   }
   return false;
@@ -81,42 +79,41 @@ bool has_functions(uint64_t start, uint64_t size) {
 /* What the loader reads: search paths and the names of libraries. */
 static void check_dynamic(const Elf64_Ehdr *header, const Elf64_Phdr *dynamic) {
   static struct window tags;
-  uint64_t strings = 0, size = 0, place = 0;
-  bool has_strings = false, has_size = false, is_placed = false;
+  uint64_t strings = 0, size = 0, texts[MOST_NAMES];
   size_t number = dynamic->p_filesz / sizeof(Elf64_Dyn);
   const unsigned char *all = read_at(&tags, dynamic->p_offset, number * sizeof(Elf64_Dyn));
-  uint64_t texts[MOST_NAMES];
   size_t found = 0;
   for (size_t i = 0; i < number; i++) {
     Elf64_Dyn tag;
     memcpy(&tag, all + i * sizeof tag, sizeof tag);
     if (tag.d_tag == DT_NULL)
       break;
-    if (tag.d_tag == DT_STRTAB) {
+    switch (tag.d_tag) {
+    case DT_STRTAB:
       strings = tag.d_un.d_ptr;
-      has_strings = true;
-    } else if (tag.d_tag == DT_STRSZ) {
+      break;
+    case DT_STRSZ:
       size = tag.d_un.d_val;
-      has_size = true;
-    } else if (tag.d_tag == DT_NEEDED || tag.d_tag == DT_SONAME || tag.d_tag == DT_RPATH ||
-               tag.d_tag == DT_RUNPATH) {
+      break;
+    case DT_NEEDED:
+    case DT_SONAME:
+    case DT_RPATH:
+    case DT_RUNPATH:
       need(found < MOST_NAMES);
       texts[found++] = tag.d_un.d_val;
     }
   }
   if (!found)
     return;
-  need(has_strings && has_size);
-  for (size_t i = 0; i < header->e_phnum && !is_placed; i++) {
-    Elf64_Phdr segment = segment_at(header, i);
-    uint64_t start = strings - segment.p_vaddr;
-    if (segment.p_type == PT_LOAD && strings >= segment.p_vaddr && size <= segment.p_filesz &&
-        start <= segment.p_filesz - size) {
-      place = segment.p_offset + start;
-      is_placed = true;
-    }
-  }
-  need(is_placed);
+  need(strings && size);
+  Elf64_Phdr segment;
+  size_t next = 0;
+  do {
+    need(next < header->e_phnum);
+    segment = segment_at(header, next++);
+  } while (segment.p_type != PT_LOAD || strings < segment.p_vaddr ||
+           !is_inside(strings - segment.p_vaddr, size, segment.p_filesz));
+  uint64_t place = segment.p_offset + strings - segment.p_vaddr;
   for (size_t i = 0; i < found; i++) {
     need(texts[i] < size);
     text_at(place + texts[i], place + size);
@@ -127,10 +124,10 @@ static void check_segments(const Elf64_Ehdr *header) {
   bool has_interpreter = false, has_dynamic = false;
   Elf64_Phdr dynamic;
   need(!header->e_phnum || header->e_phentsize == sizeof(Elf64_Phdr));
-  need_inside(header->e_phoff, header->e_phnum * sizeof dynamic, file_size);
+  need(is_inside(header->e_phoff, header->e_phnum * sizeof dynamic, file_size));
   for (size_t i = 0; i < header->e_phnum; i++) {
     Elf64_Phdr segment = segment_at(header, i);
-    need_inside(segment.p_offset, segment.p_filesz, file_size);
+    need(is_inside(segment.p_offset, segment.p_filesz, file_size));
     if (segment.p_type == PT_INTERP) {
       need(!has_interpreter);
       has_interpreter = true;
@@ -140,7 +137,7 @@ static void check_segments(const Elf64_Ehdr *header) {
       has_dynamic = true;
       dynamic = segment;
     } else if (segment.p_type == PT_NOTE) {
-      need(segment.p_filesz <= WINDOW);
+      need(segment.p_filesz <= MOST_NOTES); /* of thousands of segments */
       check_notes(read_at(&names, segment.p_offset, segment.p_filesz), segment.p_filesz);
     }
   }
@@ -184,11 +181,11 @@ size_t read_places(struct place places[MOST_PLACES]) {
   check_segments(&header);
   size_t found = 0;
   Elf64_Shdr table = section_at(0, &header, header.e_shstrndx);
-  need_inside(table.sh_offset, table.sh_size, file_size);
+  need(is_inside(table.sh_offset, table.sh_size, file_size));
   for (size_t i = 0; i < header.e_shnum; i++) {
     Elf64_Shdr section = section_at(0, &header, i);
     if (section.sh_type != SHT_NULL && section.sh_type != SHT_NOBITS)
-      need_inside(section.sh_offset, section.sh_size, file_size);
+      need(is_inside(section.sh_offset, section.sh_size, file_size));
     need(section.sh_name < table.sh_size);
     const char *name = text_at(table.sh_offset + section.sh_name, table.sh_offset + table.sh_size);
     if (is_searched(&section, name)) {

@@ -12,8 +12,10 @@ static int file;
 
 void open_file(const char *path) {
   struct stat status;
-  file = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-  /* No more than 2: one of the standard streams is closed. */
+  /* A device may act on being opened, and who writes into a pipe would go on. */
+  need(!stat(path, &status) && S_ISREG(status.st_mode));
+  file = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+  /* No more than 2: one of the standard streams is closed. The path may be another's by now. */
   need(file > 2 && !fstat(file, &status) && S_ISREG(status.st_mode));
   file_size = (uint64_t)status.st_size;
   need(file_size <= LARGEST); /* larger ones have holes */

@@ -2,7 +2,6 @@
 #include "archs.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +11,6 @@
 static char **words;
 
 void leave_to_python(void) {
-  signal(SIGPIPE, SIG_DFL);
   execv(COMMAND, words);
   fprintf(stderr, "vllm-nix: %s: %s; install it again\n", COMMAND, strerror(errno));
   exit(EXIT_FAILURE);
@@ -51,7 +49,6 @@ int main(int number, char **given) {
   if (number != 3 || strcmp(given[1], "archs") || !is_plain(given[2]) || !prints_utf8())
     leave_to_python();
   open_file(given[2]);
-  signal(SIGPIPE, SIG_IGN); /* so that Python ends as it does without a reader */
   size_t found = read_places(places);
   print_table(given[2], sorts, read_fatbins(places, found, sorts));
 }

@@ -1,6 +1,7 @@
 /* The table and the sentence of vllm_nix.gpu.report. */
 #include "archs.h"
 
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -81,6 +82,20 @@ static bool fits(const size_t widths[CELLS]) {
   return whole <= window.ws_col;
 }
 
+/* That nobody reads, or a limit to the file's size, is an error as in Python, and no signal. */
+static void print(const struct text *output) {
+  sighandler_t pipe = signal(SIGPIPE, SIG_IGN), size = signal(SIGXFSZ, SIG_IGN);
+  for (size_t done = 0; done < output->size;) {
+    ssize_t written = write(STDOUT_FILENO, output->bytes + done, output->size - done);
+    if (written < 0) {
+      signal(SIGPIPE, pipe);
+      signal(SIGXFSZ, size);
+      leave_to_python(); /* it says why */
+    }
+    done += (size_t)written;
+  }
+}
+
 void print_table(const char *path, const struct sort *sorts, size_t number) {
   static struct text output, code[ROLES][2];
   if (!number)
@@ -111,10 +126,5 @@ void print_table(const char *path, const struct sort *sorts, size_t number) {
       add_line(&output, lines[i], widths);
     add_summary(&output, sorts, number);
   }
-  for (size_t done = 0; done < output.size;) {
-    ssize_t written = write(STDOUT_FILENO, output.bytes + done, output.size - done);
-    if (written < 0)
-      leave_to_python(); /* it says why */
-    done += (size_t)written;
-  }
+  print(&output);
 }

@@ -1,9 +1,11 @@
 """pkgs/vllm-nix/archs beside the library: it prints the same, or leaves the file to Python."""
 
+import ctypes
 import fcntl
 import io
 import os
 import pty
+import resource
 import shutil
 import struct
 import subprocess
@@ -29,10 +31,10 @@ from made_binaries import (
 )
 
 from vllm_nix import cli
-from vllm_nix.binaries import notes
+from vllm_nix.binaries import notes, search
 
 SOURCES = Path(__file__).parents[3] / "pkgs/vllm-nix/archs"
-NOTE = 4
+NOTE, IN_OPEN = 4, 0x20
 PTX, CUBIN, LTO = 1, 2, 8
 ZSTD, A, F = 0x8011, 0x100011, 0x200011
 HOST = fatbin_of(
@@ -66,10 +68,23 @@ def marked(text: bytes) -> bytes:
     return bytes(image)
 
 
+def noted(size: int, *segments: int) -> bytes:
+    """With zeros, so many empty notes, and segments of them from these offsets on."""
+    image = bytearray(elf_file(Part(".note", bytes(size))))
+    start = image.index(bytes(size))
+    struct.pack_into("<Q", image, 32, len(image))
+    struct.pack_into("<H", image, 56, len(segments))
+    for offset in segments:
+        image += struct.pack("<IIQQQQQQ", NOTE, 4, start + offset, 0, 0, size - offset, 0, 4)
+    return bytes(image)
+
+
 def patched(image: bytes, offset: int, data: bytes) -> bytes:
     return image[:offset] + data + image[offset + len(data) :]
 
 
+ONE = fatbin_of(entry(PTX, 90, version=(8, 4)))
+ODD = patched(patched(ONE + b"odd", 8, struct.pack("<Q", 75)), 24, struct.pack("<Q", 11))
 SAME = {
     "all": CUDA,
     "a host without GPU code": elf_file(Part(".text", b"\x90" * 16, flags=ALLOC | EXECUTE)),
@@ -83,8 +98,14 @@ SAME = {
         Part(".nv_fatbin", fatbin_of(entry(CUBIN, 90, elf_file(section_headers=False))))
     ),
     "more than one reads at once": elf_file(
-        Part(".data", bytes(1 << 17) + HOST + bytes(1 << 17) + STUB + bytes(8))
+        Part(".nv_fatbin", bytes(1 << 17) + HOST + bytes(1 << 17) + STUB + bytes(9)),
+        Part(".data", bytes(1 << 17) + HOST + bytes(1 << 17) + STUB + bytes(8)),
     ),
+    "an odd size": elf_file(
+        Part(".nv_fatbin", ODD + bytes(5) + HOST),
+        Part(".data", 4 * (ODD + b"13 characters") + HOST),
+    ),
+    "notes": noted(1 << 10, 0, 8, 0),
 }
 FIRST = CUDA.index(STUB)
 DAMAGED = {
@@ -102,6 +123,7 @@ DAMAGED = {
     "code at the end of data": elf_file(Part(".data", HOST[:16]), Part(".rodata", HOST[16:])),
     "a mark": marked(b'{"slimmed-for": ["9.0"'),
     "a mark of nothing": marked(b'{"slimmed-for": ["GPU"], "cuda": null}'),
+    "megabytes of notes": noted(1 << 20, *range(0, 4096, 8)),
     "cut off": CUDA[:-1],
     "a name without an end": elf_file(CODE, interpreter=b"/ld.so"),
     "no names": patched(CUDA, 62, b"\0\0"),
@@ -115,31 +137,51 @@ DAMAGED = {
     "text": b"text",
 }
 
+# In Python's place: says which signals are ignored, and the first descriptor that is free.
+LEFT = """
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+static int is_ignored(int number) { return signal(number, SIG_DFL) == SIG_IGN; }
+int main(void) {
+  fprintf(stderr, "left %d %d %d", is_ignored(SIGPIPE), is_ignored(SIGXFSZ), dup(STDERR_FILENO));
+}
+"""
 Reader = Callable[..., "str | None"]
 
 
 @pytest.fixture(scope="module")
-def reader(tmp_path_factory: pytest.TempPathFactory) -> Reader:
-    """What it prints with some words; None if it leaves them to Python."""
+def left(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not shutil.which("gcc") or not SOURCES.exists():
         pytest.skip("needs gcc and the repository")
-    program = tmp_path_factory.mktemp("archs") / "vllm-nix"
+    program = tmp_path_factory.mktemp("left") / "left"
+    subprocess.run(["gcc", "-xc", "-", "-o", program], input=LEFT.encode(), check=True)
+    return program
+
+
+@pytest.fixture(scope="module")
+def reader(left: Path) -> Reader:
+    """What it prints with some words; None if it leaves them to Python."""
+    program = left.with_name("vllm-nix")
     command = ["gcc", "-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Wconversion", "-Werror"]
     command += ["-fsanitize=undefined", "-fsanitize-undefined-trap-on-error", "-D_GNU_SOURCE"]
-    command += ['-DCOMMAND="/is/left"', *map(str, sorted(SOURCES.glob("*.c"))), "-o", str(program)]
+    command += [f'-DCOMMAND="{left}"', *map(str, sorted(SOURCES.glob("*.c"))), "-o", str(program)]
     with_memory = [*command, "-fsanitize=address", "-static-libasan"]
     if subprocess.run(with_memory, check=False, capture_output=True).returncode:
         subprocess.run(command, check=True)  # not every gcc has that library
 
-    def read(*words: object, stdout: int = subprocess.PIPE, **environment: str) -> str | None:
+    def read(
+        *words: object, stdout: int = subprocess.PIPE, ignored: int = 0, **environment: str
+    ) -> str | None:
         done = subprocess.run(
             [program, *map(str, words)],
             check=False,
             stdout=stdout,
             stderr=subprocess.PIPE,
+            restore_signals=not ignored,  # what Python ignores
             env={"ASAN_OPTIONS": "detect_leaks=0", **environment},
         )
-        if done.returncode == 1 and done.stderr.startswith(b"vllm-nix: /is/left: "):
+        if done.stderr == f"left {ignored} {ignored} 3".encode():
             assert not done.stdout
             return None
         assert (done.returncode, done.stderr) == (0, b"")
@@ -236,10 +278,56 @@ def test_what_cannot_be_written_is_left(reader: Reader, file: Path) -> None:
     os.close(ours)
     try:
         assert reader("archs", file, stdout=full) is None
+        assert reader("archs", file, stdout=full, ignored=1) is None
         assert reader("archs", file, stdout=reading) is None
     finally:
         os.close(full)
         os.close(reading)
+
+
+def test_a_limit_of_what_is_written_is_left(reader: Reader, file: Path, tmp_path: Path) -> None:
+    file.write_bytes(CUDA)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with (tmp_path / "output").open("wb") as output:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
+        try:
+            assert reader("archs", file, stdout=output.fileno()) is None
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_pipe_is_not_opened(reader: Reader, tmp_path: Path) -> None:
+    """Who waits to write into it would go on; a device may act."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    library = ctypes.CDLL(None)
+    watch = library.inotify_init1(os.O_NONBLOCK)
+    try:
+        assert library.inotify_add_watch(watch, bytes(pipe), IN_OPEN) > 0
+        assert reader("archs", pipe) is None
+        with pytest.raises(BlockingIOError):
+            os.read(watch, 4096)
+    finally:
+        os.close(watch)
+
+
+def test_words_that_are_not_aligned_are_no_headers(
+    reader: Reader, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python counted those where it searches without wmemchr, up to its limit."""
+    monkeypatch.setattr(search, "_wmemchr", lambda: None)
+    file.write_bytes(elf_file(Part(".data", (b"." + HOST[:4] + bytes(3)) * (1 << 18))))
+    assert in_python(file) == (0, reader("archs", file), "")
+
+
+def test_without_the_command_it_says_so(reader: Reader, left: Path) -> None:
+    left.rename(left.with_name("away"))
+    try:
+        done = subprocess.run([left.with_name("vllm-nix")], check=False, capture_output=True)
+    finally:
+        left.with_name("away").rename(left)
+    said = f"vllm-nix: {left}: No such file or directory; install it again\n"
+    assert (done.returncode, done.stderr.decode()) == (1, said)
 
 
 def test_a_narrow_terminal_is_left(reader: Reader, file: Path) -> None:
