@@ -231,6 +231,16 @@ def test_a_flood_of_headers_ends() -> None:
     assert "more than 131072 headers" in str(found.damage[-1])
 
 
+def test_a_flood_of_words_in_an_archive_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To pass over a billion, as a wheel could have, would take minutes."""
+    monkeypatch.setattr(search, "_LITTLE", 0)
+    member = elf_file(Part(".data", (b"." + KERNELS[:4] + bytes(3)) * (1 << 18)))
+    data = archive(("a.o", b"to"), ("k.o", member))
+    assert data.index(member) % 4
+    [damage] = fatbin.parse(data).damage
+    assert "more than 131072 headers" in str(damage)
+
+
 def test_a_flood_of_notes_ends() -> None:
     """Segments may overlap, and a file have thousands."""
     image = bytearray(elf_file(Part(".note", bytes(1 << 20)), interpreter=b"/ld.so\0"))

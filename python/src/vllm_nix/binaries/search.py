@@ -22,7 +22,8 @@ _LITTLE, _SHORT = 1 << 22, 1 << 12
 
 
 class Searcher:
-    """Looks for one word, at every fourth byte from where a search starts."""
+    """Looks for one word, at every fourth byte from where a search starts; elsewhere too if these are not
+    aligned in memory."""
 
     def __init__(self, word: bytes) -> None:
         assert len(word) == _WORD
@@ -137,8 +138,8 @@ def _wmemchr() -> "Find | None":
             count = (min(end, buffer.len) - start) // _WORD
             if count <= 0:
                 return -1
-            if (address + start) % _WORD:  # as of a member of an archive
-                return _find(data, word, start, end)
+            if (address + start) % _WORD:  # as of a member of an archive, which may have a billion
+                return data.find(word, start, end)
             number = ctypes.c_int.from_buffer_copy(word).value
             found: int | None = find(address + start, number, count)
             return -1 if found is None else found - address
