@@ -28,8 +28,9 @@ extern uint64_t file_size;
 void open_file(const char *path);
 /* `size` bytes at an offset, until the window's next use. */
 const unsigned char *read_at(struct window *window, uint64_t offset, uint64_t size);
-/* The same, and how many more there are; if it has to read, it reads `most`. */
-const unsigned char *read_ahead(struct window *window, uint64_t offset, size_t *size, size_t most);
+/* The same, and how many more there are before `end`; if it has to read, it reads `most`. */
+const unsigned char *read_ahead(struct window *window, uint64_t offset, uint64_t end, size_t *size,
+                                size_t most);
 
 /* mark.c: fails if the mark of a slim library is damaged. */
 void check_notes(const unsigned char *notes, size_t size);

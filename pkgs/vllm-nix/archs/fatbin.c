@@ -108,22 +108,13 @@ static uint64_t read_fatbin(const struct place *place, uint64_t start, struct so
   return end;
 }
 
-/* `size` bytes of a place or more, as many as are there. */
-static const unsigned char *read_on(const struct place *place, uint64_t position, size_t *size,
-                                    size_t ahead) {
-  const unsigned char *bytes = read_ahead(&data, position, size, ahead);
-  if (*size > place->end - position)
-    *size = place->end - position;
-  return bytes;
-}
-
 /* Only fatbins and zeros. */
 static void read_packed(const struct place *place, struct sort *sorts) {
   uint64_t position = place->start;
   size_t ahead = PAGE; /* behind one there is another, as a rule */
   while (position < place->end) {
     size_t size = 1;
-    const unsigned char *bytes = read_on(place, position, &size, ahead);
+    const unsigned char *bytes = read_ahead(&data, position, place->end, &size, ahead);
     if (!*bytes && !memcmp(bytes, bytes + 1, size - 1)) {
       position += size;
       ahead = SEARCHED;
@@ -148,7 +139,7 @@ static void search(const struct place *place, struct sort *sorts) {
     if (position + ALIGNED > place->end)
       return;
     size_t size = ALIGNED;
-    const unsigned char *bytes = read_on(place, position, &size, ahead);
+    const unsigned char *bytes = read_ahead(&data, position, place->end, &size, ahead);
     size -= size % ALIGNED;
     const wchar_t *words = (const void *)bytes;
     const wchar_t *found = wmemchr(words, (wchar_t)MAGIC, size / sizeof *words);

@@ -21,7 +21,7 @@ void open_file(const char *path) {
   need(file_size <= LARGEST); /* larger ones have holes */
 }
 
-const unsigned char *read_ahead(struct window *window, uint64_t offset, size_t *size,
+const unsigned char *read_ahead(struct window *window, uint64_t offset, uint64_t end, size_t *size,
                                 size_t most) {
   need(*size <= WINDOW && *size <= file_size && offset <= file_size - *size);
   uint64_t at = offset - window->offset;
@@ -38,10 +38,10 @@ const unsigned char *read_ahead(struct window *window, uint64_t offset, size_t *
       window->size += (size_t)count;
     }
   }
-  *size = window->size - at;
+  *size = window->size - at < end - offset ? window->size - at : end - offset;
   return window->bytes + at;
 }
 
 const unsigned char *read_at(struct window *window, uint64_t offset, uint64_t size) {
-  return read_ahead(window, offset, &size, PAGE);
+  return read_ahead(window, offset, offset + size, &size, PAGE);
 }
