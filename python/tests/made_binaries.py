@@ -8,6 +8,7 @@ BASE = 0x10000  # addresses differ from offsets, as in real files
 
 PROGBITS, STRTAB, DYNAMIC, NOBITS = 1, 3, 6, 8
 ALLOC, EXECUTE = 2, 4
+PTX, CUBIN, LTO = 1, 2, 8  # kinds of entries in a fatbin
 
 
 @dataclass(frozen=True)
@@ -143,6 +144,11 @@ def entry(
 def fatbin_of(*entries: bytes) -> bytes:
     body = b"".join(entries)
     return struct.pack("<IHHQ", 0xBA55ED50, 1, 16, len(body)) + body
+
+
+# What nvcc's link step adds to each library, and what -rdc leaves to the device linker.
+STUB = fatbin_of(entry(CUBIN, 52, cubin(52)), entry(PTX, 52, version=(8, 1)))
+OBJECTS = fatbin_of(entry(CUBIN, 80, cubin(80, "f")), entry(LTO, 87, version=(1, 67)))
 
 
 def archive(*members: tuple[str, bytes]) -> bytes:

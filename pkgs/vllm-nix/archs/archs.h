@@ -1,6 +1,6 @@
 /* `vllm-nix archs FILE` for a library with nothing out of the ordinary in it; all else is Python's.
 
-   Python's start alone takes longer than cuobjdump takes for a library below 4 MB. So this prints
+   Python's start alone takes longer than cuobjdump takes for a small library. So this prints
    what the command in Python would print, or nothing: whatever is damaged, rare or not asked for in
    just this way is left to it. The format and the reasons are in gpu/fatbin.py and binaries/elf.py
    of the library; python/tests/gpu/test_archs_in_c.py holds the two together. */

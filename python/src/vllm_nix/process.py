@@ -32,8 +32,8 @@ _CHUNK = 1 << 16
 _TICK = 0.05  # seconds between two looks at `stop` and at the clock
 _PATIENCE = 3.5  # seconds that the supervisor has to end all; it takes up to three itself
 
-# What Python prints between the tracebacks of a chain.
 _LOCALE = re.compile(r"^.*bash: warning: setlocale: LC_ALL: .*\n?", re.MULTILINE)
+# What Python prints between the tracebacks of a chain.
 _CHAINED = (
     "The above exception was the direct cause of the following exception:"
     "|During handling of the above exception, another exception occurred:"

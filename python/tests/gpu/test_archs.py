@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from made_binaries import Part, cubin, elf_file, entry, fatbin_of
+from made_binaries import CUBIN, PTX, Part, cubin, elf_file, entry, fatbin_of
 
 from vllm_nix import cli
 from vllm_nix.errors import InputError
@@ -14,7 +14,6 @@ from vllm_nix.gpu import libraries
 from vllm_nix.gpu.capability import ComputeCapability
 from vllm_nix.gpu.libraries import Code, read_folder, read_library, read_path
 
-PTX, CUBIN = 1, 2
 HOST = fatbin_of(
     entry(CUBIN, 80, cubin(80, "add")),
     entry(CUBIN, 100, cubin(100, "add"), flags=0x200011),

@@ -19,8 +19,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_binaries import (
     ALLOC,
+    CUBIN,
     EXECUTE,
     NOBITS,
+    OBJECTS,
+    PTX,
+    STUB,
     Part,
     archive,
     cubin,
@@ -35,7 +39,6 @@ from vllm_nix.binaries import notes, search
 
 SOURCES = Path(__file__).parents[3] / "pkgs/vllm-nix/archs"
 NOTE, IN_OPEN = 4, 0x20
-PTX, CUBIN, LTO = 1, 2, 8
 ZSTD, A, F = 0x8011, 0x100011, 0x200011
 HOST = fatbin_of(
     entry(CUBIN, 80, cubin(80, "add")),
@@ -45,8 +48,6 @@ HOST = fatbin_of(
     entry(PTX, 90, version=(8, 4)),
     entry(PTX, 90, version=(8, 4)),
 )
-STUB = fatbin_of(entry(CUBIN, 52, cubin(52)), entry(PTX, 52, version=(8, 1)))
-OBJECTS = fatbin_of(entry(CUBIN, 80, cubin(80, "f")), entry(LTO, 87, version=(1, 67)))
 CODE = Part(".nv_fatbin", HOST)
 CUDA = elf_file(
     Part(".text", b"\x90" * 16, flags=ALLOC | EXECUTE),

@@ -12,8 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_binaries import (
     ALLOC,
+    CUBIN,
     EXECUTE,
     NOBITS,
+    OBJECTS,
+    PTX,
+    STUB,
     Part,
     archive,
     cubin,
@@ -26,7 +30,6 @@ from made_binaries import (
 from vllm_nix.binaries import search
 from vllm_nix.gpu import fatbin
 
-PTX, CUBIN, LTO = 1, 2, 8
 ZSTD, LZ4, A, F = 0x8011, 0x2011, 0x100011, 0x1200011
 
 KERNELS = fatbin_of(
@@ -35,8 +38,6 @@ KERNELS = fatbin_of(
     entry(CUBIN, 100, cubin(100, "add"), flags=F, options=b"-x" * 9),
     entry(PTX, 87, b"zip", flags=LZ4, version=(8, 4), uncompressed=749, options=b"-g"),
 )
-STUB = fatbin_of(entry(CUBIN, 52, cubin(52)), entry(PTX, 52, version=(8, 1)))
-RELOCATABLE = fatbin_of(entry(CUBIN, 80, cubin(80, "f")), entry(LTO, 87, version=(1, 67)))
 
 
 def library(data: bytes, name: str = ".nv_fatbin") -> bytes:
@@ -71,7 +72,7 @@ def test_offsets_are_those_of_the_file() -> None:
 def test_several_sections_and_padding() -> None:
     image = elf_file(
         Part(".nv_fatbin", STUB + bytes(24) + KERNELS),
-        Part("__nv_relfatbin", RELOCATABLE),
+        Part("__nv_relfatbin", OBJECTS),
         Part(".nv_fatbin", KERNELS),
     )
     found = fatbin.parse(image)
@@ -157,7 +158,7 @@ def patched(offset: int, data: bytes) -> bytes:
     ids=label,
 )
 def test_damage_is_reported_and_the_rest_is_read(damaged: bytes, message: str) -> None:
-    found = fatbin.parse(library(STUB + damaged + RELOCATABLE))
+    found = fatbin.parse(library(STUB + damaged + OBJECTS))
     assert names(found) == [["sm_52", "compute_52"], ["sm_80", "lto_87"]]
     (error,) = found.damage
     assert re.search(message, str(error))
@@ -283,7 +284,7 @@ def test_overlapping_sections_are_read_once() -> None:
     assert len(fatbin.parse(bytes(image)).fatbins) == 1
 
 
-WHOLE = archive(("a.o", library(KERNELS + STUB)), ("b.so", library(RELOCATABLE, "__nv_relfatbin")))
+WHOLE = archive(("a.o", library(KERNELS + STUB)), ("b.so", library(OBJECTS, "__nv_relfatbin")))
 SEEDS = [KERNELS, cubin(87, "add"), library(STUB + KERNELS), library(KERNELS, ".data"), WHOLE]
 
 

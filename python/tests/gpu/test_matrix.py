@@ -6,12 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-from made_binaries import Part, cubin, elf_file, entry, fatbin_of
+from made_binaries import CUBIN, PTX, Part, cubin, elf_file, entry, fatbin_of
 
 from vllm_nix.cli import archs
 from vllm_nix.errors import InputError
 
-PTX, CUBIN = 1, 2
 OLD = fatbin_of(entry(CUBIN, 80, cubin(80, "add")))
 NEW = fatbin_of(entry(CUBIN, 90, cubin(90, "add"), flags=0x200011), entry(PTX, 80, version=(9, 0)))
 HOPPER = fatbin_of(entry(CUBIN, 100, cubin(100, "add"), flags=0x200011))

@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from made_binaries import Part, cubin, elf_file, entry, fatbin_of
+from made_binaries import CUBIN, Part, cubin, elf_file, entry, fatbin_of
 
 from pages.browser import SCHEMES, WIDTHS, look
 from vllm_nix.cli import archs as archs_command
@@ -27,7 +27,6 @@ EVIL = (
     "<script>window.injected=1</script><img src=x onerror='window.injected=2'>"
     '"><b onmouseover=x>\x1b[31m\u202e\udcff&amp;`<i>`'
 )
-CUBIN = 2
 
 
 def library(path: Path, *capabilities: int) -> Library:
